@@ -1,0 +1,1 @@
+//! Benchmarks, sweeps and structural checks of the Polyphase workspace

@@ -1,0 +1,1 @@
+//! Modular arithmetic, NTT, RNS bases and the buffer pool of Polyphase

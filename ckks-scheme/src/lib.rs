@@ -1,0 +1,1 @@
+//! RNS-CKKS: parameters checked for security, keys, evaluator, serialisation

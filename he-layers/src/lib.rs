@@ -1,0 +1,1 @@
+//! Neural network layers on encrypted image batches, each with its plaintext reference
