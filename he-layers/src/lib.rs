@@ -1,1 +1,16 @@
-//! Neural network layers on encrypted image batches, each with its plaintext reference
+//! Neural network layers on encrypted image batches, each with its plaintext reference.
+#![forbid(unsafe_code)]
+
+pub mod activation;
+pub mod conv;
+pub mod error;
+pub mod layout;
+pub mod residual;
+pub mod tensor;
+
+pub use activation::SquareActivation;
+pub use conv::Conv2d;
+pub use error::LayerError;
+pub use layout::{Grid, Layout, Packing, Place};
+pub use residual::{Head, PreActBlock, Stem};
+pub use tensor::{Chw, PlainTensor};

@@ -1,0 +1,158 @@
+//! What can go wrong in a layer, always with the layer's name or the numbers that disagree.
+
+use crate::layout::{Grid, Packing};
+use crate::tensor::Chw;
+
+/// Errors of layouts, layers and their encrypted execution.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayerError {
+    /// A parameter array of a layer does not have the length that its other fields imply.
+    #[error("layer {layer}: {what} holds {found} numbers, expected {expected}")]
+    ParameterLength {
+        /// Name of the layer.
+        layer: String,
+        /// Which array.
+        what: &'static str,
+        /// Length found.
+        found: usize,
+        /// Length implied by the rest of the layer.
+        expected: usize,
+    },
+    /// A size of a layer is zero or otherwise impossible.
+    #[error("layer {layer}: {what} is {found}, expected {expected}")]
+    ParameterValue {
+        /// Name of the layer.
+        layer: String,
+        /// Which size.
+        what: &'static str,
+        /// Value found.
+        found: usize,
+        /// What it should be, in words.
+        expected: &'static str,
+    },
+    /// A parameter of a layer is infinite or not a number.
+    #[error("layer {layer}: {what} at index {index} is {found}, expected a finite number")]
+    NotFinite {
+        /// Name of the layer.
+        layer: String,
+        /// Which array.
+        what: &'static str,
+        /// Index in it.
+        index: usize,
+        /// The value.
+        found: f64,
+    },
+    /// The input's number of channels is not the layer's.
+    #[error("layer {layer}: input has {found} channels, expected {expected}")]
+    Channels {
+        /// Name of the layer.
+        layer: String,
+        /// Channels found.
+        found: usize,
+        /// Channels expected.
+        expected: usize,
+    },
+    /// Two tensors that meet have different shapes.
+    #[error("layer {layer}: shape {found} meets shape {expected}")]
+    Shape {
+        /// Name of the layer.
+        layer: String,
+        /// Shape found.
+        found: Chw,
+        /// Shape expected.
+        expected: Chw,
+    },
+    /// The kernel does not fit into the padded map, or strides over its end.
+    #[error("layer {layer}: a kernel of {kernel} does not fit into a padded axis of {axis}")]
+    KernelTooLarge {
+        /// Name of the layer.
+        layer: String,
+        /// Kernel size along the axis.
+        kernel: usize,
+        /// Size of the padded axis.
+        axis: usize,
+    },
+    /// A tensor's data does not have the length that its shape implies.
+    #[error("tensor of {n} images of shape {shape} holds {found} numbers, expected {expected}")]
+    TensorLength {
+        /// Images.
+        n: usize,
+        /// Shape of one image.
+        shape: Chw,
+        /// Numbers found.
+        found: usize,
+        /// Numbers expected.
+        expected: usize,
+    },
+    /// A grid's sizes are not powers of two, or a grid is larger than a ciphertext.
+    #[error(
+        "grid {grid} does not fit {slots} slots: powers of two with rows * cols <= slots are needed"
+    )]
+    Grid {
+        /// The grid.
+        grid: Grid,
+        /// Complex slots of a ciphertext.
+        slots: usize,
+    },
+    /// A map and a grid axis neither of which divides the other.
+    #[error("map axis of {map} pixels on a grid axis of {grid} cells: one must divide the other")]
+    Indivisible {
+        /// Pixels along the axis.
+        map: usize,
+        /// Cells along the axis.
+        grid: usize,
+    },
+    /// More channels a ciphertext asked for than the gaps between pixels hold.
+    #[error("{found} channels a ciphertext, the layout has room for {room}")]
+    ChannelsPerCiphertext {
+        /// Channels asked for.
+        found: usize,
+        /// Gap cells a pixel.
+        room: usize,
+    },
+    /// More images than a layout holds.
+    #[error("{found} images, a ciphertext of this layout holds {capacity}")]
+    Batch {
+        /// Images found.
+        found: usize,
+        /// Images that fit.
+        capacity: usize,
+    },
+    /// A list of slot vectors or ciphertexts has the wrong length.
+    #[error("{what}: {found} found, layout has {expected}")]
+    Count {
+        /// What is counted.
+        what: &'static str,
+        /// Count found.
+        found: usize,
+        /// Count of the layout.
+        expected: usize,
+    },
+    /// Two layouts of one layer that do not share grid, packing and slots.
+    #[error(
+        "layer {layer}: input layout ({in_grid}, {in_packing}, {in_slots} slots) and output layout ({out_grid}, {out_packing}, {out_slots} slots) must share grid, packing and slots"
+    )]
+    LayoutsDiffer {
+        /// Name of the layer.
+        layer: String,
+        /// Grid of the input.
+        in_grid: Grid,
+        /// Packing of the input.
+        in_packing: Packing,
+        /// Slots of the input.
+        in_slots: usize,
+        /// Grid of the output.
+        out_grid: Grid,
+        /// Packing of the output.
+        out_packing: Packing,
+        /// Slots of the output.
+        out_slots: usize,
+    },
+    /// A tensor in a layout that a layer was not compiled for.
+    #[error("layer {layer}: the tensor's layout is not the one that the layer reads")]
+    ForeignLayout {
+        /// Name of the layer.
+        layer: String,
+    },
+}
