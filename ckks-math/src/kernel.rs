@@ -1,0 +1,194 @@
+//! Kernels: the vector operations on one limb, in versions for different processors.
+//!
+//! A [`Kernel`] is asked once per modulus and degree ([`Kernel::plan`]); what it returns keeps its
+//! own tables, so code and constants cannot mismatch. Which kernel is decided here and nowhere
+//! else, by a [`KernelChoice`].
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::error::MathError;
+use crate::modulus::Modulus;
+
+pub mod scalar;
+
+/// A version of the limb operations for one kind of processor.
+pub trait Kernel: Send + Sync + Debug {
+    /// Name for people and for [`KernelChoice::Named`].
+    fn name(&self) -> &'static str;
+
+    /// Whether this processor, modulus and degree are within reach.
+    fn supports(&self, modulus: Modulus, log_n: u32) -> bool;
+
+    /// Builds the operations for one modulus and degree `2^log_n`. `psi` is a primitive root of
+    /// unity of order `2^(log_n + 1)`.
+    ///
+    /// # Errors
+    /// [`MathError::KernelUnsupported`] unless [`Kernel::supports`].
+    fn plan(&self, modulus: Modulus, log_n: u32, psi: u64) -> Result<Arc<dyn LimbOps>, MathError>;
+}
+
+/// Operations on words modulo one prime.
+///
+/// Unless said otherwise words are in `[0, q)` before and after, all slices of a call have the same
+/// length and every length is good. The methods that are given here are the portable ones; a kernel
+/// overrides those that it does faster, with the same results to the last bit.
+pub trait LimbOps: Send + Sync + Debug {
+    /// Name of the kernel.
+    fn kernel_name(&self) -> &'static str;
+
+    /// The modulus.
+    fn modulus(&self) -> Modulus;
+
+    /// Negacyclic transform of `2^log_n` words, natural to bit-reversed order.
+    fn ntt(&self, a: &mut [u64]);
+
+    /// Inverse of [`LimbOps::ntt`].
+    fn intt(&self, a: &mut [u64]);
+
+    /// `a += b`.
+    fn add_assign(&self, a: &mut [u64], b: &[u64]) {
+        scalar::pointwise::add_assign(self.modulus(), a, b);
+    }
+
+    /// `a -= b`.
+    fn sub_assign(&self, a: &mut [u64], b: &[u64]) {
+        scalar::pointwise::sub_assign(self.modulus(), a, b);
+    }
+
+    /// `a = -a`.
+    fn neg_assign(&self, a: &mut [u64]) {
+        scalar::pointwise::neg_assign(self.modulus(), a);
+    }
+
+    /// `a *= b`.
+    fn mul_assign(&self, a: &mut [u64], b: &[u64]) {
+        scalar::pointwise::mul_assign(self.modulus(), a, b);
+    }
+
+    /// `out = a b`.
+    fn mul_into(&self, out: &mut [u64], a: &[u64], b: &[u64]) {
+        scalar::pointwise::mul_into(self.modulus(), out, a, b);
+    }
+
+    /// `acc += a b`.
+    fn mul_add_assign(&self, acc: &mut [u64], a: &[u64], b: &[u64]) {
+        scalar::pointwise::mul_add_assign(self.modulus(), acc, a, b);
+    }
+
+    /// `a *= s`.
+    fn mul_scalar_assign(&self, a: &mut [u64], s: u64) {
+        scalar::pointwise::mul_scalar_assign(self.modulus(), a, s);
+    }
+
+    /// `out = a s`.
+    fn mul_scalar_into(&self, out: &mut [u64], a: &[u64], s: u64) {
+        scalar::pointwise::mul_scalar_into(self.modulus(), out, a, s);
+    }
+
+    /// `acc += a s`.
+    fn mul_scalar_add_assign(&self, acc: &mut [u64], a: &[u64], s: u64) {
+        scalar::pointwise::mul_scalar_add_assign(self.modulus(), acc, a, s);
+    }
+
+    /// `a += s`.
+    fn add_scalar_assign(&self, a: &mut [u64], s: u64) {
+        scalar::pointwise::add_scalar_assign(self.modulus(), a, s);
+    }
+
+    /// `out = (a - b) s`.
+    fn sub_mul_scalar_into(&self, out: &mut [u64], a: &[u64], b: &[u64], s: u64) {
+        scalar::pointwise::sub_mul_scalar_into(self.modulus(), out, a, b, s);
+    }
+
+    /// `out = sum a b` over the terms, at most [`MAX_DOT_TERMS`] of them.
+    fn dot_into(&self, out: &mut [u64], terms: &[(&[u64], &[u64])]) {
+        scalar::pointwise::dot_into(self.modulus(), out, terms);
+    }
+
+    /// Brings weights (in `[0, q)`) into the form that [`LimbOps::linear_combination_into`] and
+    /// [`LimbOps::block_matmul`] of this kernel read.
+    fn prepare_weights(&self, _weights: &mut [u64]) {}
+
+    /// `out = sum_k w[k] xs[k]`, or `out +=` if `accumulate`; the words of `xs` are below `2^52`
+    /// and need not be below `q`, `w` is prepared by [`LimbOps::prepare_weights`].
+    fn linear_combination_into(&self, out: &mut [u64], xs: &[&[u64]], w: &[u64], accumulate: bool) {
+        scalar::pointwise::linear_combination_into(self.modulus(), out, xs, w, accumulate);
+    }
+
+    /// `out[r] = sum_c w[block][r][c] x[c]` on every block of words, or `out[r] +=` if `accumulate`.
+    ///
+    /// `w` holds `blocks * out.len() * x.len()` weights, prepared by
+    /// [`LimbOps::prepare_weights`]; the limbs are cut into `blocks` equal blocks.
+    fn block_matmul(&self, out: &mut [&mut [u64]], x: &[&[u64]], w: &[u64], blocks: usize, accumulate: bool) {
+        scalar::pointwise::block_matmul(self.modulus(), out, x, w, blocks, accumulate);
+    }
+
+    /// The tensor square of `(z0, z1)`: `d0 = z0^2`, `d1 = 2 z0 z1`, `d2 = z1^2`.
+    fn square_real_into(&self, d: [&mut [u64]; 3], z: [&[u64]; 2]) {
+        scalar::pointwise::square_real_into(self.modulus(), d, z);
+    }
+
+    /// The tensor square of `z + y` less `i` times that of `z - y`, `i` being a scalar.
+    fn square_complex_into(&self, d: [&mut [u64]; 3], z: [&[u64]; 2], y: [&[u64]; 2], i: u64) {
+        scalar::pointwise::square_complex_into(self.modulus(), d, z, y, i);
+    }
+
+    /// The tensor product of `a` and `b`: `d0 = a0 b0`, `d1 = a0 b1 + a1 b0`, `d2 = a1 b1`.
+    fn tensor_into(&self, d: [&mut [u64]; 3], a: [&[u64]; 2], b: [&[u64]; 2]) {
+        scalar::pointwise::tensor_into(self.modulus(), d, a, b);
+    }
+
+    /// Residues of signed words.
+    fn reduce_signed_into(&self, out: &mut [u64], a: &[i64]) {
+        scalar::pointwise::reduce_signed_into(self.modulus(), out, a);
+    }
+
+    /// Residues of the centred representatives of `a`, residues of the modulus `from`.
+    fn change_modulus_centered_into(&self, out: &mut [u64], a: &[u64], from: Modulus) {
+        scalar::pointwise::change_modulus_centered_into(self.modulus(), out, a, from);
+    }
+
+    /// First half of a base conversion: `y = x s`, and `fraction += y / q` in units of `2^-51`,
+    /// rounded as [`scalar::pointwise::fraction`] says.
+    fn digit_into(&self, y: &mut [u64], fraction: &mut [u64], x: &[u64], s: u64) {
+        scalar::pointwise::digit_into(self.modulus(), y, fraction, x, s);
+    }
+}
+
+/// Largest number of terms of [`LimbOps::dot_into`].
+pub const MAX_DOT_TERMS: usize = 64;
+
+/// Which kernel a ring uses.
+#[derive(Clone, Debug, Default)]
+pub enum KernelChoice {
+    /// The fastest that supports processor, modulus and degree.
+    #[default]
+    Auto,
+    /// The built-in one of that name: `"scalar"` or `"avx512ifma"`.
+    Named(&'static str),
+    /// One of the caller's own.
+    Custom(Arc<dyn Kernel>),
+}
+
+/// The built-in kernels, fastest first.
+pub fn built_in() -> Vec<Arc<dyn Kernel>> {
+    vec![Arc::new(scalar::Scalar)]
+}
+
+/// Chooses a kernel and builds its operations.
+pub(crate) fn select(choice: &KernelChoice, modulus: Modulus, log_n: u32, psi: u64) -> Result<Arc<dyn LimbOps>, MathError> {
+    let kernel = match choice {
+        KernelChoice::Auto => built_in().into_iter().find(|k| k.supports(modulus, log_n)),
+        KernelChoice::Named(name) => built_in().into_iter().find(|k| k.name() == *name),
+        KernelChoice::Custom(kernel) => Some(kernel.clone()),
+    };
+    match kernel {
+        Some(kernel) if kernel.supports(modulus, log_n) => kernel.plan(modulus, log_n, psi),
+        Some(kernel) => Err(MathError::KernelUnsupported { kernel: kernel.name(), modulus: modulus.value(), log_n }),
+        None => {
+            let name = if let KernelChoice::Named(name) = choice { name } else { "auto" };
+            Err(MathError::UnknownKernel { name: name.to_owned() })
+        }
+    }
+}

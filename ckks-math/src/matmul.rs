@@ -1,0 +1,170 @@
+//! Weights of the RNS matrix product: integer matrices whose entries are constants or periodic
+//! polynomials, and their residues modulo one prime.
+
+use std::sync::Arc;
+
+use crate::kernel::LimbOps;
+use crate::ntt::LimbRing;
+
+/// One entry of a [`WeightMatrix`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    Zero,
+    Scalar(i64),
+    /// Index of a polynomial among those of the matrix.
+    Poly(usize),
+}
+
+/// A matrix of integer weights. An entry is zero, one integer, or a polynomial in `X^(N/n)` of
+/// `n = 2^log_block_degree` integer coefficients, that is, in evaluation order, a vector that is
+/// constant on `n` blocks of `N/n` words. Independent of ring degree and modulus.
+#[derive(Clone, Debug)]
+pub struct WeightMatrix {
+    rows: usize,
+    cols: usize,
+    log_block_degree: u32,
+    entries: Vec<Entry>,
+    coefficients: Vec<i64>,
+}
+
+impl WeightMatrix {
+    /// A zero matrix; its polynomials will have `2^log_block_degree` coefficients.
+    pub fn new(rows: usize, cols: usize, log_block_degree: u32) -> Self {
+        Self { rows, cols, log_block_degree, entries: vec![Entry::Zero; rows * cols], coefficients: Vec::new() }
+    }
+
+    fn index(&self, row: usize, col: usize) -> usize {
+        assert!(row < self.rows && col < self.cols, "entry ({row}, {col}) of a {} x {} matrix", self.rows, self.cols);
+        row * self.cols + col
+    }
+
+    /// Sets an entry to one integer.
+    pub fn set_scalar(&mut self, row: usize, col: usize, value: i64) {
+        let index = self.index(row, col);
+        self.entries[index] = if value == 0 { Entry::Zero } else { Entry::Scalar(value) };
+    }
+
+    /// Sets an entry to a polynomial of `2^log_block_degree` coefficients.
+    pub fn set_poly(&mut self, row: usize, col: usize, coefficients: &[i64]) {
+        let n = 1usize << self.log_block_degree;
+        assert_eq!(coefficients.len(), n, "coefficients of a periodic polynomial");
+        let index = self.index(row, col);
+        let slot = if let Entry::Poly(slot) = self.entries[index] {
+            slot
+        } else {
+            let slot = self.coefficients.len() / n;
+            self.coefficients.resize(self.coefficients.len() + n, 0);
+            self.entries[index] = Entry::Poly(slot);
+            slot
+        };
+        self.coefficients[slot * n..][..n].copy_from_slice(coefficients);
+    }
+
+    /// Number of rows: outputs.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns: inputs.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Base-2 logarithm of the number of blocks.
+    pub fn log_block_degree(&self) -> u32 {
+        self.log_block_degree
+    }
+
+    /// Number of entries that are not zero.
+    pub fn nonzeros(&self) -> usize {
+        self.entries.iter().filter(|&&entry| entry != Entry::Zero).count()
+    }
+
+    /// Bytes on the heap.
+    pub fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>() + self.coefficients.capacity() * size_of::<i64>()
+    }
+}
+
+/// The residues of a [`WeightMatrix`] modulo one prime, `[block][row][column]`, in the form that the
+/// ring's kernel reads. Made to be generated limb by limb into the same buffer.
+#[derive(Clone, Debug, Default)]
+pub struct ResidueMatrix {
+    rows: usize,
+    cols: usize,
+    blocks: usize,
+    weights: Vec<u64>,
+    scratch: Vec<u64>,
+    made_for: Option<Arc<dyn LimbOps>>,
+}
+
+impl ResidueMatrix {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Fills the buffer with the residues of `weights` for `ring`; `sub` is
+    /// `ring.subring(weights.log_block_degree())`.
+    ///
+    /// # Panics
+    /// If `sub` is not that ring.
+    pub fn generate(&mut self, ring: &LimbRing, sub: &LimbRing, weights: &WeightMatrix) {
+        let q = ring.modulus();
+        assert!(sub.log_n() == weights.log_block_degree && sub.log_n() <= ring.log_n(), "degree of the subring");
+        let root = q.pow(ring.psi(), 1 << (ring.log_n() - sub.log_n()));
+        assert!(sub.modulus() == q && sub.psi() == root, "a ring and its subring");
+
+        let n = sub.degree();
+        (self.rows, self.cols, self.blocks) = (weights.rows, weights.cols, n);
+        let stride = weights.rows * weights.cols;
+        self.weights.resize(stride * n, 0);
+        self.scratch.resize(n, 0);
+        for (index, &entry) in weights.entries.iter().enumerate() {
+            match entry {
+                Entry::Zero => self.scratch.fill(0),
+                Entry::Scalar(value) => self.scratch.fill(q.from_i64(value)),
+                Entry::Poly(slot) => {
+                    sub.reduce_signed_into(&mut self.scratch, &weights.coefficients[slot * n..][..n]);
+                    sub.ntt(&mut self.scratch);
+                }
+            }
+            for (block, &word) in self.scratch.iter().enumerate() {
+                self.weights[block * stride + index] = word;
+            }
+        }
+        ring.ops().prepare_weights(&mut self.weights);
+        self.made_for = Some(ring.ops().clone());
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Number of blocks.
+    pub fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Bytes on the heap.
+    pub fn bytes(&self) -> usize {
+        (self.weights.capacity() + self.scratch.capacity()) * size_of::<u64>()
+    }
+
+    pub(crate) fn weights(&self) -> &[u64] {
+        &self.weights
+    }
+
+    pub(crate) fn assert_made_for(&self, ring: &LimbRing) {
+        let same = self.made_for.as_ref().is_some_and(|ops| {
+            ops.modulus() == ring.modulus() && ops.kernel_name() == ring.kernel_name()
+        });
+        assert!(same && self.blocks <= ring.degree(), "residues generated for another ring");
+    }
+}
