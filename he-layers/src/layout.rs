@@ -17,6 +17,16 @@ pub enum Packing {
     Complex,
 }
 
+impl Packing {
+    /// A real number for every image of a slot: `1`, or `1 + i`.
+    pub fn unit(self) -> Complex64 {
+        match self {
+            Packing::Real => Complex64::new(1.0, 0.0),
+            Packing::Complex => Complex64::new(1.0, 1.0),
+        }
+    }
+}
+
 impl fmt::Display for Packing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -189,6 +199,14 @@ impl Layout {
         Ok(self)
     }
 
+    /// A layout of another shape on the same grid, packing and slots, as many channels a ciphertext as fit.
+    ///
+    /// # Errors
+    /// [`LayerError::Indivisible`].
+    pub fn with_shape(&self, shape: Chw) -> Result<Self, LayerError> {
+        Layout::new(shape, self.grid, self.packing, self.slots)
+    }
+
     /// Shape of one image's maps.
     pub fn shape(&self) -> Chw {
         self.shape
@@ -283,10 +301,20 @@ impl Layout {
 
     /// The channel whose number cell `cell` of ciphertexts of block `block` holds; `None` for an unused gap.
     pub fn channel_at(&self, block: usize, cell: usize) -> Option<usize> {
+        self.channel_of(block, self.sub_position(cell)?)
+    }
+
+    /// The sub-position of a cell; `None` if no channel ever uses it.
+    pub(crate) fn sub_position(&self, cell: usize) -> Option<usize> {
         let (row, col) = (cell / self.grid.cols, cell % self.grid.cols);
         let sub = row % self.rows.gaps * self.cols.gaps + col % self.cols.gaps;
+        (sub < self.channels_per_ct).then_some(sub)
+    }
+
+    /// The channel at a sub-position of a block, if there is one.
+    pub(crate) fn channel_of(&self, block: usize, sub: usize) -> Option<usize> {
         let channel = block * self.channels_per_ct + sub;
-        (sub < self.channels_per_ct && channel < self.shape.channels).then_some(channel)
+        (channel < self.shape.channels).then_some(channel)
     }
 
     /// A per-channel value as it lies in the cells of block `block`: `cells()` numbers, zero in unused gaps.

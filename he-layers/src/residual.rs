@@ -118,6 +118,11 @@ impl Head {
         check_array(&self.act.name, "head bias", &self.bias, self.classes)
     }
 
+    /// Shape of the logits: `classes x 1 x 1`.
+    pub fn output_shape(&self) -> Chw {
+        Chw::new(self.classes, 1, 1)
+    }
+
     /// The head in the clear: logits as a tensor of shape `classes x 1 x 1`.
     ///
     /// # Errors
@@ -137,6 +142,6 @@ impl Head {
                 logits.push(bias + row.iter().zip(&sums).map(|(w, s)| w * s).sum::<f64>());
             }
         }
-        PlainTensor::new(x.n, Chw::new(self.classes, 1, 1), logits)
+        PlainTensor::new(x.n, self.output_shape(), logits)
     }
 }

@@ -1,0 +1,270 @@
+//! Which cell of which ciphertext a linear map reads for which: the geometry, before any weight.
+//!
+//! Along one axis, output cell `c` of phase `a` reads, through tap `k`, input cell `c + r` of phase `a'`; rotating the
+//! input ciphertext by `r` (slot `j` gets what slot `j + r` held) brings it there. `r = baby + giant`: the baby part is
+//! rotated before the product, on inputs, the giant part after it, on inner sums, whose weights therefore stand at cell
+//! `c + giant`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::conv::source;
+use crate::layout::{Axis, Grid};
+
+/// How rotations along one axis are split into a baby and a giant part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Split {
+    /// All of it before the product.
+    Baby,
+    /// Baby steps are multiples of the number, giant steps lie below it.
+    Floor(i64),
+    /// Baby steps move pixels, giant steps move between the gap cells of one pixel, both ways.
+    Symmetric,
+}
+
+/// One axis of a convolution between two layouts.
+#[derive(Clone, Debug)]
+pub(crate) struct AxisGeometry {
+    pub input: Axis,
+    pub output: Axis,
+    pub in_size: usize,
+    pub out_size: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: usize,
+    /// Pairs of output and input sub-positions between which there is a weight.
+    pub subs: BTreeSet<(usize, usize)>,
+}
+
+/// What identifies a link along one axis; steps are in cells of that axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct AxisKey {
+    out_phase: usize,
+    giant: i64,
+    in_phase: usize,
+    baby: i64,
+    out_sub: usize,
+    in_sub: usize,
+    tap: usize,
+}
+
+/// Links along one axis: for each key the cells (output cell + giant step) at which it holds.
+type AxisLinks = BTreeMap<AxisKey, Vec<i64>>;
+
+impl AxisGeometry {
+    /// The splits worth comparing, the simplest first.
+    fn splits(&self) -> Vec<Split> {
+        let gaps = self.input.gaps.max(self.output.gaps) as i64;
+        let mut splits = vec![Split::Baby];
+        let mut s = 2;
+        while s <= gaps {
+            splits.push(Split::Floor(s));
+            s *= 2;
+        }
+        if gaps > 1 {
+            splits.push(Split::Symmetric);
+        }
+        splits
+    }
+
+    fn links(&self, split: Split) -> AxisLinks {
+        let mut links = AxisLinks::new();
+        for y in 0..self.out_size {
+            for tap in 0..self.kernel {
+                let Some(sy) = source(y, tap, self.stride, self.padding, self.in_size) else {
+                    continue;
+                };
+                for &(out_sub, in_sub) in &self.subs {
+                    let (out_phase, out_cell) = self.output.place(y, out_sub);
+                    let (in_phase, in_cell) = self.input.place(sy, in_sub);
+                    let rotation = in_cell as i64 - out_cell as i64;
+                    let giant = match split {
+                        Split::Baby => 0,
+                        Split::Floor(s) => rotation.rem_euclid(s),
+                        Split::Symmetric => in_sub as i64 - out_sub as i64,
+                    };
+                    let key = AxisKey {
+                        out_phase,
+                        giant,
+                        in_phase,
+                        baby: rotation - giant,
+                        out_sub,
+                        in_sub,
+                        tap,
+                    };
+                    links.entry(key).or_default().push(out_cell as i64 + giant);
+                }
+            }
+        }
+        links
+    }
+}
+
+/// Rotations along one axis that each phase needs, zero among them where it occurs.
+struct Steps {
+    baby: Vec<BTreeSet<i64>>,
+    giant: Vec<BTreeSet<i64>>,
+}
+
+impl Steps {
+    fn of(axis: &AxisGeometry, links: &AxisLinks) -> Self {
+        let mut steps = Steps {
+            baby: vec![BTreeSet::new(); axis.input.phases],
+            giant: vec![BTreeSet::new(); axis.output.phases],
+        };
+        for key in links.keys() {
+            steps.baby[key.in_phase].insert(key.baby);
+            steps.giant[key.out_phase].insert(key.giant);
+        }
+        steps
+    }
+}
+
+/// Key switches of one channel block if rows need the steps `rows` and columns `cols`.
+fn rotations(rows: &[BTreeSet<i64>], cols: &[BTreeSet<i64>]) -> usize {
+    let mut count = 0;
+    for r in rows {
+        for c in cols {
+            let still = usize::from(r.contains(&0) && c.contains(&0));
+            count += r.len() * c.len() - still;
+        }
+    }
+    count
+}
+
+/// One product of a linear map, for any pair of channel blocks: at the places of `links`, the inner sum of step `giant`
+/// takes the input phase rotated by `baby` (slot steps).
+#[derive(Clone, Debug)]
+pub(crate) struct Term {
+    pub giant: i64,
+    pub in_phase: usize,
+    pub baby: i64,
+    pub links: Vec<Link>,
+}
+
+/// The cells at which a term connects one sub-position with another through one tap.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    pub out_sub: usize,
+    pub in_sub: usize,
+    pub tap: usize,
+    pub cells: Vec<u32>,
+}
+
+/// Collects links under `(output phase, giant, input phase, baby)`, sorted.
+#[derive(Default)]
+struct TermTable(BTreeMap<(usize, i64, usize, i64), Vec<Link>>);
+
+impl TermTable {
+    fn into_phases(self, phases: usize) -> Vec<Vec<Term>> {
+        let mut terms = vec![Vec::new(); phases];
+        for ((out_phase, giant, in_phase, baby), links) in self.0 {
+            terms[out_phase].push(Term {
+                giant,
+                in_phase,
+                baby,
+                links,
+            });
+        }
+        terms
+    }
+}
+
+/// The terms of every output phase of a convolution, with the split that rotates least.
+///
+/// `blocks`: channel blocks of input and output; `keep` says whether a pair (output sub-position, input sub-position)
+/// belongs to channels at all.
+pub(crate) fn conv_terms(
+    rows: &AxisGeometry,
+    cols: &AxisGeometry,
+    grid: Grid,
+    blocks: (usize, usize),
+    keep: impl Fn(usize, usize) -> bool,
+) -> Vec<Vec<Term>> {
+    let tables = |axis: &AxisGeometry| -> Vec<(Steps, AxisLinks)> {
+        let with_steps = |split| {
+            let links = axis.links(split);
+            (Steps::of(axis, &links), links)
+        };
+        axis.splits().into_iter().map(with_steps).collect()
+    };
+    let (row_tables, col_tables) = (tables(rows), tables(cols));
+    let mut best = (usize::MAX, 0, 0);
+    for (i, (r, _)) in row_tables.iter().enumerate() {
+        for (j, (c, _)) in col_tables.iter().enumerate() {
+            let cost =
+                blocks.0 * rotations(&r.baby, &c.baby) + blocks.1 * rotations(&r.giant, &c.giant);
+            if cost < best.0 {
+                best = (cost, i, j);
+            }
+        }
+    }
+    let (row_links, col_links) = (&row_tables[best.1].1, &col_tables[best.2].1);
+
+    let mut table = TermTable::default();
+    let width = grid.cols as i64;
+    for (r, row_cells) in row_links {
+        for (c, col_cells) in col_links {
+            let out_sub = r.out_sub * cols.output.gaps + c.out_sub;
+            let in_sub = r.in_sub * cols.input.gaps + c.in_sub;
+            if !keep(out_sub, in_sub) {
+                continue;
+            }
+            let cell =
+                |row: i64, col: i64| (row * width + col).rem_euclid(grid.cells() as i64) as u32;
+            let cells = row_cells
+                .iter()
+                .flat_map(|&row| col_cells.iter().map(move |&col| cell(row, col)))
+                .collect();
+            let key = (
+                r.out_phase * cols.output.phases + c.out_phase,
+                r.giant * width + c.giant,
+                r.in_phase * cols.input.phases + c.in_phase,
+                r.baby * width + c.baby,
+            );
+            table.0.entry(key).or_default().push(Link {
+                out_sub,
+                in_sub,
+                tap: r.tap * cols.kernel + c.tap,
+                cells,
+            });
+        }
+    }
+    table.into_phases(rows.output.phases * cols.output.phases)
+}
+
+/// The terms of a dense layer whose class `j < used` of a block gathers, at cell `j` modulo `classes_per_ct`, what the
+/// cells of one aligned group of `classes_per_ct` cells hold; summing the groups is left to a fold.
+pub(crate) fn dense_terms(
+    in_phases: usize,
+    grid: Grid,
+    classes_per_ct: usize,
+    used: usize,
+    in_sub: impl Fn(usize) -> Option<usize>,
+) -> Vec<Vec<Term>> {
+    let mut table = TermTable::default();
+    for in_phase in 0..in_phases {
+        for class in 0..used {
+            let mut links: BTreeMap<(i64, usize), Vec<u32>> = BTreeMap::new();
+            for cell in 0..grid.cells() {
+                if let Some(sub) = in_sub(cell) {
+                    let giant = (cell % classes_per_ct) as i64 - class as i64;
+                    links.entry((giant, sub)).or_default().push(cell as u32);
+                }
+            }
+            for ((giant, in_sub), cells) in links {
+                let link = Link {
+                    out_sub: class,
+                    in_sub,
+                    tap: 0,
+                    cells,
+                };
+                table
+                    .0
+                    .entry((0, giant, in_phase, 0))
+                    .or_default()
+                    .push(link);
+            }
+        }
+    }
+    table.into_phases(1)
+}
