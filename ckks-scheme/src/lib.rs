@@ -1,1 +1,30 @@
-//! RNS-CKKS: parameters checked for security, keys, evaluator, serialisation
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod ciphertext;
+pub mod encoding;
+pub mod encrypt;
+pub mod error;
+pub mod evaluator;
+pub mod keygen;
+pub mod keys;
+pub mod noise;
+pub mod params;
+
+/// What the layers above need of the arithmetic crate: kernel choice and the limb pool.
+pub mod exec {
+    pub use ckks_math::{KernelChoice, Pool};
+}
+
+pub use ciphertext::{Ciphertext, Level, Plaintext, Scale};
+pub use encoding::Encoder;
+pub use encoding::periodic::{
+    PeriodicMatrix, PeriodicPlain, decode_periodic, encode_periodic, round_periodic_real,
+};
+pub use encrypt::{Decryptor, Encryptor, SecretEncryptor};
+pub use error::{EncodeError, EvalError, KeyError, ParamError};
+pub use evaluator::Evaluator;
+pub use keygen::KeyGenerator;
+pub use keys::{EvaluationKeys, Galois, KeyKind, KeyRequest, KeySource, PublicKey, SecretKey};
+pub use noise::{NoiseModel, Tracked};
+pub use params::{Parameters, ParametersBuilder, ParamsLiteral};

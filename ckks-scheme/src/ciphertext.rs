@@ -1,0 +1,152 @@
+//! Levels, scales, plaintexts and ciphertexts.
+
+use crate::noise::Tracked;
+use ckks_math::{Eval, MathError, RnsPoly};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Number of ciphertext primes that a ciphertext still has (1 or more).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Level(u32);
+
+impl Level {
+    /// The level with `limbs` primes left.
+    pub const fn new(limbs: usize) -> Self {
+        Self(limbs as u32)
+    }
+
+    /// Primes left.
+    pub const fn limbs(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The level `by` primes below, if it has at least one prime.
+    pub const fn below(self, by: usize) -> Option<Self> {
+        match self.limbs().checked_sub(by) {
+            None | Some(0) => None,
+            Some(l) => Some(Self::new(l)),
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Factor between slot values and the encoded integers; tracked exactly (every operation multiplies or divides it).
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Scale(f64);
+
+impl Scale {
+    /// A scale; `value` is positive and finite.
+    ///
+    /// # Panics
+    /// If it is not: scales come from the caller's constants, never from data.
+    pub fn new(value: f64) -> Self {
+        assert!(value.is_finite() && value > 0.0, "scale {value}");
+        Self(value)
+    }
+
+    /// The factor.
+    pub const fn value(self) -> f64 {
+        self.0
+    }
+
+    /// Its base-2 logarithm.
+    pub fn log2(self) -> f64 {
+        self.0.log2()
+    }
+
+    /// Equal up to the rounding of a few floating-point operations (relative 2^-44).
+    pub fn matches(self, other: Self) -> bool {
+        (self.0 / other.0 - 1.0).abs() < 2f64.powi(-44)
+    }
+}
+
+/// An encoded message: one polynomial in Eval order, `[level][N]`.
+#[derive(Debug)]
+pub struct Plaintext {
+    pub(crate) poly: RnsPoly<Eval>,
+    pub(crate) scale: Scale,
+    pub(crate) tracked: Tracked,
+}
+
+impl Plaintext {
+    /// Number of primes.
+    pub fn level(&self) -> Level {
+        Level::new(self.poly.limbs())
+    }
+
+    /// Scale of the encoding.
+    pub fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    /// Value bounds and encoding error.
+    pub fn tracked(&self) -> &Tracked {
+        &self.tracked
+    }
+}
+
+/// An RLWE ciphertext: two polynomials (three between a product and its relinearisation) in Eval order,
+/// `[level][N]` each; it decrypts as `c0 + c1 s (+ c2 s^2)`.
+#[derive(Debug)]
+pub struct Ciphertext {
+    pub(crate) parts: Vec<RnsPoly<Eval>>,
+    pub(crate) scale: Scale,
+    pub(crate) tracked: Tracked,
+}
+
+impl Ciphertext {
+    /// Number of ciphertext primes left.
+    pub fn level(&self) -> Level {
+        Level::new(self.parts[0].limbs())
+    }
+
+    /// Scale of the encrypted values.
+    pub fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    /// Number of polynomials (2 or 3).
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Predicted error and declared value bounds.
+    pub fn tracked(&self) -> &Tracked {
+        &self.tracked
+    }
+
+    /// Replaces the declared value bounds by better knowledge (a layer's declared range, say); the error stays.
+    /// `max` bounds the modulus of every slot value, `rms` is its root mean square.
+    pub fn declare_values(&mut self, max: f64, rms: f64) {
+        self.tracked.max = max;
+        self.tracked.rms = rms;
+    }
+
+    /// Declares that the encrypted values are `factor` times what they were held to be: a free multiplication.
+    pub fn reinterpret(&mut self, factor: f64) {
+        self.scale = Scale::new(self.scale.value() / factor);
+        self.tracked = self.tracked.scaled(factor.abs());
+    }
+
+    /// Bytes of limb memory held.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|p| (p.iter().map(|l| l.len() * 8).sum::<usize>()) as u64).sum()
+    }
+
+    /// A copy.
+    ///
+    /// # Errors
+    /// When the pool's budget is exhausted.
+    pub fn try_clone(&self) -> Result<Self, MathError> {
+        Ok(Self {
+            parts: self.parts.iter().map(RnsPoly::try_clone).collect::<Result<_, _>>()?,
+            scale: self.scale,
+            tracked: self.tracked,
+        })
+    }
+}

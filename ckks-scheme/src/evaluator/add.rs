@@ -1,0 +1,175 @@
+//! Additions, constants, negation.
+
+use super::Evaluator;
+use crate::ciphertext::{Ciphertext, Level, Plaintext};
+use crate::encoding::periodic::PeriodicPlain;
+use crate::error::{EncodeError, EvalError};
+use ckks_math::{Limb, LimbRing};
+use num_complex::Complex64;
+
+impl Evaluator {
+    /// `a += b`; same level, scale and number of polynomials.
+    ///
+    /// # Errors
+    /// [`EvalError::LevelMismatch`], [`EvalError::ScaleMismatch`], [`EvalError::Parts`].
+    pub fn add_assign(&self, a: &mut Ciphertext, b: &Ciphertext) -> Result<(), EvalError> {
+        self.combine("add", a, b, LimbRing::add_assign)
+    }
+
+    /// `a -= b`; same level, scale and number of polynomials.
+    ///
+    /// # Errors
+    /// As [`Self::add_assign`].
+    pub fn sub_assign(&self, a: &mut Ciphertext, b: &Ciphertext) -> Result<(), EvalError> {
+        self.combine("subtract", a, b, LimbRing::sub_assign)
+    }
+
+    fn combine(
+        &self,
+        op: &'static str,
+        a: &mut Ciphertext,
+        b: &Ciphertext,
+        f: impl Fn(&LimbRing, &mut [u64], &[u64]),
+    ) -> Result<(), EvalError> {
+        Self::check_same(op, (a.level(), a.scale), (b.level(), b.scale))?;
+        Self::check_parts(op, b, a.parts())?;
+        let rings = self.rings(a.level().limbs());
+        for (pa, pb) in a.parts.iter_mut().zip(&b.parts) {
+            for (i, ring) in rings.iter().enumerate() {
+                f(ring, pa.limb_mut(i), pb.limb(i));
+            }
+        }
+        a.tracked = a.tracked.sum(&b.tracked);
+        Ok(())
+    }
+
+    /// `a = -a`.
+    pub fn negate_assign(&self, a: &mut Ciphertext) {
+        let rings = self.rings(a.level().limbs());
+        for part in &mut a.parts {
+            for (i, ring) in rings.iter().enumerate() {
+                ring.neg_assign(part.limb_mut(i));
+            }
+        }
+    }
+
+    /// Adds a plaintext of the same scale; its level may be higher.
+    ///
+    /// # Errors
+    /// [`EvalError::LevelTooLow`] for a plaintext of fewer primes, [`EvalError::ScaleMismatch`].
+    pub fn add_plain_assign(&self, a: &mut Ciphertext, b: &Plaintext) -> Result<(), EvalError> {
+        self.combine_plain("add plaintext", a, b, LimbRing::add_assign)
+    }
+
+    /// Subtracts a plaintext of the same scale; its level may be higher.
+    ///
+    /// # Errors
+    /// As [`Self::add_plain_assign`].
+    pub fn sub_plain_assign(&self, a: &mut Ciphertext, b: &Plaintext) -> Result<(), EvalError> {
+        self.combine_plain("subtract plaintext", a, b, LimbRing::sub_assign)
+    }
+
+    fn combine_plain(
+        &self,
+        op: &'static str,
+        a: &mut Ciphertext,
+        b: &Plaintext,
+        f: impl Fn(&LimbRing, &mut [u64], &[u64]),
+    ) -> Result<(), EvalError> {
+        Self::plain_covers(op, a, b)?;
+        Self::check_scale(op, a.scale, b.scale)?;
+        for (i, ring) in self.rings(a.level().limbs()).iter().enumerate() {
+            f(ring, a.parts[0].limb_mut(i), b.poly.limb(i));
+        }
+        a.tracked = a.tracked.sum(&b.tracked);
+        Ok(())
+    }
+
+    pub(super) fn plain_covers(
+        op: &'static str,
+        a: &Ciphertext,
+        b: &Plaintext,
+    ) -> Result<(), EvalError> {
+        if b.level() < a.level() {
+            return Err(EvalError::LevelTooLow { op, need: a.level(), have: b.level() });
+        }
+        Ok(())
+    }
+
+    /// Adds the same complex constant to every slot.
+    ///
+    /// # Errors
+    /// [`EncodeError::NotFinite`] or [`EncodeError::TooLarge`] for a constant that cannot be encoded at the
+    /// ciphertext's scale.
+    pub fn add_const_assign(&self, a: &mut Ciphertext, c: Complex64) -> Result<(), EvalError> {
+        let re = round_to_integer(c.re, a.scale.value())?;
+        let im = round_to_integer(c.im, a.scale.value())?;
+        for (i, ring) in self.rings(a.level().limbs()).iter().enumerate() {
+            let q = ring.modulus();
+            ring.add_i_scalar_assign(a.parts[0].limb_mut(i), q.from_i128(re), q.from_i128(im));
+        }
+        a.tracked.max += c.norm();
+        a.tracked.rms += c.norm();
+        a.tracked = a.tracked.plus_error(0.3 / a.scale.value());
+        Ok(())
+    }
+
+    /// Adds a slot-periodic plaintext of the same scale.
+    ///
+    /// # Errors
+    /// [`EvalError::ScaleMismatch`], or [`EvalError::Shape`] for a period longer than the slots.
+    pub fn add_periodic_assign(
+        &self,
+        a: &mut Ciphertext,
+        plain: &PeriodicPlain,
+    ) -> Result<(), EvalError> {
+        let op = "add periodic plaintext";
+        Self::check_scale(op, a.scale, plain.scale)?;
+        let words = plain.coeffs.len();
+        if words > self.params.degree() {
+            let (found, expected) = (words / 2, self.params.slots());
+            return Err(EvalError::Shape { op, what: "period", found, expected });
+        }
+        let subrings = self.params.subrings(words.trailing_zeros())?;
+        let block = self.params.degree() / words;
+        let mut residues = vec![0u64; words];
+        for (i, ring) in self.rings(a.level().limbs()).iter().enumerate() {
+            for (r, &c) in residues.iter_mut().zip(&plain.coeffs) {
+                *r = ring.modulus().from_i128(c);
+            }
+            subrings[i].ntt(&mut residues);
+            let limb: &mut Limb = a.parts[0].limb_mut(i);
+            for (chunk, &r) in limb.chunks_exact_mut(block).zip(&residues) {
+                ring.add_scalar_assign(chunk, r);
+            }
+        }
+        a.tracked = a.tracked.sum(&plain.tracked);
+        Ok(())
+    }
+
+    /// Drops primes without changing values: `a mod Q_level`; gives their memory back.
+    ///
+    /// # Errors
+    /// [`EvalError::LevelTooLow`] if the ciphertext has fewer.
+    pub fn drop_level(&self, a: &mut Ciphertext, level: Level) -> Result<(), EvalError> {
+        if a.level() < level {
+            return Err(EvalError::LevelTooLow { op: "drop level", need: level, have: a.level() });
+        }
+        for part in &mut a.parts {
+            part.truncate(level.limbs());
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn round_to_integer(value: f64, scale: f64) -> Result<i128, EncodeError> {
+    if !value.is_finite() {
+        return Err(EncodeError::NotFinite { slot: 0, value });
+    }
+    let scaled = (value * scale).round();
+    let (bits, limit) = (scaled.abs().max(1.0).log2(), 120.0);
+    if bits >= limit {
+        return Err(EncodeError::TooLarge { bits, limit, scale_log2: scale.log2() });
+    }
+    Ok(scaled as i128)
+}

@@ -1,0 +1,181 @@
+//! Products: by constants, plaintexts and ciphertexts; squares in both packings; relinearisation.
+
+use super::Evaluator;
+use super::add::round_to_integer;
+use crate::ciphertext::{Ciphertext, Plaintext, Scale};
+use crate::error::EvalError;
+use crate::keys::KeyKind;
+use ckks_math::{Eval, LimbRing, RnsPoly};
+
+impl Evaluator {
+    /// Multiplies every slot by a real constant encoded as one integer at `scale`; the ciphertext's scale grows by it.
+    ///
+    /// # Errors
+    /// As [`Self::add_const_assign`]; [`EvalError::Range`] if the product would wrap.
+    pub fn mul_const(
+        &self,
+        a: &Ciphertext,
+        value: f64,
+        scale: Scale,
+    ) -> Result<Ciphertext, EvalError> {
+        let integer = round_to_integer(value, scale.value())?;
+        let effective = integer as f64 / scale.value();
+        let parts = self.map_parts(a, |ring, _, out, x| {
+            ring.mul_scalar_into(out, x, ring.modulus().from_i128(integer));
+        })?;
+        let rounding = (effective - value).abs() * a.tracked.rms;
+        self.check_range("multiply by constant", Ciphertext {
+            parts,
+            scale: Scale::new(a.scale.value() * scale.value()),
+            tracked: a.tracked.scaled(effective.abs()).plus_error(rounding),
+        })
+    }
+
+    /// Multiplies every slot by i: free of noise, level and scale.
+    pub fn mul_i_assign(&self, a: &mut Ciphertext) {
+        let rings = self.rings(a.level().limbs());
+        for part in &mut a.parts {
+            for (i, ring) in rings.iter().enumerate() {
+                ring.mul_i_assign(part.limb_mut(i));
+            }
+        }
+    }
+
+    /// Slot-wise product with a plaintext of the same or a higher level; scales multiply.
+    ///
+    /// # Errors
+    /// [`EvalError::LevelTooLow`] for a plaintext of fewer primes; [`EvalError::Range`].
+    pub fn mul_plain(&self, a: &Ciphertext, b: &Plaintext) -> Result<Ciphertext, EvalError> {
+        let op = "multiply by plaintext";
+        Self::plain_covers(op, a, b)?;
+        let parts = self.map_parts(a, |ring, i, out, x| ring.mul_into(out, x, b.poly.limb(i)))?;
+        self.check_range(op, Ciphertext {
+            parts,
+            scale: Scale::new(a.scale.value() * b.scale.value()),
+            tracked: a.tracked.product(&b.tracked),
+        })
+    }
+
+    fn map_parts(
+        &self,
+        a: &Ciphertext,
+        f: impl Fn(&LimbRing, usize, &mut [u64], &[u64]),
+    ) -> Result<Vec<RnsPoly<Eval>>, EvalError> {
+        let rings = self.rings(a.level().limbs());
+        a.parts
+            .iter()
+            .map(|part| {
+                let mut out = RnsPoly::from_limbs(Vec::new());
+                for (i, ring) in rings.iter().enumerate() {
+                    let mut limb = self.limb()?;
+                    f(ring, i, &mut limb, part.limb(i));
+                    out.push(limb);
+                }
+                Ok(out)
+            })
+            .collect()
+    }
+
+    /// Slot-wise product, three polynomials; relinearise next. Scales may differ and multiply.
+    ///
+    /// # Errors
+    /// [`EvalError::LevelMismatch`], [`EvalError::Parts`], [`EvalError::Range`].
+    pub fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        let op = "multiply";
+        Self::check_parts(op, a, 2)?;
+        Self::check_parts(op, b, 2)?;
+        if a.level() != b.level() {
+            return Err(EvalError::LevelMismatch { op, left: a.level(), right: b.level() });
+        }
+        let parts = self.tensor(a.level().limbs(), |ring, i, [d0, d1, d2]| {
+            let (a0, a1, b0, b1) =
+                (a.parts[0].limb(i), a.parts[1].limb(i), b.parts[0].limb(i), b.parts[1].limb(i));
+            ring.tensor_into(d0, d1, d2, a0, a1, b0, b1);
+        })?;
+        self.check_range(op, Ciphertext {
+            parts,
+            scale: Scale::new(a.scale.value() * b.scale.value()),
+            tracked: a.tracked.product(&b.tracked),
+        })
+    }
+
+    /// Slot-wise (complex) square, three polynomials.
+    ///
+    /// # Errors
+    /// [`EvalError::Parts`], [`EvalError::Range`].
+    pub fn square(&self, a: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        let op = "square";
+        Self::check_parts(op, a, 2)?;
+        let parts = self.tensor(a.level().limbs(), |ring, i, [d0, d1, d2]| {
+            ring.square_real_into(d0, d1, d2, a.parts[0].limb(i), a.parts[1].limb(i));
+        })?;
+        self.check_range(op, Ciphertext {
+            parts,
+            scale: Scale::new(a.scale.value() * a.scale.value()),
+            tracked: a.tracked.square(),
+        })
+    }
+
+    /// For z = a + ib and its conjugate: `(z + zc)^2 - i (z - zc)^2 = 4 (a^2 + i b^2)`, the squares of the real and
+    /// the imaginary parts by themselves. Three polynomials at scale 4 s^2, so that the value is `a^2 + i b^2`.
+    ///
+    /// # Errors
+    /// [`EvalError::LevelMismatch`], [`EvalError::ScaleMismatch`], [`EvalError::Parts`], [`EvalError::Range`].
+    pub fn square_pair(&self, z: &Ciphertext, zc: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        let op = "square pair";
+        Self::check_parts(op, z, 2)?;
+        Self::check_parts(op, zc, 2)?;
+        Self::check_same(op, (z.level(), z.scale), (zc.level(), zc.scale))?;
+        let parts = self.tensor(z.level().limbs(), |ring, i, [d0, d1, d2]| {
+            let (z0, z1, y0, y1) =
+                (z.parts[0].limb(i), z.parts[1].limb(i), zc.parts[0].limb(i), zc.parts[1].limb(i));
+            ring.square_complex_into(d0, d1, d2, z0, z1, y0, y1);
+        })?;
+        let mut tracked = z.tracked.square();
+        // a is the mean of two numbers whose errors are at worst the same: each part has the error of one.
+        tracked.error_std = 2.0 * z.tracked.error_std.max(zc.tracked.error_std) * z.tracked.rms;
+        self.check_range(op, Ciphertext {
+            parts,
+            scale: Scale::new(4.0 * z.scale.value() * z.scale.value()),
+            tracked,
+        })
+    }
+
+    fn tensor(
+        &self,
+        limbs: usize,
+        f: impl Fn(&LimbRing, usize, [&mut [u64]; 3]),
+    ) -> Result<Vec<RnsPoly<Eval>>, EvalError> {
+        let mut parts: Vec<RnsPoly<Eval>> = (0..3).map(|_| RnsPoly::from_limbs(Vec::new())).collect();
+        for (i, ring) in self.rings(limbs).iter().enumerate() {
+            let (mut d0, mut d1, mut d2) = (self.limb()?, self.limb()?, self.limb()?);
+            f(ring, i, [&mut d0, &mut d1, &mut d2]);
+            for (part, d) in parts.iter_mut().zip([d0, d1, d2]) {
+                part.push(d);
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Brings a product back to two polynomials.
+    ///
+    /// # Errors
+    /// [`EvalError::Parts`] unless there are three; [`EvalError::Key`] without a key for the level.
+    pub fn relinearize(&self, mut ct: Ciphertext) -> Result<Ciphertext, EvalError> {
+        Self::check_parts("relinearise", &ct, 3)?;
+        let level = ct.level();
+        let key = self.keys.switching_key(KeyKind::Relinearization, level)?;
+        let d2 = ct.parts.pop().expect("three parts");
+        let digits = self.mod_up(&d2, &key)?;
+        let [b, a] = self.inner_product(&digits, &d2, &key)?;
+        drop((digits, d2));
+        for (part, ext) in ct.parts.iter_mut().zip([b, a]) {
+            let switched = self.mod_down(ext, level, &key, 0)?;
+            for (i, ring) in self.rings(level.limbs()).iter().enumerate() {
+                ring.add_assign(part.limb_mut(i), switched.limb(i));
+            }
+        }
+        ct.tracked = ct.tracked.plus_error(self.switch_error(&key, level, 0) / ct.scale.value());
+        Ok(ct)
+    }
+}

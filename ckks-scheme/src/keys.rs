@@ -1,0 +1,298 @@
+//! Keys: the secret key (client only), the public key, switching keys, and what a computation asks for.
+
+use crate::ciphertext::Level;
+use crate::error::KeyError;
+use crate::params::Parameters;
+use ckks_math::{Eval, Limb, RnsPoly};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use zeroize::Zeroize;
+
+/// An automorphism of the slots: a rotation or the complex conjugation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Galois {
+    /// Slot j of the result is slot j + steps of the input (cyclically).
+    Rotation(i64),
+    /// Every slot is conjugated.
+    Conjugation,
+}
+
+impl Galois {
+    /// The exponent g of X -> X^g in the ring of degree 2^log_n.
+    pub fn element(self, log_n: u32) -> u64 {
+        let two_n = 1u64 << (log_n + 1);
+        match self {
+            Self::Conjugation => two_n - 1,
+            Self::Rotation(steps) => {
+                let mut exponent = steps.rem_euclid((two_n / 4) as i64) as u64;
+                let (mut base, mut g) = (5u64, 1u64);
+                while exponent > 0 {
+                    if exponent & 1 == 1 {
+                        g = g * base % two_n;
+                    }
+                    base = base * base % two_n;
+                    exponent >>= 1;
+                }
+                g
+            }
+        }
+    }
+
+    /// The same automorphism with its steps in `0..slots`.
+    pub fn reduced(self, log_n: u32) -> Self {
+        match self {
+            Self::Conjugation => self,
+            Self::Rotation(steps) => Self::Rotation(steps.rem_euclid(1 << (log_n - 1))),
+        }
+    }
+}
+
+/// What a switching key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum KeyKind {
+    /// s^2 to s.
+    Relinearization,
+    /// For an automorphism.
+    Galois(Galois),
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Relinearization => f.write_str("relinearisation"),
+            Self::Galois(Galois::Conjugation) => f.write_str("conjugation"),
+            Self::Galois(Galois::Rotation(s)) => write!(f, "rotation by {s}"),
+        }
+    }
+}
+
+/// The switching keys that a computation needs, each with the levels to make it for. A key made for a level serves
+/// every level below; one made for a lower level is smaller and faster there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyRequest {
+    keys: BTreeMap<KeyKind, BTreeSet<Level>>,
+}
+
+impl KeyRequest {
+    /// Nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds any kind of key.
+    pub fn add(&mut self, kind: KeyKind, level: Level) {
+        self.keys.entry(kind).or_default().insert(level);
+    }
+
+    /// Adds the relinearisation key.
+    pub fn relin(&mut self, level: Level) {
+        self.add(KeyKind::Relinearization, level);
+    }
+
+    /// Adds a rotation key; a rotation by 0 needs none.
+    pub fn rotation(&mut self, steps: i64, level: Level) {
+        if steps != 0 {
+            self.add(KeyKind::Galois(Galois::Rotation(steps)), level);
+        }
+    }
+
+    /// Adds the conjugation key.
+    pub fn conjugation(&mut self, level: Level) {
+        self.add(KeyKind::Galois(Galois::Conjugation), level);
+    }
+
+    /// Adds all of another request.
+    pub fn extend(&mut self, other: &Self) {
+        for (kind, levels) in &other.keys {
+            self.keys.entry(*kind).or_default().extend(levels);
+        }
+    }
+
+    /// The same request with steps reduced to the ring's slots (so that -1 and slots-1 are one key).
+    pub fn reduced(&self, log_n: u32) -> Self {
+        let mut out = Self::new();
+        for (kind, levels) in &self.keys {
+            let kind = match *kind {
+                KeyKind::Galois(g) => KeyKind::Galois(g.reduced(log_n)),
+                KeyKind::Relinearization => KeyKind::Relinearization,
+            };
+            out.keys.entry(kind).or_default().extend(levels);
+        }
+        out
+    }
+
+    /// For each kind only the highest level asked for: the fewest keys that serve the request.
+    pub fn highest_only(&self) -> Self {
+        let mut out = Self::new();
+        for (kind, levels) in &self.keys {
+            if let Some(&top) = levels.last() {
+                out.add(*kind, top);
+            }
+        }
+        out
+    }
+
+    /// Every key, kind by kind, levels ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (KeyKind, Level)> + '_ {
+        self.keys.iter().flat_map(|(k, ls)| ls.iter().map(move |l| (*k, *l)))
+    }
+
+    /// Number of keys.
+    pub fn count(&self) -> usize {
+        self.keys.values().map(BTreeSet::len).sum()
+    }
+
+    /// Bytes of all keys, as resident.
+    pub fn bytes(&self, params: &Parameters) -> u64 {
+        let reduced = self.reduced(params.log_n());
+        reduced.iter().map(|(_, level)| params.switching_key_bytes(level)).sum()
+    }
+}
+
+/// The secret key: coefficients in {-1, 0, 1} and their transform. Belongs to the client; nothing that evaluates can
+/// hold one. Wiped when dropped, never printed.
+pub struct SecretKey {
+    pub(crate) params: Parameters,
+    pub(crate) coeffs: Vec<i64>,
+    /// Transform modulo every ciphertext prime.
+    pub(crate) q: Vec<Limb>,
+    /// Transform modulo every special prime.
+    pub(crate) p: Vec<Limb>,
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretKey").finish_non_exhaustive()
+    }
+}
+
+impl Drop for SecretKey {
+    fn drop(&mut self) {
+        self.coeffs.zeroize();
+        for limb in self.q.iter_mut().chain(&mut self.p) {
+            limb[..].zeroize();
+        }
+    }
+}
+
+impl SecretKey {
+    /// The parameter set that the key belongs to.
+    pub fn params(&self) -> &Parameters {
+        &self.params
+    }
+}
+
+/// A public encryption key `(b, a)` with `b = -a s + e` at the highest level.
+#[derive(Debug)]
+pub struct PublicKey {
+    pub(crate) params: Parameters,
+    pub(crate) b: RnsPoly<Eval>,
+    pub(crate) a: RnsPoly<Eval>,
+}
+
+/// Polynomial modulo some ciphertext primes and some special primes, Eval order.
+#[derive(Debug)]
+pub(crate) struct ExtendedPoly {
+    pub(crate) q: Vec<Limb>,
+    pub(crate) p: Vec<Limb>,
+}
+
+impl ExtendedPoly {
+    /// Limb `i` of the ciphertext primes followed by the special primes, with `q_limbs` ciphertext primes in use.
+    pub(crate) fn limb(&self, i: usize, q_limbs: usize) -> &[u64] {
+        if i < q_limbs { &self.q[i] } else { &self.p[i - q_limbs] }
+    }
+}
+
+/// A hybrid switching key: one RLWE pair `(b, a)` a digit.
+#[derive(Debug)]
+pub struct SwitchingKey {
+    pub(crate) level: Level,
+    pub(crate) digit_limbs: usize,
+    pub(crate) specials: usize,
+    pub(crate) digits: Vec<[ExtendedPoly; 2]>,
+}
+
+impl SwitchingKey {
+    /// Highest level that the key serves.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+}
+
+/// Where an evaluator finds switching keys.
+pub trait KeySource: Send + Sync + fmt::Debug {
+    /// A key of the kind that serves `level`: the one made for the lowest such level.
+    ///
+    /// # Errors
+    /// [`KeyError::Missing`] if there is none.
+    fn switching_key(&self, kind: KeyKind, level: Level) -> Result<Arc<SwitchingKey>, KeyError>;
+}
+
+/// Switching keys in memory; public material, holds nothing secret.
+#[derive(Debug, Default)]
+pub struct EvaluationKeys {
+    pub(crate) log_n: u32,
+    pub(crate) keys: BTreeMap<(KeyKind, Level), Arc<SwitchingKey>>,
+    pub(crate) bytes: u64,
+}
+
+impl EvaluationKeys {
+    /// Number of keys.
+    pub fn count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Bytes as resident.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl KeySource for EvaluationKeys {
+    fn switching_key(&self, kind: KeyKind, level: Level) -> Result<Arc<SwitchingKey>, KeyError> {
+        let kind = match kind {
+            KeyKind::Galois(g) => KeyKind::Galois(g.reduced(self.log_n)),
+            KeyKind::Relinearization => kind,
+        };
+        let top = Level::new(u32::MAX as usize);
+        if let Some((_, key)) = self.keys.range((kind, level)..=(kind, top)).next() {
+            return Ok(key.clone());
+        }
+        let present: Vec<_> = self.keys.keys().filter(|(k, _)| *k == kind).map(|(_, l)| l.to_string()).collect();
+        Err(KeyError::Missing {
+            kind,
+            level,
+            present: if present.is_empty() { "none".into() } else { present.join(", ") },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn galois_elements_are_powers_of_five_and_minus_one() {
+        assert_eq!(Galois::Rotation(0).element(4), 1);
+        assert_eq!(Galois::Rotation(1).element(4), 5);
+        assert_eq!(Galois::Rotation(-1).element(4) * 5 % 32, 1);
+        assert_eq!(Galois::Conjugation.element(4), 31);
+        assert_eq!(Galois::Rotation(-1).reduced(4), Galois::Rotation(7));
+    }
+
+    #[test]
+    fn request_merges_equal_rotations_and_keeps_levels() {
+        let mut r = KeyRequest::new();
+        r.rotation(-1, Level::new(3));
+        r.rotation(7, Level::new(3));
+        r.rotation(7, Level::new(2));
+        r.rotation(0, Level::new(3));
+        r.relin(Level::new(3));
+        let r = r.reduced(4);
+        assert_eq!(r.count(), 3);
+        assert_eq!(r.highest_only().count(), 2);
+    }
+}

@@ -1,0 +1,130 @@
+//! The noise and range tracker: predicted error and declared value range of every ciphertext.
+//!
+//! Errors are standard deviations of one real component of a slot, in units of the encrypted values. They are
+//! propagated as independent random variables; [`Tracked::error_bound`] is [`BOUND_SIGMAS`] standard deviations, which
+//! covers the largest error of many ciphertexts (the largest of 10^7 Gaussian errors is 5.3 deviations) as well as
+//! products whose error grows with the slot's own value.
+//!
+//! With coefficients of variance `v`, a slot's real component is a sum of N coefficients times cosines: variance
+//! `v N / 2`. A term `u s` with `u` of variance `v` and a uniform ternary `s` (variance 2/3) has variance `2 N v / 3`.
+
+/// Standard deviations in an error bound.
+pub const BOUND_SIGMAS: f64 = 12.0;
+
+/// Standard deviation of the error distribution.
+pub const SIGMA: f64 = 3.19;
+
+/// Predicted error and declared bounds of the values in one ciphertext or plaintext.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tracked {
+    /// Standard deviation of the error of one real slot component.
+    pub error_std: f64,
+    /// Bound on the modulus of every slot value.
+    pub max: f64,
+    /// Root mean square of the slot values' modulus.
+    pub rms: f64,
+}
+
+impl Tracked {
+    /// Values of the given bounds, exact but for the double precision that they are transformed in.
+    pub fn exact(max: f64, rms: f64) -> Self {
+        Self { error_std: max * 2f64.powi(-53), max, rms }
+    }
+
+    /// Predicted bound on the largest error of a real slot component.
+    pub fn error_bound(&self) -> f64 {
+        BOUND_SIGMAS * self.error_std
+    }
+
+    /// All values and errors times `factor >= 0`.
+    pub fn scaled(&self, factor: f64) -> Self {
+        Self {
+            error_std: self.error_std * factor,
+            max: self.max * factor,
+            rms: self.rms * factor,
+        }
+    }
+
+    /// Adds an independent error.
+    pub fn plus_error(mut self, std: f64) -> Self {
+        self.error_std = self.error_std.hypot(std);
+        self
+    }
+
+    /// Of a sum (or difference) of two independent operands.
+    pub fn sum(&self, other: &Self) -> Self {
+        Self {
+            error_std: self.error_std.hypot(other.error_std),
+            max: self.max + other.max,
+            rms: self.rms + other.rms,
+        }
+    }
+
+    /// Of a slot-wise product of two independent operands.
+    pub fn product(&self, other: &Self) -> Self {
+        let cross = self.error_std * other.error_std;
+        Self {
+            error_std: ((self.rms * other.error_std).powi(2)
+                + (other.rms * self.error_std).powi(2)
+                + 2.0 * cross * cross)
+                .sqrt(),
+            max: self.max * other.max,
+            rms: self.rms * other.rms,
+        }
+    }
+
+    /// Of a slot-wise square.
+    pub fn square(&self) -> Self {
+        let v = self.error_std;
+        Self {
+            error_std: 2.0 * v * self.rms.hypot(v),
+            max: self.max * self.max,
+            rms: self.max * self.rms,
+        }
+    }
+}
+
+/// The errors that the scheme's own operations add, for one ring degree.
+#[derive(Clone, Copy, Debug)]
+pub struct NoiseModel {
+    degree: f64,
+}
+
+impl NoiseModel {
+    /// The model for ring degree `2^log_n` and a uniform ternary secret.
+    pub fn new(log_n: u32) -> Self {
+        Self { degree: f64::from(log_n).exp2() }
+    }
+
+    /// Slot deviation of independent coefficients of variance `variance`.
+    pub fn slots(&self, variance: f64) -> f64 {
+        (variance * self.degree / 2.0).sqrt()
+    }
+
+    /// Rounding of the two polynomials by a rescale or a ModDown, in units of the last place.
+    pub fn rounding(&self) -> f64 {
+        self.slots((1.0 + 2.0 * self.degree / 3.0) / 12.0)
+    }
+
+    /// Rounding of an encoded plaintext, in units of the last place.
+    pub fn encoding(&self) -> f64 {
+        self.slots(1.0 / 12.0)
+    }
+
+    /// Fresh encryption under the secret key, in units of the last place.
+    pub fn fresh_secret(&self) -> f64 {
+        self.slots(SIGMA * SIGMA)
+    }
+
+    /// Fresh encryption under the public key (`v e + e0 + e1 s`), in units of the last place.
+    pub fn fresh_public(&self) -> f64 {
+        self.slots(SIGMA * SIGMA * (1.0 + 4.0 * self.degree / 3.0))
+    }
+
+    /// A key switch of `digits` digits of at most `2^digit_bits`, divided by `2^divisor_bits`, in units of the last
+    /// place before any division but that; the final rounding is [`Self::rounding`].
+    pub fn key_switch(&self, digits: usize, digit_bits: f64, divisor_bits: f64) -> f64 {
+        let digit = (digit_bits - divisor_bits).exp2();
+        self.slots(digits as f64 * self.degree * digit * digit / 12.0 * SIGMA * SIGMA)
+    }
+}

@@ -1,0 +1,15 @@
+//! The 128-bit bounds on log QP.
+
+/// Largest log2(QP) with 128-bit classical security for a uniform ternary secret and error deviation 3.19, by ring
+/// degree: Bossuat et al., Security Guidelines for Implementing Homomorphic Encryption, 2024,
+/// <https://eprint.iacr.org/2024/463>. 0 where no set is known.
+pub const fn max_log_qp_128(log_n: u32) -> u32 {
+    match log_n {
+        13 => 214,
+        14 => 430,
+        15 => 868,
+        16 => 1747,
+        17 => 3523,
+        _ => 0,
+    }
+}

@@ -1,0 +1,167 @@
+//! The predicted bound on the largest error lies between 1 and 8 times the largest error of 1,000 trials.
+
+use crate::fixture::{Fixture, params};
+use ckks_scheme::{Ciphertext, Encryptor, KeyGenerator, Level, PeriodicMatrix, Scale};
+use num_complex::Complex64;
+
+const TRIALS: usize = 1000;
+const SCALE: f64 = (1u64 << 30) as f64;
+
+/// Runs `trial` (returning a ciphertext and what it should hold) and compares the bound with the largest error.
+fn check(name: &str, f: &mut Fixture, mut trial: impl FnMut(&mut Fixture) -> (Ciphertext, Vec<Complex64>)) {
+    let (mut largest, mut least_bound, mut most_bound) = (0f64, f64::INFINITY, 0f64);
+    for _ in 0..TRIALS {
+        let (ct, expected) = trial(f);
+        largest = largest.max(f.largest_error(&ct, &expected));
+        least_bound = least_bound.min(ct.tracked().error_bound());
+        most_bound = most_bound.max(ct.tracked().error_bound());
+    }
+    let (least, most) = (least_bound / largest, most_bound / largest);
+    println!("{name}: bound / largest error = {least:.2} to {most:.2}");
+    assert!(least >= 1.0 && most <= 8.0, "{name}: bound is {least:.2} to {most:.2} times the largest error");
+}
+
+fn fixture() -> Fixture {
+    Fixture::new(params(6, 4, 2), &[1, 5])
+}
+
+fn binary(
+    name: &str,
+    scale: f64,
+    op: impl Fn(&Fixture, Ciphertext, Ciphertext) -> Ciphertext,
+    plain: impl Fn(Complex64, Complex64) -> Complex64,
+) {
+    check(name, &mut fixture(), |f| {
+        let (x, y) = (f.random_slots(), f.random_slots());
+        let (a, b) = (f.encrypt(&x, 4, scale), f.encrypt(&y, 4, scale));
+        let expected = x.iter().zip(&y).map(|(&x, &y)| plain(x, y)).collect();
+        (op(f, a, b), expected)
+    });
+}
+
+#[test]
+fn tracker_covers_encryption() {
+    binary("encrypt with the secret key", SCALE, |_, a, _| a, |x, _| x);
+    let mut f = fixture();
+    let key = KeyGenerator::new(&f.params).public_key(&f.secret, &mut f.rng).unwrap();
+    check("encrypt with the public key", &mut f, |f| {
+        let x = f.random_slots();
+        let pt = f.encoder.encode(&x, Level::new(4), Scale::new(SCALE)).unwrap();
+        (Encryptor::new(&key).encrypt(&pt, &mut f.rng).unwrap(), x)
+    });
+}
+
+#[test]
+fn tracker_covers_additions() {
+    let add = |f: &Fixture, mut a: Ciphertext, b: Ciphertext| {
+        f.eval.add_assign(&mut a, &b).unwrap();
+        a
+    };
+    let sub = |f: &Fixture, mut a: Ciphertext, b: Ciphertext| {
+        f.eval.sub_assign(&mut a, &b).unwrap();
+        f.eval.negate_assign(&mut a);
+        a
+    };
+    binary("add", SCALE, add, |x, y| x + y);
+    binary("subtract and negate", SCALE, sub, |x, y| y - x);
+    let plain = |f: &Fixture, mut a: Ciphertext, _: Ciphertext| {
+        let c: Vec<_> = (0..f.params.slots()).map(|j| Complex64::new(j as f64 / 64.0, 0.5)).collect();
+        let pt = f.encoder.encode(&c, Level::new(4), Scale::new(SCALE)).unwrap();
+        f.eval.add_plain_assign(&mut a, &pt).unwrap();
+        f.eval.sub_plain_assign(&mut a, &pt).unwrap();
+        f.eval.add_const_assign(&mut a, Complex64::new(1.0, 2.0)).unwrap();
+        a
+    };
+    binary("add and subtract plaintext, add constant", SCALE, plain, |x, _| x + Complex64::new(1.0, 2.0));
+}
+
+#[test]
+fn tracker_covers_products() {
+    binary("multiply", SCALE, |f, a, b| f.eval.mul(&a, &b).unwrap(), |x, y| x * y);
+    binary(
+        "multiply, relinearise, rescale",
+        SCALE,
+        |f, a, b| {
+            let c = f.eval.relinearize(f.eval.mul(&a, &b).unwrap()).unwrap();
+            f.eval.rescale(&c).unwrap()
+        },
+        |x, y| x * y,
+    );
+    binary("square", SCALE, |f, a, _| f.eval.square(&a).unwrap(), |x, _| x * x);
+    binary(
+        "multiply by constant",
+        SCALE,
+        |f, a, _| f.eval.mul_const(&a, 0.7, Scale::new(SCALE)).unwrap(),
+        |x, _| x * 0.7,
+    );
+    check("multiply by plaintext", &mut fixture(), |f| {
+        let (x, y) = (f.random_slots(), f.random_slots());
+        let a = f.encrypt(&x, 4, SCALE);
+        let pt = f.encoder.encode(&y, Level::new(4), Scale::new(SCALE)).unwrap();
+        let expected = x.iter().zip(&y).map(|(x, y)| x * y).collect();
+        (f.eval.mul_plain(&a, &pt).unwrap(), expected)
+    });
+}
+
+#[test]
+fn tracker_covers_level_changes() {
+    binary("rescale", SCALE * 2f64.powi(50), |f, a, _| f.eval.rescale(&a).unwrap(), |x, _| x);
+    let drop = |f: &Fixture, mut a: Ciphertext, _: Ciphertext| {
+        f.eval.drop_level(&mut a, Level::new(3)).unwrap();
+        f.eval.lift(a, Level::new(3)).unwrap()
+    };
+    binary("drop level and lift", SCALE, drop, |x, _| x);
+}
+
+#[test]
+fn tracker_covers_automorphisms() {
+    binary("conjugate", SCALE, |f, a, _| f.eval.conjugate(&a).unwrap(), |x, _| x.conj());
+    let fused = |f: &Fixture, a: Ciphertext, _: Ciphertext| f.eval.conjugate_rescale(&a).unwrap();
+    binary("conjugate and rescale", SCALE * 2f64.powi(50), fused, |x, _| x.conj());
+    let rotation = |steps: i64, hoisted: bool| {
+        move |f: &mut Fixture| {
+            let x = f.random_slots();
+            let a = f.encrypt(&x, 4, SCALE);
+            let n = x.len();
+            let expected: Vec<_> = (0..n).map(|j| x[(j + steps as usize) % n]).collect();
+            let ct = if hoisted {
+                f.eval.rotate_many(&a, &[1, steps]).unwrap().pop().unwrap()
+            } else {
+                f.eval.rotate(&a, steps).unwrap()
+            };
+            (ct, expected)
+        }
+    };
+    check("rotate", &mut fixture(), rotation(1, false));
+    check("hoisted rotation", &mut fixture(), rotation(5, true));
+}
+
+#[test]
+fn tracker_covers_the_fused_square_and_the_matrix_product() {
+    check("square pair", &mut fixture(), |f| {
+        let x = f.random_slots();
+        let q = f.params.prime(Level::new(4)) as f64;
+        let a = f.encrypt(&x, 4, SCALE * q);
+        let (z, zc) = (f.eval.rescale(&a).unwrap(), f.eval.conjugate_rescale(&a).unwrap());
+        let ct = f.eval.relinearize(f.eval.square_pair(&z, &zc).unwrap()).unwrap();
+        (ct, x.iter().map(|z| Complex64::new(z.re * z.re, z.im * z.im)).collect())
+    });
+    let (cols, g) = (4, 8);
+    let mut w = PeriodicMatrix::new(1, cols, g, Scale::new(SCALE)).unwrap();
+    let masks: Vec<Vec<f64>> = (0..cols)
+        .map(|c| {
+            let mask: Vec<f64> = (0..g).map(|k| ((c * g + k) as f64).sin()).collect();
+            w.set_masked(0, c, &mask).unwrap()
+        })
+        .collect();
+    check("matrix product", &mut fixture(), |f| {
+        let xs: Vec<_> = (0..cols).map(|_| f.random_slots()).collect();
+        let cts: Vec<_> = xs.iter().map(|x| f.encrypt(x, 4, SCALE)).collect();
+        let mut out = f.eval.zero(Level::new(4), Scale::new(SCALE * SCALE)).unwrap();
+        f.eval.matmul_accumulate(&mut [&mut out], &cts.iter().collect::<Vec<_>>(), &w).unwrap();
+        let expected = (0..f.params.slots())
+            .map(|j| (0..cols).map(|c| xs[c][j] * masks[c][j % g]).sum())
+            .collect();
+        (out, expected)
+    });
+}
