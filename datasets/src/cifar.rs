@@ -336,7 +336,7 @@ fn read_records(
     variant: CifarVariant,
     from: usize,
     pixels: &mut [u8],
-    labels: &mut Vec<u16>,
+    labels: &mut Vec<usize>,
 ) -> Result<(), DataError> {
     let io = |source| DataError::Io {
         path: path.to_owned(),
@@ -364,7 +364,7 @@ fn check_labels(
     variant: CifarVariant,
     record: usize,
     labels: &[u8],
-) -> Result<u16, DataError> {
+) -> Result<usize, DataError> {
     let mut class = 0;
     for (&found, &(kind, classes)) in labels.iter().zip(variant.labels()) {
         if usize::from(found) >= classes {

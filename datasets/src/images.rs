@@ -35,7 +35,7 @@ pub struct Images {
     shape: Shape,
     first: usize,
     pixels: Vec<u8>,
-    labels: Option<Vec<u16>>,
+    labels: Option<Vec<usize>>,
 }
 
 impl Images {
@@ -44,7 +44,7 @@ impl Images {
     /// # Panics
     /// If the pixels are not a whole number of images, or if there are labels and not one for each image.
     #[must_use]
-    pub fn new(shape: Shape, first: usize, pixels: Vec<u8>, labels: Option<Vec<u16>>) -> Self {
+    pub fn new(shape: Shape, first: usize, pixels: Vec<u8>, labels: Option<Vec<usize>>) -> Self {
         assert!(
             shape.values() > 0 && pixels.len().is_multiple_of(shape.values()),
             "pixels are whole images"
@@ -104,7 +104,7 @@ impl Images {
 
     /// The labels, one for each image, if there are any.
     #[must_use]
-    pub fn labels(&self) -> Option<&[u16]> {
+    pub fn labels(&self) -> Option<&[usize]> {
         self.labels.as_deref()
     }
 }
@@ -115,7 +115,7 @@ pub struct Batch<'a> {
     shape: Shape,
     first: usize,
     pixels: &'a [u8],
-    labels: Option<&'a [u16]>,
+    labels: Option<&'a [usize]>,
 }
 
 impl<'a> Batch<'a> {
@@ -145,7 +145,7 @@ impl<'a> Batch<'a> {
 
     /// The labels, one for each image, if there are any.
     #[must_use]
-    pub fn labels(&self) -> Option<&'a [u16]> {
+    pub fn labels(&self) -> Option<&'a [usize]> {
         self.labels
     }
 
