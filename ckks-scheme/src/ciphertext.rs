@@ -135,7 +135,10 @@ impl Ciphertext {
 
     /// Bytes of limb memory held.
     pub fn bytes(&self) -> u64 {
-        self.parts.iter().map(|p| (p.iter().map(|l| l.len() * 8).sum::<usize>()) as u64).sum()
+        self.parts
+            .iter()
+            .map(|p| (p.iter().map(|l| l.len() * 8).sum::<usize>()) as u64)
+            .sum()
     }
 
     /// A copy.
@@ -144,7 +147,11 @@ impl Ciphertext {
     /// When the pool's budget is exhausted.
     pub fn try_clone(&self) -> Result<Self, MathError> {
         Ok(Self {
-            parts: self.parts.iter().map(RnsPoly::try_clone).collect::<Result<_, _>>()?,
+            parts: self
+                .parts
+                .iter()
+                .map(RnsPoly::try_clone)
+                .collect::<Result<_, _>>()?,
             scale: self.scale,
             tracked: self.tracked,
         })

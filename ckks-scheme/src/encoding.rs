@@ -18,7 +18,9 @@ pub struct Encoder {
 impl Encoder {
     /// An encoder for `params`.
     pub fn new(params: &Parameters) -> Self {
-        Self { params: params.clone() }
+        Self {
+            params: params.clone(),
+        }
     }
 
     /// Encodes N/2 complex values at any scale and level.
@@ -34,7 +36,10 @@ impl Encoder {
     ) -> Result<Plaintext, EncodeError> {
         let params = &self.params;
         if slots.len() != params.slots() {
-            return Err(EncodeError::SlotCount { found: slots.len(), expected: params.slots() });
+            return Err(EncodeError::SlotCount {
+                found: slots.len(),
+                expected: params.slots(),
+            });
         }
         let tracked = bounds(slots)?;
         let mut coeffs = vec![0.0; params.degree()];
@@ -42,10 +47,16 @@ impl Encoder {
         check_fits(&coeffs, scale.value(), params.log_q(level) - 1.0)?;
         let rings = &params.q()[..level.limbs()];
         let limbs = if largest(&coeffs) * scale.value() < 2f64.powi(62) {
-            let ints: Vec<i64> = coeffs.iter().map(|c| (c * scale.value()).round() as i64).collect();
+            let ints: Vec<i64> = coeffs
+                .iter()
+                .map(|c| (c * scale.value()).round() as i64)
+                .collect();
             self.limbs(rings, |ring, out| ring.reduce_signed_into(out, &ints))?
         } else {
-            let ints: Vec<i128> = coeffs.iter().map(|c| (c * scale.value()).round() as i128).collect();
+            let ints: Vec<i128> = coeffs
+                .iter()
+                .map(|c| (c * scale.value()).round() as i128)
+                .collect();
             self.limbs(rings, |ring, out| {
                 for (o, &c) in out.iter_mut().zip(&ints) {
                     *o = ring.modulus().from_i128(c);
@@ -104,10 +115,17 @@ impl Encoder {
             })
             .collect::<Result<Vec<_>, MathError>>()?;
         let moduli: Vec<_> = rings.iter().map(LimbRing::modulus).collect();
-        Ok(self.decode_coeffs(&ReconstructedCoeffs::from_residues(&coeffs, &moduli), pt.scale))
+        Ok(self.decode_coeffs(
+            &ReconstructedCoeffs::from_residues(&coeffs, &moduli),
+            pt.scale,
+        ))
     }
 
-    pub(crate) fn decode_coeffs(&self, coeffs: &ReconstructedCoeffs, scale: Scale) -> Vec<Complex64> {
+    pub(crate) fn decode_coeffs(
+        &self,
+        coeffs: &ReconstructedCoeffs,
+        scale: Scale,
+    ) -> Vec<Complex64> {
         let scaled: Vec<f64> = coeffs.0.iter().map(|&c| c as f64 / scale.value()).collect();
         let mut slots = vec![Complex64::default(); self.params.slots()];
         self.params.embedding().coeffs_to_slots(&scaled, &mut slots);
@@ -124,7 +142,9 @@ impl ReconstructedCoeffs {
     pub(crate) fn from_residues(residues: &[Limb], moduli: &[Modulus]) -> Self {
         let n = residues[0].len();
         let values: Vec<u64> = moduli.iter().map(|m| m.value()).collect();
-        let product = values.iter().fold(1u128, |acc, &q| acc.wrapping_mul(u128::from(q)));
+        let product = values
+            .iter()
+            .fold(1u128, |acc, &q| acc.wrapping_mul(u128::from(q)));
         let out = (0..n)
             .map(|k| {
                 let mut digits = [0u64; 3];
@@ -145,7 +165,11 @@ impl ReconstructedCoeffs {
                 }
                 // The upper half of the range is negative; the top digit tells (messages are far from the middle).
                 let negative = digits[top] > values[top] / 2;
-                (if negative { sum.wrapping_sub(product) } else { sum }) as i128
+                (if negative {
+                    sum.wrapping_sub(product)
+                } else {
+                    sum
+                }) as i128
             })
             .collect();
         Self(out)
@@ -174,7 +198,11 @@ fn check_fits(coeffs: &[f64], scale: f64, limit: f64) -> Result<(), EncodeError>
     let bits = (largest(coeffs) * scale).max(1.0).log2();
     let limit = limit.min(120.0);
     if bits >= limit {
-        return Err(EncodeError::TooLarge { bits, limit, scale_log2: scale.log2() });
+        return Err(EncodeError::TooLarge {
+            bits,
+            limit,
+            scale_log2: scale.log2(),
+        });
     }
     Ok(())
 }

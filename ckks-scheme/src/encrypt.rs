@@ -26,7 +26,11 @@ impl<'a> Encryptor<'a> {
     ///
     /// # Errors
     /// When the pool's budget is exhausted.
-    pub fn encrypt<R: CryptoRng>(&self, pt: &Plaintext, rng: &mut R) -> Result<Ciphertext, MathError> {
+    pub fn encrypt<R: CryptoRng>(
+        &self,
+        pt: &Plaintext,
+        rng: &mut R,
+    ) -> Result<Ciphertext, MathError> {
         let params = &self.key.params;
         let mut v = Zeroizing::new(vec![0i64; params.degree()]);
         sample::ternary_into(rng, &mut v);
@@ -37,9 +41,10 @@ impl<'a> Encryptor<'a> {
         let (mut c0, mut c1) = (Vec::new(), Vec::new());
         for (i, ring) in params.q()[..pt.level().limbs()].iter().enumerate() {
             let mut v_eval = signed_limb(params.pool(), ring, &v)?;
-            for (out, key, e) in
-                [(&mut c0, &self.key.b, &errors[0]), (&mut c1, &self.key.a, &errors[1])]
-            {
+            for (out, key, e) in [
+                (&mut c0, &self.key.b, &errors[0]),
+                (&mut c1, &self.key.a, &errors[1]),
+            ] {
                 let mut c = signed_limb(params.pool(), ring, e)?;
                 ring.mul_add_assign(&mut c, key.limb(i), &v_eval);
                 out.push(c);
@@ -72,7 +77,11 @@ impl<'a> SecretEncryptor<'a> {
     ///
     /// # Errors
     /// When the pool's budget is exhausted.
-    pub fn encrypt<R: CryptoRng>(&self, pt: &Plaintext, rng: &mut R) -> Result<Ciphertext, MathError> {
+    pub fn encrypt<R: CryptoRng>(
+        &self,
+        pt: &Plaintext,
+        rng: &mut R,
+    ) -> Result<Ciphertext, MathError> {
         let params = &self.key.params;
         let mut error = Zeroizing::new(vec![0i64; params.degree()]);
         sample::gaussian_into(rng, &mut error);
@@ -151,7 +160,11 @@ impl<'a> Decryptor<'a> {
 
     fn coefficients(&self, ct: &Ciphertext) -> Result<ReconstructedCoeffs, EvalError> {
         if !(2..=3).contains(&ct.parts()) {
-            return Err(EvalError::Parts { op: "decrypt", expected: 2, found: ct.parts() });
+            return Err(EvalError::Parts {
+                op: "decrypt",
+                expected: 2,
+                found: ct.parts(),
+            });
         }
         let params = &self.key.params;
         // The message is far below the product of three primes: the others are not needed.

@@ -30,7 +30,10 @@ pub struct Evaluator {
 impl Evaluator {
     /// An evaluator over `params` that finds its switching keys in `keys`.
     pub fn new(params: &Parameters, keys: Arc<dyn KeySource>) -> Self {
-        Self { params: params.clone(), keys }
+        Self {
+            params: params.clone(),
+            keys,
+        }
     }
 
     /// The parameter set.
@@ -47,7 +50,11 @@ impl Evaluator {
             let limbs = (0..level.limbs()).map(|_| self.params.pool().zeroed());
             Ok(RnsPoly::from_limbs(limbs.collect::<Result<Vec<_>, _>>()?))
         };
-        Ok(Ciphertext { parts: vec![zero()?, zero()?], scale, tracked: Tracked::exact(0.0, 0.0) })
+        Ok(Ciphertext {
+            parts: vec![zero()?, zero()?],
+            scale,
+            tracked: Tracked::exact(0.0, 0.0),
+        })
     }
 
     fn rings(&self, limbs: usize) -> &[LimbRing] {
@@ -62,7 +69,11 @@ impl Evaluator {
         if ct.parts() == expected {
             Ok(())
         } else {
-            Err(EvalError::Parts { op, expected, found: ct.parts() })
+            Err(EvalError::Parts {
+                op,
+                expected,
+                found: ct.parts(),
+            })
         }
     }
 
@@ -72,7 +83,11 @@ impl Evaluator {
         right: (Level, Scale),
     ) -> Result<(), EvalError> {
         if left.0 != right.0 {
-            return Err(EvalError::LevelMismatch { op, left: left.0, right: right.0 });
+            return Err(EvalError::LevelMismatch {
+                op,
+                left: left.0,
+                right: right.0,
+            });
         }
         Self::check_scale(op, left.1, right.1)
     }
@@ -81,14 +96,20 @@ impl Evaluator {
         if left.matches(right) {
             Ok(())
         } else {
-            Err(EvalError::ScaleMismatch { op, left_log2: left.log2(), right_log2: right.log2() })
+            Err(EvalError::ScaleMismatch {
+                op,
+                left_log2: left.log2(),
+                right_log2: right.log2(),
+            })
         }
     }
 
     /// The declared values, at the scale, must not wrap around the modulus.
     fn check_range(&self, op: &'static str, ct: Ciphertext) -> Result<Ciphertext, EvalError> {
         let have_bits = self.params.log_q(ct.level());
-        let need_bits = (ct.tracked.max + ct.tracked.error_bound()).max(f64::MIN_POSITIVE).log2()
+        let need_bits = (ct.tracked.max + ct.tracked.error_bound())
+            .max(f64::MIN_POSITIVE)
+            .log2()
             + ct.scale.log2()
             + 1.0;
         if need_bits < have_bits {

@@ -32,7 +32,9 @@ type PublicSeed = [u8; 32];
 impl KeyGenerator {
     /// A generator for `params`.
     pub fn new(params: &Parameters) -> Self {
-        Self { params: params.clone() }
+        Self {
+            params: params.clone(),
+        }
     }
 
     /// A fresh uniform ternary secret key.
@@ -43,11 +45,19 @@ impl KeyGenerator {
         let mut coeffs = vec![0; self.params.degree()];
         sample::ternary_into(rng, &mut coeffs);
         let transform = |rings: &[LimbRing]| {
-            rings.iter().map(|r| self.signed_limb(r, &coeffs)).collect::<Result<Vec<_>, _>>()
+            rings
+                .iter()
+                .map(|r| self.signed_limb(r, &coeffs))
+                .collect::<Result<Vec<_>, _>>()
         };
         let q = transform(self.params.q())?;
         let p = transform(self.params.p())?;
-        Ok(SecretKey { params: self.params.clone(), coeffs, q, p })
+        Ok(SecretKey {
+            params: self.params.clone(),
+            coeffs,
+            q,
+            p,
+        })
     }
 
     /// The public encryption key of `sk`.
@@ -104,8 +114,15 @@ impl KeyGenerator {
                 Ok(((*kind, *level), Arc::new(key)))
             })
             .collect::<Result<BTreeMap<_, _>, KeyError>>()?;
-        let bytes = keys.keys().map(|(_, level)| self.params.switching_key_bytes(*level)).sum();
-        Ok(EvaluationKeys { log_n: self.params.log_n(), keys, bytes })
+        let bytes = keys
+            .keys()
+            .map(|(_, level)| self.params.switching_key_bytes(*level))
+            .sum();
+        Ok(EvaluationKeys {
+            log_n: self.params.log_n(),
+            keys,
+            bytes,
+        })
     }
 
     fn switching_key<R: CryptoRng>(
@@ -122,7 +139,10 @@ impl KeyGenerator {
         }
         let l = level.limbs();
         let digit_limbs = self.params.digit_limbs(level);
-        let specials = self.params.specials(level).expect("checked when the set was built");
+        let specials = self
+            .params
+            .specials(level)
+            .expect("checked when the set was built");
         let q = &self.params.q()[..l];
         let p = &self.params.p()[..specials];
 
@@ -144,7 +164,8 @@ impl KeyGenerator {
                 u[..].zeroize();
                 if (from..to).contains(&i) {
                     let p_mod = p.iter().fold(1, |acc, x| {
-                        ring.modulus().mul(acc, ring.modulus().reduce(x.modulus().value()))
+                        ring.modulus()
+                            .mul(acc, ring.modulus().reduce(x.modulus().value()))
                     });
                     let s = &sk.q[i];
                     let mut source = s.try_clone()?;
@@ -154,13 +175,22 @@ impl KeyGenerator {
                     ring.mul_scalar_add_assign(&mut sample, &source, p_mod);
                     source[..].zeroize();
                 }
-                let (b, a) = if i < l { (&mut b.q, &mut a.q) } else { (&mut b.p, &mut a.p) };
+                let (b, a) = if i < l {
+                    (&mut b.q, &mut a.q)
+                } else {
+                    (&mut b.p, &mut a.p)
+                };
                 b.push(sample);
                 a.push(uniform);
             }
             digits.push([b, a]);
         }
-        Ok(SwitchingKey { level, digit_limbs, specials, digits })
+        Ok(SwitchingKey {
+            level,
+            digit_limbs,
+            specials,
+            digits,
+        })
     }
 
     /// Coefficients of the polynomial whose image under `g` has coefficients `s`.
@@ -204,7 +234,6 @@ impl KeyGenerator {
         Ok(b)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the domain separation is the list")]
     fn expand(
         &self,
         ring: &LimbRing,
@@ -220,7 +249,8 @@ impl KeyGenerator {
             "{kind}; level {level}; specials {specials}; digit {digit}; limb {limb}; modulus {}",
             ring.modulus().value()
         );
-        let mut hasher = blake3::Hasher::new_derive_key("polyphase ckks-scheme 1 switching key uniform half");
+        let mut hasher =
+            blake3::Hasher::new_derive_key("polyphase ckks-scheme 1 switching key uniform half");
         hasher.update(seed);
         hasher.update(tag.as_bytes());
         let mut rng = ChaCha20Rng::from_seed(*hasher.finalize().as_bytes());
@@ -230,5 +260,8 @@ impl KeyGenerator {
 }
 
 fn empty_extended() -> ExtendedPoly {
-    ExtendedPoly { q: Vec::new(), p: Vec::new() }
+    ExtendedPoly {
+        q: Vec::new(),
+        p: Vec::new(),
+    }
 }

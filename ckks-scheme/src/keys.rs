@@ -136,7 +136,9 @@ impl KeyRequest {
 
     /// Every key, kind by kind, levels ascending.
     pub fn iter(&self) -> impl Iterator<Item = (KeyKind, Level)> + '_ {
-        self.keys.iter().flat_map(|(k, ls)| ls.iter().map(move |l| (*k, *l)))
+        self.keys
+            .iter()
+            .flat_map(|(k, ls)| ls.iter().map(move |l| (*k, *l)))
     }
 
     /// Number of keys.
@@ -147,7 +149,10 @@ impl KeyRequest {
     /// Bytes of all keys, as resident.
     pub fn bytes(&self, params: &Parameters) -> u64 {
         let reduced = self.reduced(params.log_n());
-        reduced.iter().map(|(_, level)| params.switching_key_bytes(level)).sum()
+        reduced
+            .iter()
+            .map(|(_, level)| params.switching_key_bytes(level))
+            .sum()
     }
 }
 
@@ -202,7 +207,11 @@ pub(crate) struct ExtendedPoly {
 impl ExtendedPoly {
     /// Limb `i` of the ciphertext primes followed by the special primes, with `q_limbs` ciphertext primes in use.
     pub(crate) fn limb(&self, i: usize, q_limbs: usize) -> &[u64] {
-        if i < q_limbs { &self.q[i] } else { &self.p[i - q_limbs] }
+        if i < q_limbs {
+            &self.q[i]
+        } else {
+            &self.p[i - q_limbs]
+        }
     }
 }
 
@@ -261,11 +270,20 @@ impl KeySource for EvaluationKeys {
         if let Some((_, key)) = self.keys.range((kind, level)..=(kind, top)).next() {
             return Ok(key.clone());
         }
-        let present: Vec<_> = self.keys.keys().filter(|(k, _)| *k == kind).map(|(_, l)| l.to_string()).collect();
+        let present: Vec<_> = self
+            .keys
+            .keys()
+            .filter(|(k, _)| *k == kind)
+            .map(|(_, l)| l.to_string())
+            .collect();
         Err(KeyError::Missing {
             kind,
             level,
-            present: if present.is_empty() { "none".into() } else { present.join(", ") },
+            present: if present.is_empty() {
+                "none".into()
+            } else {
+                present.join(", ")
+            },
         })
     }
 }

@@ -28,7 +28,11 @@ pub struct Tracked {
 impl Tracked {
     /// Values of the given bounds, exact but for the double precision that they are transformed in.
     pub fn exact(max: f64, rms: f64) -> Self {
-        Self { error_std: max * 2f64.powi(-53), max, rms }
+        Self {
+            error_std: max * 2f64.powi(-53),
+            max,
+            rms,
+        }
     }
 
     /// Predicted bound on the largest error of a real slot component.
@@ -93,7 +97,9 @@ pub struct NoiseModel {
 impl NoiseModel {
     /// The model for ring degree `2^log_n` and a uniform ternary secret.
     pub fn new(log_n: u32) -> Self {
-        Self { degree: f64::from(log_n).exp2() }
+        Self {
+            degree: f64::from(log_n).exp2(),
+        }
     }
 
     /// Slot deviation of independent coefficients of variance `variance`.

@@ -60,9 +60,18 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ConverterId {
     /// Digit `digit` of `digit_limbs` limbs at `level`, to the other limbs of `level` and `specials` special primes.
-    ModUp { level: usize, digit_limbs: usize, digit: usize, specials: usize },
+    ModUp {
+        level: usize,
+        digit_limbs: usize,
+        digit: usize,
+        specials: usize,
+    },
     /// From `specials` special primes and the `dropped` last ciphertext primes of `level` to those below.
-    ModDown { level: usize, dropped: usize, specials: usize },
+    ModDown {
+        level: usize,
+        dropped: usize,
+        specials: usize,
+    },
 }
 
 /// Builder of [`Parameters`].
@@ -77,7 +86,12 @@ pub struct ParametersBuilder {
 impl Default for ParametersBuilder {
     fn default() -> Self {
         Self {
-            literal: ParamsLiteral { log_n: 16, q_bits: vec![50; 2], p_bits: Vec::new(), digits: 2 },
+            literal: ParamsLiteral {
+                log_n: 16,
+                q_bits: vec![50; 2],
+                p_bits: Vec::new(),
+                digits: 2,
+            },
             p_bits_given: false,
             kernel: KernelChoice::Auto,
             budget_bytes: None,
@@ -143,7 +157,11 @@ impl ParametersBuilder {
         let lit = &mut self.literal;
         let log_n = lit.log_n;
         if !(LOG_N.0..=LOG_N.1).contains(&log_n) {
-            return Err(ParamError::Degree { log_n, min: LOG_N.0, max: LOG_N.1 });
+            return Err(ParamError::Degree {
+                log_n,
+                min: LOG_N.0,
+                max: LOG_N.1,
+            });
         }
         if lit.q_bits.is_empty() || lit.digits == 0 {
             return Err(ParamError::Invalid {
@@ -154,7 +172,12 @@ impl ParametersBuilder {
         }
         if !self.p_bits_given {
             let alpha = lit.q_bits.len().div_ceil(lit.digits);
-            let digit = lit.q_bits.chunks(alpha).map(|c| c.iter().sum::<u32>()).max().unwrap_or(0);
+            let digit = lit
+                .q_bits
+                .chunks(alpha)
+                .map(|c| c.iter().sum::<u32>())
+                .max()
+                .unwrap_or(0);
             lit.p_bits = vec![PRIME_BITS.1; digit.div_ceil(PRIME_BITS.1).max(1) as usize];
         }
         // Special primes are taken first: among equal sizes they are the larger ones, so that they cover a digit of
@@ -166,7 +189,11 @@ impl ParametersBuilder {
         let bound = max_log_qp_128(log_n);
         let is_secure = log_qp <= f64::from(bound);
         if secure && !is_secure {
-            return Err(ParamError::Insecure { log_n, log_qp, bound });
+            return Err(ParamError::Insecure {
+                log_n,
+                log_qp,
+                bound,
+            });
         }
         let rings = |primes: &[u64]| {
             primes
@@ -189,11 +216,13 @@ impl ParametersBuilder {
         }));
         for level in 1..=params.max_level().limbs() {
             let level = Level::new(level);
-            params.specials(level).ok_or_else(|| ParamError::SpecialsTooSmall {
-                p_bits: params.log_p(params.0.p.len()),
-                digit_bits: params.digit_bits(level),
-                level,
-            })?;
+            params
+                .specials(level)
+                .ok_or_else(|| ParamError::SpecialsTooSmall {
+                    p_bits: params.log_p(params.0.p.len()),
+                    digit_bits: params.digit_bits(level),
+                    level,
+                })?;
         }
         Ok(params)
     }
@@ -244,7 +273,13 @@ impl Parameters {
         kernel: KernelChoice,
         budget_bytes: Option<u64>,
     ) -> Result<Self, ParamError> {
-        ParametersBuilder { literal: literal.clone(), p_bits_given: true, kernel, budget_bytes }.build()
+        ParametersBuilder {
+            literal: literal.clone(),
+            p_bits_given: true,
+            kernel,
+            budget_bytes,
+        }
+        .build()
     }
 
     /// The literal that builds this set again.
@@ -360,19 +395,30 @@ impl Parameters {
     }
 
     pub(crate) fn automorphism(&self, g: Galois) -> Result<Arc<Automorphism>, MathError> {
-        cached(&self.0.automorphisms, g, || Automorphism::new(self.log_n(), g.element(self.log_n())))
+        cached(&self.0.automorphisms, g, || {
+            Automorphism::new(self.log_n(), g.element(self.log_n()))
+        })
     }
 
     pub(crate) fn converter(&self, id: ConverterId) -> Result<Arc<BaseConverter>, MathError> {
         cached(&self.0.converters, id, || match id {
-            ConverterId::ModUp { level, digit_limbs, digit, specials } => {
+            ConverterId::ModUp {
+                level,
+                digit_limbs,
+                digit,
+                specials,
+            } => {
                 let (from, to) = digit_range(level, digit_limbs, digit);
                 let mut dst = self.0.q[..from].to_vec();
                 dst.extend_from_slice(&self.0.q[to..level]);
                 dst.extend_from_slice(&self.0.p[..specials]);
                 BaseConverter::new(&self.0.q[from..to], &dst)
             }
-            ConverterId::ModDown { level, dropped, specials } => {
+            ConverterId::ModDown {
+                level,
+                dropped,
+                specials,
+            } => {
                 let mut src = self.0.p[..specials].to_vec();
                 src.extend_from_slice(&self.0.q[level - dropped..level]);
                 BaseConverter::new(&src, &self.0.q[..level - dropped])
@@ -389,7 +435,12 @@ impl Parameters {
 
     /// Runs `f` with a reusable residue buffer.
     pub(crate) fn with_residues<T>(&self, f: impl FnOnce(&mut ResidueMatrix) -> T) -> T {
-        let lock = || self.0.residues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let lock = || {
+            self.0
+                .residues
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        };
         let mut buffer = lock().pop().unwrap_or_default();
         let out = f(&mut buffer);
         lock().push(buffer);
@@ -404,7 +455,10 @@ pub(crate) fn digit_range(level: usize, digit_limbs: usize, digit: usize) -> (us
 }
 
 fn log2_product(rings: &[LimbRing]) -> f64 {
-    rings.iter().map(|r| (r.modulus().value() as f64).log2()).sum()
+    rings
+        .iter()
+        .map(|r| (r.modulus().value() as f64).log2())
+        .sum()
 }
 
 fn cached<K: Copy + Eq + std::hash::Hash, V>(
@@ -412,13 +466,17 @@ fn cached<K: Copy + Eq + std::hash::Hash, V>(
     key: K,
     make: impl FnOnce() -> Result<V, MathError>,
 ) -> Result<Arc<V>, MathError> {
-    let read = map.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let read = map
+        .read()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(v) = read.get(&key) {
         return Ok(v.clone());
     }
     drop(read);
     let made = Arc::new(make()?);
-    let mut write = map.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut write = map
+        .write()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     Ok(write.entry(key).or_insert(made).clone())
 }
 
@@ -429,18 +487,37 @@ mod tests {
     #[test]
     fn resnet20_set_is_secure_and_one_prime_more_than_fits_is_not() {
         let set = |levels| {
-            Parameters::builder().log_n(13).q_bits(std::iter::repeat_n(50, levels)).digits(levels).build()
+            Parameters::builder()
+                .log_n(13)
+                .q_bits(std::iter::repeat_n(50, levels))
+                .digits(levels)
+                .build()
         };
         let ok = set(3).expect("200 bits at 2^13");
         assert!(ok.log_qp() <= 214.0 && ok.security_bits() == 128);
-        assert!(matches!(set(4), Err(ParamError::Insecure { log_n: 13, bound: 214, .. })));
+        assert!(matches!(
+            set(4),
+            Err(ParamError::Insecure {
+                log_n: 13,
+                bound: 214,
+                ..
+            })
+        ));
     }
 
     #[test]
     fn small_ring_is_refused_without_the_insecure_constructor() {
         let b = || Parameters::builder().log_n(10).q_bits([30, 30]);
-        assert!(matches!(b().build(), Err(ParamError::Insecure { bound: 0, .. })));
-        assert_eq!(b().build_insecure_for_tests().expect("insecure").security_bits(), 0);
+        assert!(matches!(
+            b().build(),
+            Err(ParamError::Insecure { bound: 0, .. })
+        ));
+        assert_eq!(
+            b().build_insecure_for_tests()
+                .expect("insecure")
+                .security_bits(),
+            0
+        );
     }
 
     #[test]
@@ -456,19 +533,44 @@ mod tests {
 
     #[test]
     fn literal_builds_the_same_primes_again() {
-        let a = Parameters::builder().log_n(13).q_bits([45, 40, 40]).digits(3).build().expect("set");
+        let a = Parameters::builder()
+            .log_n(13)
+            .q_bits([45, 40, 40])
+            .digits(3)
+            .build()
+            .expect("set");
         let b = Parameters::from_literal(a.literal(), KernelChoice::Auto, None).expect("again");
-        let primes = |p: &Parameters| p.q().iter().map(|r| r.modulus().value()).collect::<Vec<_>>();
+        let primes = |p: &Parameters| {
+            p.q()
+                .iter()
+                .map(|r| r.modulus().value())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(primes(&a), primes(&b));
     }
 
     #[test]
     fn impossible_sets_name_the_thing() {
         let e = Parameters::builder().log_n(20).build().unwrap_err();
-        assert_eq!(e.to_string(), "N = 2^20 is not supported, expected 2^4 to 2^17");
-        let e = Parameters::builder().log_n(13).q_bits([60]).build().unwrap_err();
-        assert_eq!(e.to_string(), "a prime of 60 bits is not supported, expected 24 to 50 bits");
-        let e = Parameters::builder().log_n(13).q_bits([50; 4]).p_bits([30]).build_insecure_for_tests().unwrap_err();
+        assert_eq!(
+            e.to_string(),
+            "N = 2^20 is not supported, expected 2^4 to 2^17"
+        );
+        let e = Parameters::builder()
+            .log_n(13)
+            .q_bits([60])
+            .build()
+            .unwrap_err();
+        assert_eq!(
+            e.to_string(),
+            "a prime of 60 bits is not supported, expected 24 to 50 bits"
+        );
+        let e = Parameters::builder()
+            .log_n(13)
+            .q_bits([50; 4])
+            .p_bits([30])
+            .build_insecure_for_tests()
+            .unwrap_err();
         assert!(matches!(e, ParamError::SpecialsTooSmall { .. }), "{e}");
     }
 }

@@ -11,12 +11,15 @@ use crate::noise::Tracked;
 use ckks_math::{Embedding, WeightMatrix};
 use num_complex::Complex64;
 
-/// Most cells: periods of more have blocks of less than a vector and are not supported.
-const MAX_LOG_CELLS: u32 = 15;
+/// Most cells: the slots of the largest ring.
+const MAX_LOG_CELLS: u32 = 16;
 
 fn log_cells(cells: usize) -> Result<u32, EncodeError> {
-    if !cells.is_power_of_two() || cells < 2 || cells > 1 << MAX_LOG_CELLS {
-        return Err(EncodeError::Period { found: cells, max: 1 << MAX_LOG_CELLS });
+    if !cells.is_power_of_two() || !(2..=1 << MAX_LOG_CELLS).contains(&cells) {
+        return Err(EncodeError::Period {
+            found: cells,
+            max: 1 << MAX_LOG_CELLS,
+        });
     }
     Ok(cells.trailing_zeros())
 }
@@ -26,7 +29,10 @@ fn coefficients(cells: &[Complex64]) -> Result<Vec<f64>, EncodeError> {
     let log_g = log_cells(cells.len())?;
     for (slot, z) in cells.iter().enumerate() {
         if !(z.re.is_finite() && z.im.is_finite()) {
-            return Err(EncodeError::NotFinite { slot, value: z.re + z.im });
+            return Err(EncodeError::NotFinite {
+                slot,
+                value: z.re + z.im,
+            });
         }
     }
     let mut out = vec![0.0; 2 * cells.len()];
@@ -73,7 +79,10 @@ impl PeriodicCodec {
     /// # Errors
     /// [`EncodeError::Period`].
     pub fn new(cells: usize) -> Result<Self, EncodeError> {
-        Ok(Self { cells, embedding: Embedding::new(log_cells(cells)? + 1) })
+        Ok(Self {
+            cells,
+            embedding: Embedding::new(log_cells(cells)? + 1),
+        })
     }
 
     /// As [`round_periodic_real`].
@@ -82,7 +91,10 @@ impl PeriodicCodec {
     /// As there.
     pub fn round_real(&self, cells: &[f64], scale: f64) -> Result<Vec<i64>, EncodeError> {
         if cells.len() != self.cells {
-            return Err(EncodeError::SlotCount { found: cells.len(), expected: self.cells });
+            return Err(EncodeError::SlotCount {
+                found: cells.len(),
+                expected: self.cells,
+            });
         }
         if let Some((slot, &value)) = cells.iter().enumerate().find(|(_, v)| !v.is_finite()) {
             return Err(EncodeError::NotFinite { slot, value });
@@ -129,7 +141,11 @@ impl PeriodicPlain {
         let square: f64 = cells.iter().map(Complex64::norm_sqr).sum();
         let rms = (square / cells.len() as f64).sqrt();
         let rounding = (coeffs.len() as f64 / 24.0).sqrt() / scale.value();
-        Ok(Self { coeffs, scale, tracked: Tracked::exact(max, rms).plus_error(rounding) })
+        Ok(Self {
+            coeffs,
+            scale,
+            tracked: Tracked::exact(max, rms).plus_error(rounding),
+        })
     }
 }
 
@@ -214,10 +230,19 @@ impl PeriodicMatrix {
     ) -> Result<Vec<f64>, EncodeError> {
         let coeffs = self.codec.round_real(cells, self.scale.value())?;
         self.weights.set_poly(row, col, &coeffs);
-        let effective: Vec<f64> =
-            self.codec.decode(&coeffs, self.scale.value()).iter().map(|z| z.re).collect();
+        let effective: Vec<f64> = self
+            .codec
+            .decode(&coeffs, self.scale.value())
+            .iter()
+            .map(|z| z.re)
+            .collect();
         let square = effective.iter().map(|x| x * x).sum::<f64>() / effective.len() as f64;
-        self.note(row, col, square, effective.iter().fold(0f64, |m, x| m.max(x.abs())));
+        self.note(
+            row,
+            col,
+            square,
+            effective.iter().fold(0f64, |m, x| m.max(x.abs())),
+        );
         Ok(effective)
     }
 

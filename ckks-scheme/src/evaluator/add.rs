@@ -91,7 +91,11 @@ impl Evaluator {
         b: &Plaintext,
     ) -> Result<(), EvalError> {
         if b.level() < a.level() {
-            return Err(EvalError::LevelTooLow { op, need: a.level(), have: b.level() });
+            return Err(EvalError::LevelTooLow {
+                op,
+                need: a.level(),
+                have: b.level(),
+            });
         }
         Ok(())
     }
@@ -128,7 +132,12 @@ impl Evaluator {
         let words = plain.coeffs.len();
         if words > self.params.degree() {
             let (found, expected) = (words / 2, self.params.slots());
-            return Err(EvalError::Shape { op, what: "period", found, expected });
+            return Err(EvalError::Shape {
+                op,
+                what: "period",
+                found,
+                expected,
+            });
         }
         let subrings = self.params.subrings(words.trailing_zeros())?;
         let block = self.params.degree() / words;
@@ -153,7 +162,11 @@ impl Evaluator {
     /// [`EvalError::LevelTooLow`] if the ciphertext has fewer.
     pub fn drop_level(&self, a: &mut Ciphertext, level: Level) -> Result<(), EvalError> {
         if a.level() < level {
-            return Err(EvalError::LevelTooLow { op: "drop level", need: level, have: a.level() });
+            return Err(EvalError::LevelTooLow {
+                op: "drop level",
+                need: level,
+                have: a.level(),
+            });
         }
         for part in &mut a.parts {
             part.truncate(level.limbs());
@@ -169,7 +182,11 @@ pub(super) fn round_to_integer(value: f64, scale: f64) -> Result<i128, EncodeErr
     let scaled = (value * scale).round();
     let (bits, limit) = (scaled.abs().max(1.0).log2(), 120.0);
     if bits >= limit {
-        return Err(EncodeError::TooLarge { bits, limit, scale_log2: scale.log2() });
+        return Err(EncodeError::TooLarge {
+            bits,
+            limit,
+            scale_log2: scale.log2(),
+        });
     }
     Ok(scaled as i128)
 }

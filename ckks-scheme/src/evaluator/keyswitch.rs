@@ -41,9 +41,14 @@ impl Evaluator {
                 digit,
                 specials: key.specials,
             })?;
-            let rings = self.params.q()[..from].iter().chain(&self.params.q()[to..level]).chain(specials);
-            let mut limbs =
-                rings.clone().map(|_| self.limb()).collect::<Result<Vec<_>, _>>()?;
+            let rings = self.params.q()[..from]
+                .iter()
+                .chain(&self.params.q()[to..level])
+                .chain(specials);
+            let mut limbs = rings
+                .clone()
+                .map(|_| self.limb())
+                .collect::<Result<Vec<_>, _>>()?;
             convert(&converter, &mut limbs, coeffs[from..to].iter());
             for (limb, ring) in limbs.iter_mut().zip(rings) {
                 ring.ntt(limb);
@@ -63,7 +68,10 @@ impl Evaluator {
         let level = c.limbs();
         let half = |h: usize| -> Result<ExtendedPoly, EvalError> {
             let (mut q, mut p) = (Vec::with_capacity(level), Vec::with_capacity(key.specials));
-            let rings = self.rings(level).iter().chain(&self.params.p()[..key.specials]);
+            let rings = self
+                .rings(level)
+                .iter()
+                .chain(&self.params.p()[..key.specials]);
             for (i, ring) in rings.enumerate() {
                 let terms: Vec<(&[u64], &[u64])> = digits
                     .extended
@@ -112,8 +120,14 @@ impl Evaluator {
             dropped,
             specials: key.specials,
         })?;
-        let mut remainders = (0..kept).map(|_| self.limb()).collect::<Result<Vec<_>, _>>()?;
-        convert(&converter, &mut remainders, ext.p.iter().chain(&ext.q[kept..]));
+        let mut remainders = (0..kept)
+            .map(|_| self.limb())
+            .collect::<Result<Vec<_>, _>>()?;
+        convert(
+            &converter,
+            &mut remainders,
+            ext.p.iter().chain(&ext.q[kept..]),
+        );
         let divisors = || specials.iter().chain(&self.params.q()[kept..level]);
         let mut out = RnsPoly::from_limbs(Vec::new());
         for (i, ring) in self.rings(kept).iter().enumerate() {

@@ -28,7 +28,12 @@ impl Evaluator {
             if found == expected {
                 Ok(())
             } else {
-                Err(EvalError::Shape { op, what, found, expected })
+                Err(EvalError::Shape {
+                    op,
+                    what,
+                    found,
+                    expected,
+                })
             }
         };
         shape("number of outputs", out.len(), w.rows())?;
@@ -45,7 +50,11 @@ impl Evaluator {
             Self::check_parts(op, c, 2)?;
             Self::check_scale(op, first.scale, c.scale)?;
             if c.level() < level {
-                return Err(EvalError::LevelTooLow { op, need: level, have: c.level() });
+                return Err(EvalError::LevelTooLow {
+                    op,
+                    need: level,
+                    have: c.level(),
+                });
             }
         }
         for o in out.iter() {
@@ -57,7 +66,8 @@ impl Evaluator {
         let subrings = self.params.subrings((2 * w.cells()).trailing_zeros())?;
         // Transpose the outputs: limb by limb, for each of the two polynomials, one slice a row.
         let limbs = level.limbs();
-        let mut rows: Vec<[Vec<&mut [u64]>; 2]> = (0..limbs).map(|_| [Vec::new(), Vec::new()]).collect();
+        let mut rows: Vec<[Vec<&mut [u64]>; 2]> =
+            (0..limbs).map(|_| [Vec::new(), Vec::new()]).collect();
         for o in out.iter_mut() {
             for (part, poly) in o.parts.iter_mut().enumerate() {
                 for (row, limb) in rows.iter_mut().zip(poly.iter_mut()) {

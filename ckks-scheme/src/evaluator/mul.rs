@@ -24,11 +24,14 @@ impl Evaluator {
             ring.mul_scalar_into(out, x, ring.modulus().from_i128(integer));
         })?;
         let rounding = (effective - value).abs() * a.tracked.rms;
-        self.check_range("multiply by constant", Ciphertext {
-            parts,
-            scale: Scale::new(a.scale.value() * scale.value()),
-            tracked: a.tracked.scaled(effective.abs()).plus_error(rounding),
-        })
+        self.check_range(
+            "multiply by constant",
+            Ciphertext {
+                parts,
+                scale: Scale::new(a.scale.value() * scale.value()),
+                tracked: a.tracked.scaled(effective.abs()).plus_error(rounding),
+            },
+        )
     }
 
     /// Multiplies every slot by i: free of noise, level and scale.
@@ -49,11 +52,14 @@ impl Evaluator {
         let op = "multiply by plaintext";
         Self::plain_covers(op, a, b)?;
         let parts = self.map_parts(a, |ring, i, out, x| ring.mul_into(out, x, b.poly.limb(i)))?;
-        self.check_range(op, Ciphertext {
-            parts,
-            scale: Scale::new(a.scale.value() * b.scale.value()),
-            tracked: a.tracked.product(&b.tracked),
-        })
+        self.check_range(
+            op,
+            Ciphertext {
+                parts,
+                scale: Scale::new(a.scale.value() * b.scale.value()),
+                tracked: a.tracked.product(&b.tracked),
+            },
+        )
     }
 
     fn map_parts(
@@ -85,18 +91,29 @@ impl Evaluator {
         Self::check_parts(op, a, 2)?;
         Self::check_parts(op, b, 2)?;
         if a.level() != b.level() {
-            return Err(EvalError::LevelMismatch { op, left: a.level(), right: b.level() });
+            return Err(EvalError::LevelMismatch {
+                op,
+                left: a.level(),
+                right: b.level(),
+            });
         }
         let parts = self.tensor(a.level().limbs(), |ring, i, [d0, d1, d2]| {
-            let (a0, a1, b0, b1) =
-                (a.parts[0].limb(i), a.parts[1].limb(i), b.parts[0].limb(i), b.parts[1].limb(i));
+            let (a0, a1, b0, b1) = (
+                a.parts[0].limb(i),
+                a.parts[1].limb(i),
+                b.parts[0].limb(i),
+                b.parts[1].limb(i),
+            );
             ring.tensor_into(d0, d1, d2, a0, a1, b0, b1);
         })?;
-        self.check_range(op, Ciphertext {
-            parts,
-            scale: Scale::new(a.scale.value() * b.scale.value()),
-            tracked: a.tracked.product(&b.tracked),
-        })
+        self.check_range(
+            op,
+            Ciphertext {
+                parts,
+                scale: Scale::new(a.scale.value() * b.scale.value()),
+                tracked: a.tracked.product(&b.tracked),
+            },
+        )
     }
 
     /// Slot-wise (complex) square, three polynomials.
@@ -109,11 +126,14 @@ impl Evaluator {
         let parts = self.tensor(a.level().limbs(), |ring, i, [d0, d1, d2]| {
             ring.square_real_into(d0, d1, d2, a.parts[0].limb(i), a.parts[1].limb(i));
         })?;
-        self.check_range(op, Ciphertext {
-            parts,
-            scale: Scale::new(a.scale.value() * a.scale.value()),
-            tracked: a.tracked.square(),
-        })
+        self.check_range(
+            op,
+            Ciphertext {
+                parts,
+                scale: Scale::new(a.scale.value() * a.scale.value()),
+                tracked: a.tracked.square(),
+            },
+        )
     }
 
     /// For z = a + ib and its conjugate: `(z + zc)^2 - i (z - zc)^2 = 4 (a^2 + i b^2)`, the squares of the real and
@@ -127,18 +147,25 @@ impl Evaluator {
         Self::check_parts(op, zc, 2)?;
         Self::check_same(op, (z.level(), z.scale), (zc.level(), zc.scale))?;
         let parts = self.tensor(z.level().limbs(), |ring, i, [d0, d1, d2]| {
-            let (z0, z1, y0, y1) =
-                (z.parts[0].limb(i), z.parts[1].limb(i), zc.parts[0].limb(i), zc.parts[1].limb(i));
+            let (z0, z1, y0, y1) = (
+                z.parts[0].limb(i),
+                z.parts[1].limb(i),
+                zc.parts[0].limb(i),
+                zc.parts[1].limb(i),
+            );
             ring.square_complex_into(d0, d1, d2, z0, z1, y0, y1);
         })?;
         let mut tracked = z.tracked.square();
         // a is the mean of two numbers whose errors are at worst the same: each part has the error of one.
         tracked.error_std = 2.0 * z.tracked.error_std.max(zc.tracked.error_std) * z.tracked.rms;
-        self.check_range(op, Ciphertext {
-            parts,
-            scale: Scale::new(4.0 * z.scale.value() * z.scale.value()),
-            tracked,
-        })
+        self.check_range(
+            op,
+            Ciphertext {
+                parts,
+                scale: Scale::new(4.0 * z.scale.value() * z.scale.value()),
+                tracked,
+            },
+        )
     }
 
     fn tensor(
@@ -146,7 +173,8 @@ impl Evaluator {
         limbs: usize,
         f: impl Fn(&LimbRing, usize, [&mut [u64]; 3]),
     ) -> Result<Vec<RnsPoly<Eval>>, EvalError> {
-        let mut parts: Vec<RnsPoly<Eval>> = (0..3).map(|_| RnsPoly::from_limbs(Vec::new())).collect();
+        let mut parts: Vec<RnsPoly<Eval>> =
+            (0..3).map(|_| RnsPoly::from_limbs(Vec::new())).collect();
         for (i, ring) in self.rings(limbs).iter().enumerate() {
             let (mut d0, mut d1, mut d2) = (self.limb()?, self.limb()?, self.limb()?);
             f(ring, i, [&mut d0, &mut d1, &mut d2]);
@@ -175,7 +203,9 @@ impl Evaluator {
                 ring.add_assign(part.limb_mut(i), switched.limb(i));
             }
         }
-        ct.tracked = ct.tracked.plus_error(self.switch_error(&key, level, 0) / ct.scale.value());
+        ct.tracked = ct
+            .tracked
+            .plus_error(self.switch_error(&key, level, 0) / ct.scale.value());
         Ok(ct)
     }
 }

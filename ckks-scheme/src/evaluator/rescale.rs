@@ -17,7 +17,11 @@ impl Evaluator {
     pub fn rescale(&self, ct: &Ciphertext) -> Result<Ciphertext, EvalError> {
         let level = ct.level();
         let Some(below) = level.below(1) else {
-            return Err(EvalError::LevelTooLow { op: "rescale", need: Level::new(2), have: level });
+            return Err(EvalError::LevelTooLow {
+                op: "rescale",
+                need: Level::new(2),
+                have: level,
+            });
         };
         let parts = ct
             .parts
@@ -27,7 +31,11 @@ impl Evaluator {
         let scale = Scale::new(ct.scale.value() / self.params.prime(level) as f64);
         let rounding = self.params.noise().rounding() / scale.value();
         debug_assert_eq!(parts[0].limbs(), below.limbs());
-        Ok(Ciphertext { parts, scale, tracked: ct.tracked.plus_error(rounding) })
+        Ok(Ciphertext {
+            parts,
+            scale,
+            tracked: ct.tracked.plus_error(rounding),
+        })
     }
 
     fn rescale_poly(&self, poly: &RnsPoly<Eval>) -> Result<RnsPoly<Eval>, EvalError> {
@@ -59,7 +67,11 @@ impl Evaluator {
     pub fn lift(&self, mut ct: Ciphertext, target: Level) -> Result<Ciphertext, EvalError> {
         let Some(below) = target.below(1).filter(|b| *b <= ct.level()) else {
             let need = target.below(1).unwrap_or(Level::new(2));
-            return Err(EvalError::LevelTooLow { op: "lift", need, have: ct.level() });
+            return Err(EvalError::LevelTooLow {
+                op: "lift",
+                need,
+                have: ct.level(),
+            });
         };
         self.drop_level(&mut ct, below)?;
         let top = self.params.prime(target);

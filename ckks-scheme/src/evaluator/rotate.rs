@@ -68,7 +68,11 @@ impl Evaluator {
     pub fn conjugate_rescale(&self, ct: &Ciphertext) -> Result<Ciphertext, EvalError> {
         if ct.level().below(1).is_none() {
             let op = "conjugate and rescale";
-            return Err(EvalError::LevelTooLow { op, need: Level::new(2), have: ct.level() });
+            return Err(EvalError::LevelTooLow {
+                op,
+                need: Level::new(2),
+                have: ct.level(),
+            });
         }
         self.conjugate_dropping(ct, 1)
     }
@@ -88,7 +92,12 @@ impl Evaluator {
     pub fn rotate_sum(&self, terms: &[(&Ciphertext, i64)]) -> Result<Ciphertext, EvalError> {
         let op = "sum of rotations";
         let Some(&(first, _)) = terms.first() else {
-            return Err(EvalError::Shape { op, what: "number of terms", found: 0, expected: 1 });
+            return Err(EvalError::Shape {
+                op,
+                what: "number of terms",
+                found: 0,
+                expected: 1,
+            });
         };
         let level = first.level();
         let mut plain = self.zero(level, first.scale)?;
@@ -106,7 +115,10 @@ impl Evaluator {
             let digits = self.mod_up(&ct.parts[1], &key)?;
             let [b, a] = self.inner_product(&digits, &ct.parts[1], &key)?;
             drop(digits);
-            let mut moved = [self.permute_extended(b, galois)?, self.permute_extended(a, galois)?];
+            let mut moved = [
+                self.permute_extended(b, galois)?,
+                self.permute_extended(a, galois)?,
+            ];
             let mut c0 = RnsPoly::from_limbs(Vec::new());
             for i in 0..level.limbs() {
                 c0.push(self.permute(ct.parts[0].limb(i), galois)?);
@@ -155,12 +167,22 @@ impl Evaluator {
         for ext in [b, a] {
             let switched = self.mod_down(ext, level, key, dropped)?;
             let limbs = (0..switched.limbs()).map(|i| self.permute(switched.limb(i), galois));
-            parts.push(RnsPoly::<Eval>::from_limbs(limbs.collect::<Result<Vec<_>, _>>()?));
+            parts.push(RnsPoly::<Eval>::from_limbs(
+                limbs.collect::<Result<Vec<_>, _>>()?,
+            ));
         }
-        let divisor = if dropped == 1 { self.params.prime(level) as f64 } else { 1.0 };
+        let divisor = if dropped == 1 {
+            self.params.prime(level) as f64
+        } else {
+            1.0
+        };
         let scale = Scale::new(ct.scale.value() / divisor);
         let error = self.switch_error(key, level, dropped) / scale.value();
-        Ok(Ciphertext { parts, scale, tracked: ct.tracked.plus_error(error) })
+        Ok(Ciphertext {
+            parts,
+            scale,
+            tracked: ct.tracked.plus_error(error),
+        })
     }
 
     fn permute(&self, limb: &[u64], galois: Galois) -> Result<Limb, EvalError> {
@@ -176,9 +198,15 @@ impl Evaluator {
         galois: Galois,
     ) -> Result<ExtendedPoly, EvalError> {
         let permute = |limbs: Vec<Limb>| {
-            limbs.iter().map(|l| self.permute(l, galois)).collect::<Result<Vec<_>, _>>()
+            limbs
+                .iter()
+                .map(|l| self.permute(l, galois))
+                .collect::<Result<Vec<_>, _>>()
         };
-        Ok(ExtendedPoly { q: permute(ext.q)?, p: permute(ext.p)? })
+        Ok(ExtendedPoly {
+            q: permute(ext.q)?,
+            p: permute(ext.p)?,
+        })
     }
 
     fn add_extended(&self, a: &mut ExtendedPoly, b: &ExtendedPoly) {

@@ -51,22 +51,40 @@ impl Fixture {
         assert_eq!(keys.bytes(), request.bytes(&params));
         let eval = Evaluator::new(&params, Arc::new(keys));
         let encoder = Encoder::new(&params);
-        Self { params, secret, encoder, eval, rng }
+        Self {
+            params,
+            secret,
+            encoder,
+            eval,
+            rng,
+        }
     }
 
     pub fn random_slots(&mut self) -> Vec<Complex64> {
         (0..self.params.slots())
-            .map(|_| Complex64::new(self.rng.random_range(-1.0..1.0), self.rng.random_range(-1.0..1.0)))
+            .map(|_| {
+                Complex64::new(
+                    self.rng.random_range(-1.0..1.0),
+                    self.rng.random_range(-1.0..1.0),
+                )
+            })
             .collect()
     }
 
     pub fn encrypt(&mut self, slots: &[Complex64], level: usize, scale: f64) -> Ciphertext {
-        let pt = self.encoder.encode(slots, Level::new(level), Scale::new(scale)).unwrap();
-        SecretEncryptor::new(&self.secret).encrypt(&pt, &mut self.rng).unwrap()
+        let pt = self
+            .encoder
+            .encode(slots, Level::new(level), Scale::new(scale))
+            .unwrap();
+        SecretEncryptor::new(&self.secret)
+            .encrypt(&pt, &mut self.rng)
+            .unwrap()
     }
 
     pub fn decrypt(&self, ct: &Ciphertext) -> Vec<Complex64> {
-        Decryptor::new(&self.secret).decrypt(ct, &self.encoder).unwrap()
+        Decryptor::new(&self.secret)
+            .decrypt(ct, &self.encoder)
+            .unwrap()
     }
 
     /// Largest error of a real component against `expected`.
@@ -78,13 +96,23 @@ impl Fixture {
     pub fn assert_within_bound(&self, ct: &Ciphertext, expected: &[Complex64]) {
         let error = self.largest_error(ct, expected);
         let bound = ct.tracked().error_bound();
-        assert!(error <= bound, "error {error:e} above the predicted bound {bound:e}");
+        assert!(
+            error <= bound,
+            "error {error:e} above the predicted bound {bound:e}"
+        );
         let largest = expected.iter().map(|z| z.norm()).fold(0.0, f64::max);
-        assert!(largest <= ct.tracked().max * (1.0 + 1e-9), "{largest} above {}", ct.tracked().max);
+        assert!(
+            largest <= ct.tracked().max * (1.0 + 1e-9),
+            "{largest} above {}",
+            ct.tracked().max
+        );
     }
 }
 
 pub fn max_error(a: &[Complex64], b: &[Complex64]) -> f64 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(x, y)| (x.re - y.re).abs().max((x.im - y.im).abs())).fold(0.0, f64::max)
+    a.iter()
+        .zip(b)
+        .map(|(x, y)| (x.re - y.re).abs().max((x.im - y.im).abs()))
+        .fold(0.0, f64::max)
 }

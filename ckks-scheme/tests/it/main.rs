@@ -1,5 +1,7 @@
 //! The scheme's operations against plain arithmetic, and the tracker against measured errors.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod fixture;
 mod operations;
 mod periodic;

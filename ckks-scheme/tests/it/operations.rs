@@ -7,19 +7,27 @@ use num_complex::Complex64;
 const SCALE: f64 = (1u64 << 40) as f64;
 const I: Complex64 = Complex64::new(0.0, 1.0);
 
-fn zip(a: &[Complex64], b: &[Complex64], f: impl Fn(Complex64, Complex64) -> Complex64) -> Vec<Complex64> {
+fn zip(
+    a: &[Complex64],
+    b: &[Complex64],
+    f: impl Fn(Complex64, Complex64) -> Complex64,
+) -> Vec<Complex64> {
     a.iter().zip(b).map(|(&x, &y)| f(x, y)).collect()
 }
 
 fn rotated(a: &[Complex64], steps: i64) -> Vec<Complex64> {
     let n = a.len() as i64;
-    (0..n).map(|j| a[(j + steps).rem_euclid(n) as usize]).collect()
+    (0..n)
+        .map(|j| a[(j + steps).rem_euclid(n) as usize])
+        .collect()
 }
 
 #[test]
 fn encryption_round_trips_at_every_level_and_scale() {
     let mut f = Fixture::new(params(9, 4, 2), &[]);
-    let public = KeyGenerator::new(&f.params).public_key(&f.secret, &mut f.rng).unwrap();
+    let public = KeyGenerator::new(&f.params)
+        .public_key(&f.secret, &mut f.rng)
+        .unwrap();
     for level in 1..=4 {
         for log_scale in [30, 40, 70] {
             if level == 1 && log_scale > 40 {
@@ -29,7 +37,10 @@ fn encryption_round_trips_at_every_level_and_scale() {
             let scale = f64::from(log_scale).exp2();
             let ct = f.encrypt(&x, level, scale);
             f.assert_within_bound(&ct, &x);
-            let pt = f.encoder.encode(&x, Level::new(level), Scale::new(scale)).unwrap();
+            let pt = f
+                .encoder
+                .encode(&x, Level::new(level), Scale::new(scale))
+                .unwrap();
             assert!(max_error(&f.encoder.decode(&pt).unwrap(), &x) <= pt.tracked().error_bound());
             let ct = Encryptor::new(&public).encrypt(&pt, &mut f.rng).unwrap();
             f.assert_within_bound(&ct, &x);
@@ -42,7 +53,10 @@ fn additions_match_plain() {
     let mut f = Fixture::new(params(9, 3, 2), &[]);
     let (x, y) = (f.random_slots(), f.random_slots());
     let (a, b) = (f.encrypt(&x, 3, SCALE), f.encrypt(&y, 3, SCALE));
-    let pt = f.encoder.encode(&y, Level::new(3), Scale::new(SCALE)).unwrap();
+    let pt = f
+        .encoder
+        .encode(&y, Level::new(3), Scale::new(SCALE))
+        .unwrap();
 
     let mut c = a.try_clone().unwrap();
     f.eval.add_assign(&mut c, &b).unwrap();
@@ -53,10 +67,18 @@ fn additions_match_plain() {
     f.eval.negate_assign(&mut c);
     f.assert_within_bound(&c, &zip(&x, &y, |x, y| y - x));
     f.eval.add_plain_assign(&mut c, &pt).unwrap();
-    f.eval.add_const_assign(&mut c, Complex64::new(0.25, -3.0)).unwrap();
-    f.assert_within_bound(&c, &zip(&x, &y, |x, y| y + y - x + Complex64::new(0.25, -3.0)));
+    f.eval
+        .add_const_assign(&mut c, Complex64::new(0.25, -3.0))
+        .unwrap();
+    f.assert_within_bound(
+        &c,
+        &zip(&x, &y, |x, y| y + y - x + Complex64::new(0.25, -3.0)),
+    );
     f.eval.mul_i_assign(&mut c);
-    f.assert_within_bound(&c, &zip(&x, &y, |x, y| I * (y + y - x + Complex64::new(0.25, -3.0))));
+    f.assert_within_bound(
+        &c,
+        &zip(&x, &y, |x, y| I * (y + y - x + Complex64::new(0.25, -3.0))),
+    );
 }
 
 #[test]
@@ -73,8 +95,14 @@ fn products_match_plain_for_every_digit_count() {
             f.assert_within_bound(&ct, &zip(&x, &y, |x, y| x * y));
             let ct = f.eval.relinearize(f.eval.square(&a).unwrap()).unwrap();
             f.assert_within_bound(&ct, &zip(&x, &x, |x, y| x * y));
-            let pt = f.encoder.encode(&y, Level::new(5), Scale::new(SCALE)).unwrap();
-            f.assert_within_bound(&f.eval.mul_plain(&a, &pt).unwrap(), &zip(&x, &y, |x, y| x * y));
+            let pt = f
+                .encoder
+                .encode(&y, Level::new(5), Scale::new(SCALE))
+                .unwrap();
+            f.assert_within_bound(
+                &f.eval.mul_plain(&a, &pt).unwrap(),
+                &zip(&x, &y, |x, y| x * y),
+            );
             let ct = f.eval.mul_const(&a, -1.5, Scale::new(SCALE)).unwrap();
             f.assert_within_bound(&ct, &zip(&x, &y, |x, _| x * -1.5));
         }
@@ -91,9 +119,16 @@ fn rotations_and_conjugation_match_plain() {
         for (s, ct) in steps.iter().zip(f.eval.rotate_many(&a, &steps).unwrap()) {
             f.assert_within_bound(&ct, &rotated(&x, *s));
             let single = f.eval.rotate(&a, *s).unwrap();
-            assert_eq!(f.decrypt(&single), f.decrypt(&ct), "hoisting changes nothing");
+            assert_eq!(
+                f.decrypt(&single),
+                f.decrypt(&ct),
+                "hoisting changes nothing"
+            );
         }
-        f.assert_within_bound(&f.eval.conjugate(&a).unwrap(), &zip(&x, &x, |x, _| x.conj()));
+        f.assert_within_bound(
+            &f.eval.conjugate(&a).unwrap(),
+            &zip(&x, &x, |x, _| x.conj()),
+        );
         f.assert_within_bound(&f.eval.rotate(&a, 0).unwrap(), &x);
     }
 }
@@ -104,7 +139,11 @@ fn sum_of_rotations_matches_plain() {
     let (x, y) = (f.random_slots(), f.random_slots());
     let (a, b) = (f.encrypt(&x, 2, SCALE), f.encrypt(&y, 2, SCALE));
     let ct = f.eval.rotate_sum(&[(&a, 3), (&b, -5), (&b, 0)]).unwrap();
-    let expected = zip(&zip(&rotated(&x, 3), &rotated(&y, -5), |x, y| x + y), &y, |x, y| x + y);
+    let expected = zip(
+        &zip(&rotated(&x, 3), &rotated(&y, -5), |x, y| x + y),
+        &y,
+        |x, y| x + y,
+    );
     f.assert_within_bound(&ct, &expected);
 }
 
@@ -121,10 +160,19 @@ fn complex_packed_square_squares_both_parts() {
     assert_eq!((z.level(), z.scale()), (zc.level(), zc.scale()));
     f.assert_within_bound(&zc, &zip(&x, &x, |x, _| x.conj()));
     let t = 0.375;
-    f.eval.add_const_assign(&mut z, Complex64::new(t, t)).unwrap();
-    f.eval.add_const_assign(&mut zc, Complex64::new(t, -t)).unwrap();
-    let s = f.eval.relinearize(f.eval.square_pair(&z, &zc).unwrap()).unwrap();
-    let expected = zip(&x, &x, |x, _| Complex64::new((x.re + t).powi(2), (x.im + t).powi(2)));
+    f.eval
+        .add_const_assign(&mut z, Complex64::new(t, t))
+        .unwrap();
+    f.eval
+        .add_const_assign(&mut zc, Complex64::new(t, -t))
+        .unwrap();
+    let s = f
+        .eval
+        .relinearize(f.eval.square_pair(&z, &zc).unwrap())
+        .unwrap();
+    let expected = zip(&x, &x, |x, _| {
+        Complex64::new((x.re + t).powi(2), (x.im + t).powi(2))
+    });
     assert_eq!(s.scale().log2(), 62.0);
     f.assert_within_bound(&s, &expected);
 }
@@ -137,7 +185,10 @@ fn lift_and_drop_keep_values_exactly() {
     let before = f.decrypt(&a);
     let lifted = f.eval.lift(a.try_clone().unwrap(), Level::new(3)).unwrap();
     assert_eq!(lifted.level(), Level::new(3));
-    assert_eq!(lifted.scale().value(), SCALE * f.params.prime(Level::new(3)) as f64);
+    assert_eq!(
+        lifted.scale().value(),
+        SCALE * f.params.prime(Level::new(3)) as f64
+    );
     let back = f.eval.rescale(&lifted).unwrap();
     assert_eq!(back.scale().value(), SCALE);
     assert!(max_error(&f.decrypt(&back), &before) < 1e-12);
@@ -152,10 +203,15 @@ fn flooded_decryption_hides_the_error_and_keeps_the_value() {
     let x = f.random_slots();
     let ct = f.encrypt(&x, 2, SCALE);
     let decryptor = ckks_scheme::Decryptor::new(&f.secret);
-    let flooded = decryptor.decrypt_flooded(&ct, &f.encoder, 8.0, &mut f.rng).unwrap();
+    let flooded = decryptor
+        .decrypt_flooded(&ct, &f.encoder, 8.0, &mut f.rng)
+        .unwrap();
     let error = max_error(&flooded, &x);
     let bound = ct.tracked().error_bound();
-    assert!(error > 256.0 * bound && error < 256.0 * 8.0 * bound, "{error:e} against {bound:e}");
+    assert!(
+        error > 256.0 * bound && error < 256.0 * 8.0 * bound,
+        "{error:e} against {bound:e}"
+    );
 }
 
 #[test]
@@ -165,15 +221,33 @@ fn mismatches_are_errors_not_repairs() {
     let mut a = f.encrypt(&x, 3, SCALE);
     let b = f.encrypt(&x, 3, SCALE * 2.0);
     let c = f.encrypt(&x, 2, SCALE);
-    assert!(matches!(f.eval.add_assign(&mut a, &b), Err(EvalError::ScaleMismatch { .. })));
-    assert!(matches!(f.eval.add_assign(&mut a, &c), Err(EvalError::LevelMismatch { .. })));
-    assert!(matches!(f.eval.mul(&a, &c), Err(EvalError::LevelMismatch { .. })));
+    assert!(matches!(
+        f.eval.add_assign(&mut a, &b),
+        Err(EvalError::ScaleMismatch { .. })
+    ));
+    assert!(matches!(
+        f.eval.add_assign(&mut a, &c),
+        Err(EvalError::LevelMismatch { .. })
+    ));
+    assert!(matches!(
+        f.eval.mul(&a, &c),
+        Err(EvalError::LevelMismatch { .. })
+    ));
     let e = f.eval.rotate(&a, 9).unwrap_err();
-    assert_eq!(e.to_string(), "no rotation by 9 key for level 3; present: none");
+    assert_eq!(
+        e.to_string(),
+        "no rotation by 9 key for level 3; present: none"
+    );
     let low = f.encrypt(&x, 1, 2f64.powi(30));
-    assert!(matches!(f.eval.rescale(&low), Err(EvalError::LevelTooLow { .. })));
+    assert!(matches!(
+        f.eval.rescale(&low),
+        Err(EvalError::LevelTooLow { .. })
+    ));
     let e = f.eval.square(&low).unwrap_err();
-    assert!(matches!(e, EvalError::Range { .. }), "60 bits in a 50-bit modulus: {e}");
+    assert!(
+        matches!(e, EvalError::Range { .. }),
+        "60 bits in a 50-bit modulus: {e}"
+    );
 }
 
 #[test]
@@ -181,7 +255,9 @@ fn a_key_serves_its_level_and_those_below() {
     let mut f = Fixture::new(params(9, 4, 2), &[]);
     let mut request = KeyRequest::new();
     request.rotation(1, Level::new(2));
-    let keys = KeyGenerator::new(&f.params).evaluation_keys(&f.secret, &request, &mut f.rng).unwrap();
+    let keys = KeyGenerator::new(&f.params)
+        .evaluation_keys(&f.secret, &request, &mut f.rng)
+        .unwrap();
     let eval = ckks_scheme::Evaluator::new(&f.params, std::sync::Arc::new(keys));
     let x = f.random_slots();
     let at = |f: &mut Fixture, level| f.encrypt(&x, level, 2f64.powi(30));
@@ -192,7 +268,10 @@ fn a_key_serves_its_level_and_those_below() {
     let ct = at(&mut f, 3);
     let e = eval.rotate(&ct, 1).unwrap_err();
     assert!(matches!(e, EvalError::Key(KeyError::Missing { .. })), "{e}");
-    assert_eq!(e.to_string(), "no rotation by 1 key for level 3; present: 2");
+    assert_eq!(
+        e.to_string(),
+        "no rotation by 1 key for level 3; present: 2"
+    );
 }
 
 #[test]
@@ -209,7 +288,10 @@ fn pool_gets_everything_back() {
     let before = f.params.pool().in_use_bytes();
     {
         let a = f.encrypt(&x, 4, SCALE);
-        let b = f.eval.rotate(&f.eval.relinearize(f.eval.square(&a).unwrap()).unwrap(), 1).unwrap();
+        let b = f
+            .eval
+            .rotate(&f.eval.relinearize(f.eval.square(&a).unwrap()).unwrap(), 1)
+            .unwrap();
         assert!(f.params.pool().in_use_bytes() > before);
         assert_eq!(b.bytes(), 2 * 4 * f.params.limb_bytes());
     }

@@ -34,10 +34,15 @@ fn periodic_plaintext_adds_its_cells_to_every_period() {
     let mut f = Fixture::new(params(8, 3, 2), &[]);
     let x = f.random_slots();
     for g in [4, 32, 128] {
-        let c: Vec<_> = cells(&mut f, g).iter().map(|&v| Complex64::new(v, -2.0 * v)).collect();
+        let c: Vec<_> = cells(&mut f, g)
+            .iter()
+            .map(|&v| Complex64::new(v, -2.0 * v))
+            .collect();
         let scale = 2f64.powi(78);
         let mut ct = f.encrypt(&x, 3, scale);
-        f.eval.add_periodic_assign(&mut ct, &PeriodicPlain::new(&c, Scale::new(scale)).unwrap()).unwrap();
+        f.eval
+            .add_periodic_assign(&mut ct, &PeriodicPlain::new(&c, Scale::new(scale)).unwrap())
+            .unwrap();
         let expected: Vec<_> = x.iter().enumerate().map(|(j, z)| z + c[j % g]).collect();
         f.assert_within_bound(&ct, &expected);
     }
@@ -66,20 +71,43 @@ fn matrix_product_matches_plain_with_rounded_weights() {
     let xs: Vec<_> = (0..cols).map(|_| f.random_slots()).collect();
     let cts: Vec<_> = xs.iter().map(|x| f.encrypt(x, 3, 2f64.powi(50))).collect();
     let level = cts[0].level();
-    let mut out: Vec<_> =
-        (0..rows).map(|_| f.eval.zero(level, Scale::new(2f64.powi(70))).unwrap()).collect();
+    let mut out: Vec<_> = (0..rows)
+        .map(|_| f.eval.zero(level, Scale::new(2f64.powi(70))).unwrap())
+        .collect();
     // Twice: it accumulates.
     for _ in 0..2 {
         f.eval
-            .matmul_accumulate(&mut out.iter_mut().collect::<Vec<_>>(), &cts.iter().collect::<Vec<_>>(), &w)
+            .matmul_accumulate(
+                &mut out.iter_mut().collect::<Vec<_>>(),
+                &cts.iter().collect::<Vec<_>>(),
+                &w,
+            )
             .unwrap();
     }
     for (r, ct) in out.iter().enumerate() {
         let expected: Vec<_> = (0..f.params.slots())
-            .map(|j| (0..cols).map(|c| xs[c][j] * effective[r][c][j % g]).sum::<Complex64>() * 2.0)
+            .map(|j| {
+                (0..cols)
+                    .map(|c| xs[c][j] * effective[r][c][j % g])
+                    .sum::<Complex64>()
+                    * 2.0
+            })
             .collect();
         assert!(max_error(&f.decrypt(ct), &expected) < ct.tracked().error_bound() * 2f64.sqrt());
     }
-    let e = f.eval.matmul_accumulate(&mut out.iter_mut().collect::<Vec<_>>(), &[&cts[0]], &w).unwrap_err();
-    assert!(matches!(e, EvalError::Shape { found: 1, expected: 5, .. }), "{e}");
+    let e = f
+        .eval
+        .matmul_accumulate(&mut out.iter_mut().collect::<Vec<_>>(), &[&cts[0]], &w)
+        .unwrap_err();
+    assert!(
+        matches!(
+            e,
+            EvalError::Shape {
+                found: 1,
+                expected: 5,
+                ..
+            }
+        ),
+        "{e}"
+    );
 }

@@ -8,7 +8,11 @@ const TRIALS: usize = 1000;
 const SCALE: f64 = (1u64 << 30) as f64;
 
 /// Runs `trial` (returning a ciphertext and what it should hold) and compares the bound with the largest error.
-fn check(name: &str, f: &mut Fixture, mut trial: impl FnMut(&mut Fixture) -> (Ciphertext, Vec<Complex64>)) {
+fn check(
+    name: &str,
+    f: &mut Fixture,
+    mut trial: impl FnMut(&mut Fixture) -> (Ciphertext, Vec<Complex64>),
+) {
     let (mut largest, mut least_bound, mut most_bound) = (0f64, f64::INFINITY, 0f64);
     for _ in 0..TRIALS {
         let (ct, expected) = trial(f);
@@ -18,7 +22,10 @@ fn check(name: &str, f: &mut Fixture, mut trial: impl FnMut(&mut Fixture) -> (Ci
     }
     let (least, most) = (least_bound / largest, most_bound / largest);
     println!("{name}: bound / largest error = {least:.2} to {most:.2}");
-    assert!(least >= 1.0 && most <= 8.0, "{name}: bound is {least:.2} to {most:.2} times the largest error");
+    assert!(
+        least >= 1.0 && most <= 8.0,
+        "{name}: bound is {least:.2} to {most:.2} times the largest error"
+    );
 }
 
 fn fixture() -> Fixture {
@@ -43,10 +50,15 @@ fn binary(
 fn tracker_covers_encryption() {
     binary("encrypt with the secret key", SCALE, |_, a, _| a, |x, _| x);
     let mut f = fixture();
-    let key = KeyGenerator::new(&f.params).public_key(&f.secret, &mut f.rng).unwrap();
+    let key = KeyGenerator::new(&f.params)
+        .public_key(&f.secret, &mut f.rng)
+        .unwrap();
     check("encrypt with the public key", &mut f, |f| {
         let x = f.random_slots();
-        let pt = f.encoder.encode(&x, Level::new(4), Scale::new(SCALE)).unwrap();
+        let pt = f
+            .encoder
+            .encode(&x, Level::new(4), Scale::new(SCALE))
+            .unwrap();
         (Encryptor::new(&key).encrypt(&pt, &mut f.rng).unwrap(), x)
     });
 }
@@ -65,19 +77,36 @@ fn tracker_covers_additions() {
     binary("add", SCALE, add, |x, y| x + y);
     binary("subtract and negate", SCALE, sub, |x, y| y - x);
     let plain = |f: &Fixture, mut a: Ciphertext, _: Ciphertext| {
-        let c: Vec<_> = (0..f.params.slots()).map(|j| Complex64::new(j as f64 / 64.0, 0.5)).collect();
-        let pt = f.encoder.encode(&c, Level::new(4), Scale::new(SCALE)).unwrap();
+        let c: Vec<_> = (0..f.params.slots())
+            .map(|j| Complex64::new(j as f64 / 64.0, 0.5))
+            .collect();
+        let pt = f
+            .encoder
+            .encode(&c, Level::new(4), Scale::new(SCALE))
+            .unwrap();
         f.eval.add_plain_assign(&mut a, &pt).unwrap();
         f.eval.sub_plain_assign(&mut a, &pt).unwrap();
-        f.eval.add_const_assign(&mut a, Complex64::new(1.0, 2.0)).unwrap();
+        f.eval
+            .add_const_assign(&mut a, Complex64::new(1.0, 2.0))
+            .unwrap();
         a
     };
-    binary("add and subtract plaintext, add constant", SCALE, plain, |x, _| x + Complex64::new(1.0, 2.0));
+    binary(
+        "add and subtract plaintext, add constant",
+        SCALE,
+        plain,
+        |x, _| x + Complex64::new(1.0, 2.0),
+    );
 }
 
 #[test]
 fn tracker_covers_products() {
-    binary("multiply", SCALE, |f, a, b| f.eval.mul(&a, &b).unwrap(), |x, y| x * y);
+    binary(
+        "multiply",
+        SCALE,
+        |f, a, b| f.eval.mul(&a, &b).unwrap(),
+        |x, y| x * y,
+    );
     binary(
         "multiply, relinearise, rescale",
         SCALE,
@@ -87,7 +116,12 @@ fn tracker_covers_products() {
         },
         |x, y| x * y,
     );
-    binary("square", SCALE, |f, a, _| f.eval.square(&a).unwrap(), |x, _| x * x);
+    binary(
+        "square",
+        SCALE,
+        |f, a, _| f.eval.square(&a).unwrap(),
+        |x, _| x * x,
+    );
     binary(
         "multiply by constant",
         SCALE,
@@ -97,7 +131,10 @@ fn tracker_covers_products() {
     check("multiply by plaintext", &mut fixture(), |f| {
         let (x, y) = (f.random_slots(), f.random_slots());
         let a = f.encrypt(&x, 4, SCALE);
-        let pt = f.encoder.encode(&y, Level::new(4), Scale::new(SCALE)).unwrap();
+        let pt = f
+            .encoder
+            .encode(&y, Level::new(4), Scale::new(SCALE))
+            .unwrap();
         let expected = x.iter().zip(&y).map(|(x, y)| x * y).collect();
         (f.eval.mul_plain(&a, &pt).unwrap(), expected)
     });
@@ -105,7 +142,12 @@ fn tracker_covers_products() {
 
 #[test]
 fn tracker_covers_level_changes() {
-    binary("rescale", SCALE * 2f64.powi(50), |f, a, _| f.eval.rescale(&a).unwrap(), |x, _| x);
+    binary(
+        "rescale",
+        SCALE * 2f64.powi(50),
+        |f, a, _| f.eval.rescale(&a).unwrap(),
+        |x, _| x,
+    );
     let drop = |f: &Fixture, mut a: Ciphertext, _: Ciphertext| {
         f.eval.drop_level(&mut a, Level::new(3)).unwrap();
         f.eval.lift(a, Level::new(3)).unwrap()
@@ -115,9 +157,19 @@ fn tracker_covers_level_changes() {
 
 #[test]
 fn tracker_covers_automorphisms() {
-    binary("conjugate", SCALE, |f, a, _| f.eval.conjugate(&a).unwrap(), |x, _| x.conj());
+    binary(
+        "conjugate",
+        SCALE,
+        |f, a, _| f.eval.conjugate(&a).unwrap(),
+        |x, _| x.conj(),
+    );
     let fused = |f: &Fixture, a: Ciphertext, _: Ciphertext| f.eval.conjugate_rescale(&a).unwrap();
-    binary("conjugate and rescale", SCALE * 2f64.powi(50), fused, |x, _| x.conj());
+    binary(
+        "conjugate and rescale",
+        SCALE * 2f64.powi(50),
+        fused,
+        |x, _| x.conj(),
+    );
     let rotation = |steps: i64, hoisted: bool| {
         move |f: &mut Fixture| {
             let x = f.random_slots();
@@ -142,9 +194,20 @@ fn tracker_covers_the_fused_square_and_the_matrix_product() {
         let x = f.random_slots();
         let q = f.params.prime(Level::new(4)) as f64;
         let a = f.encrypt(&x, 4, SCALE * q);
-        let (z, zc) = (f.eval.rescale(&a).unwrap(), f.eval.conjugate_rescale(&a).unwrap());
-        let ct = f.eval.relinearize(f.eval.square_pair(&z, &zc).unwrap()).unwrap();
-        (ct, x.iter().map(|z| Complex64::new(z.re * z.re, z.im * z.im)).collect())
+        let (z, zc) = (
+            f.eval.rescale(&a).unwrap(),
+            f.eval.conjugate_rescale(&a).unwrap(),
+        );
+        let ct = f
+            .eval
+            .relinearize(f.eval.square_pair(&z, &zc).unwrap())
+            .unwrap();
+        (
+            ct,
+            x.iter()
+                .map(|z| Complex64::new(z.re * z.re, z.im * z.im))
+                .collect(),
+        )
     });
     let (cols, g) = (4, 8);
     let mut w = PeriodicMatrix::new(1, cols, g, Scale::new(SCALE)).unwrap();
@@ -157,8 +220,13 @@ fn tracker_covers_the_fused_square_and_the_matrix_product() {
     check("matrix product", &mut fixture(), |f| {
         let xs: Vec<_> = (0..cols).map(|_| f.random_slots()).collect();
         let cts: Vec<_> = xs.iter().map(|x| f.encrypt(x, 4, SCALE)).collect();
-        let mut out = f.eval.zero(Level::new(4), Scale::new(SCALE * SCALE)).unwrap();
-        f.eval.matmul_accumulate(&mut [&mut out], &cts.iter().collect::<Vec<_>>(), &w).unwrap();
+        let mut out = f
+            .eval
+            .zero(Level::new(4), Scale::new(SCALE * SCALE))
+            .unwrap();
+        f.eval
+            .matmul_accumulate(&mut [&mut out], &cts.iter().collect::<Vec<_>>(), &w)
+            .unwrap();
         let expected = (0..f.params.slots())
             .map(|j| (0..cols).map(|c| xs[c][j] * masks[c][j % g]).sum())
             .collect();
