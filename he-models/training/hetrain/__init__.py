@@ -1,0 +1,1 @@
+"""Training of HE-friendly residual networks: every activation is a quadratic per channel."""

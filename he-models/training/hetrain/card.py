@@ -1,0 +1,101 @@
+"""The model card, in Markdown."""
+
+from __future__ import annotations
+
+import math
+
+from .data import Dataset
+from .folded import Ranges
+from .noise import Disturbed
+from .recipe import Recipe
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _held_out(log: dict) -> str:
+    looks = [(row["epoch"], row["held_out_accuracy"]) for row in log["epochs"] if row["held_out_accuracy"] is not None]
+    return f"{looks[-1][1]:.4f} (averaged weights, after epoch {looks[-1][0]})" if looks else "not measured"
+
+
+def card(
+    recipe: Recipe,
+    dataset: Dataset,
+    log: dict,
+    command: str,
+    training: Ranges,
+    test: Ranges,
+    disturbed: list[Disturbed],
+    relu: dict | None,
+) -> str:
+    t, s, o, q, loss = recipe.topology, recipe.schedule, recipe.optimiser, recipe.quadratic, recipe.loss
+    epochs = log["epochs"]
+    hours = sum(row["seconds"] for row in epochs) / 3600
+    teacher = ""
+    if loss.teacher_weight:
+        teacher = (
+            f"\n- Taught by a ReLU network (SHA-256 `{log['teacher_sha256'][:16]}…`): {1 - loss.teacher_weight:g} x cross entropy"
+            f" + {loss.teacher_weight:g} x T² KL(teacher ‖ student), T = {loss.temperature:g}."
+        )
+    held_out = ""
+    if recipe.held_out:
+        held_out = f"{recipe.held_out} training images were held out to choose by"
+        held_out += " and trained too from the decay phase on, when nothing was chosen any more." if recipe.held_out_joins else "."
+    ratio = {name: (test.largest[name] / training.largest[name]).max().item() for name in training.largest}
+    tails = [
+        [name, f"{training.largest[name].max():.1f}", f"{test.largest[name].max():.1f}", f"{ratio[name]:.2f}"]
+        for name in training.largest
+    ]
+    noise = [
+        [f"2^{round(math.log2(d.error))}", f"{d.accuracy:.4f}", f"{d.agreement:.4f}", f"{d.largest:.3f}", f"{d.rms:.4f}"]
+        for d in disturbed
+    ]
+    compared = f"{relu['accuracy_test']:.4f}" if relu else "not trained yet"
+    return f"""# {recipe.name}
+
+Pre-activation ResNet on {dataset.name}: stages of {", ".join(map(str, t.channels))} channels with {", ".join(map(str, t.blocks))} blocks, every activation a
+quadratic per channel, g (x + t)² + d; zero padding, no normalisation left.
+
+| | accuracy |
+| --- | --- |
+| test set ({len(dataset.test)} images, used once, for this table) | **{test.right:.4f}** |
+| training set, as it is exported | {training.right:.4f} |
+| held-out images | {_held_out(log)} |
+| ReLU, same topology and recipe, test set | {compared} |
+
+## Data
+{dataset.name}, {len(dataset.train)} training images (SHA-256 of the files, one after the other: `{dataset.sha256}`). {held_out}
+
+## Recipe
+`{command}`, seed {recipe.seed}; {len(epochs)} epochs, {hours:.1f} hours of wall time on the machine that trained it. Curve in `{recipe.name}.csv` and `.png`.
+
+- Epochs: {s.stable} at rate {o.rate:g} ({s.warmup} of them warm-up), {s.decay} decaying to zero, {s.frozen} with frozen statistics from {s.frozen_rate:g}.
+- SGD, batch {o.batch}, Nesterov momentum {o.momentum:g}, weight decay {o.weight_decay:g}, gradient norm clipped at {o.clip:g}; quadratics at {o.quadratic_rate:g} of the
+  rate, without decay, starting at {q.start}, k2 held at {q.floor:g} or above.
+- Tails: {q.tail_weight:g} x mean of (|z| - {q.tail_limit:g})² beyond {q.tail_limit:g}; the last {q.tail_last} activations {q.tail_last_factor:g} times harder, all {q.tail_frozen_factor:g} times harder once frozen.
+- Flips: {str(recipe.augmentation.flip).lower()}; shifts up to {recipe.augmentation.shift} pixels; cutout {recipe.augmentation.cutout}; label smoothing {loss.label_smoothing:g}.{teacher}
+
+## Ranges
+Declared range: twice the largest |x + t| over the training set, per activation and channel. Test images that leave one: **{test.out_of_range}** of {len(dataset.test)}
+(reported, not tuned on). The ratio is the worst channel's.
+
+{_table(["activation", "largest, training", "largest, test", "test / training"], tails)}
+
+## Robustness
+Gaussian error added to what every activation squares, its deviation given as a share of the channel's root mean square; test set. Logit errors
+as shares of the logits' standard deviation.
+
+{_table(["error", "accuracy", "same answer", "largest logit error", "rms"], noise)}
+
+## Limits
+Trained on natural 32x32 photographs of {len(dataset.classes)} classes; anything else gets an answer too, and may leave the declared ranges, where an encrypted run
+is wrong without notice. Not calibrated, not tested for fairness, not meant for decisions about people.
+
+## Licence
+MIT OR Apache-2.0. {"The training data is research data without a licence of its own; none of it is included." if dataset.name != "synthetic" else "The data is generated."}
+"""
+
+
+

@@ -1,0 +1,253 @@
+"""The training loop: three phases (see `recipe.Schedule`), a checkpoint after every epoch, resumed from any of them."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import math
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .data import Dataset, Images, Loader
+from .evaluate import assess, estimate_statistics
+from .model import ResNet
+from .recipe import Recipe
+from .teacher import ReluTeacher
+
+CHECKPOINT = "last.pt"
+
+
+@dataclass(frozen=True)
+class Machine:
+    device: torch.device
+    dtype: torch.dtype  # of activations; weights stay float32
+    workers: int  # threads, each with its own part of every batch
+
+    @classmethod
+    def choose(cls, device: str, dtype: str, workers: int | None) -> "Machine":
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if dtype == "auto":
+            # bfloat16 pays where the processor multiplies it; elsewhere it is emulated.
+            native = device == "cuda" or "avx512_bf16" in _cpu_flags()
+            dtype = "bfloat16" if native else "float32"
+        if workers is None:
+            workers = 1 if device == "cuda" else min(4, os.cpu_count() or 1)
+        return cls(torch.device(device), {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype], workers)
+
+
+def _cpu_flags() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+
+
+def build(recipe: Recipe, device: torch.device) -> ResNet:
+    torch.manual_seed(recipe.seed)
+    net = ResNet(recipe.topology, recipe.activation).to(device=device, memory_format=torch.channels_last)
+    for act in net.quadratics():
+        with torch.no_grad():
+            act.k.copy_(torch.tensor(recipe.quadratic.start).view(3, 1).expand_as(act.k))
+    return net
+
+
+class Trainer:
+    def __init__(self, recipe: Recipe, dataset: Dataset, folder: Path, machine: Machine, teacher: ReluTeacher | None):
+        if recipe.loss.teacher_weight and teacher is None:
+            raise ValueError(f"recipe {recipe.name!r} learns from a teacher: give one with --teacher FILE")
+        self.recipe, self.dataset, self.folder, self.machine, self.teacher = recipe, dataset, folder, machine, teacher
+        folder.mkdir(parents=True, exist_ok=True)
+        self.net = build(recipe, machine.device)
+        self.average = copy.deepcopy(self.net)
+        self.optimiser = self._optimiser()
+        self.pool = None
+        if machine.workers > 1:
+            # One thread per worker and none below it: a worker that has to wait for a core holds up one batch, not every
+            # single operation in it.
+            self.pool = ThreadPoolExecutor(machine.workers, initializer=torch.set_num_threads, initargs=(1,))
+        self.epoch = 0
+        self.log: list[dict[str, Any]] = []
+
+        images = dataset.train.to(machine.device)
+        kept, held = dataset.split(recipe.held_out, seed=20)
+        self.held_out = images.take(held.to(machine.device))
+        self.loaders = {"kept": self._loader(images.take(kept.to(machine.device))), "all": self._loader(images)}
+
+    def _loader(self, images: Images) -> Loader:
+        recipe = self.recipe
+        return Loader(images, recipe.augmentation, self.dataset.normalisation.fill(), recipe.optimiser.batch, recipe.seed)
+
+    def _optimiser(self) -> torch.optim.SGD:
+        o = self.recipe.optimiser
+        quadratics = [act.k for act in self.net.quadratics()]
+        special = {id(p) for p in quadratics}
+        weights = [p for p in self.net.parameters() if id(p) not in special and p.dim() > 1]
+        others = [p for p in self.net.parameters() if id(p) not in special and p.dim() <= 1]
+        groups = [
+            {"params": weights, "weight_decay": o.weight_decay, "share": 1.0},
+            {"params": others, "weight_decay": 0.0, "share": 1.0},
+        ]
+        if quadratics:
+            groups.append({"params": quadratics, "weight_decay": 0.0, "share": o.quadratic_rate})
+        return torch.optim.SGD(groups, o.rate, momentum=o.momentum, nesterov=True, foreach=True)
+
+    # ---- checkpoints
+
+    def save(self, name: str = CHECKPOINT) -> None:
+        state = {
+            "epoch": self.epoch,
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "log": self.log,
+            "recipe": self.recipe.as_dict(),
+        }
+        partial = self.folder / f".{name}.partial"
+        with open(partial, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, self.folder / name)
+
+    def resume(self, name: str = CHECKPOINT) -> None:
+        state = torch.load(self.folder / name, map_location=self.machine.device, weights_only=True)
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.epoch, self.log = state["epoch"], state["log"]
+
+    # ---- one epoch
+
+    def rate(self, epoch: int, progress: float) -> float:
+        """The learning rate at a point of an epoch, `progress` in 0..1."""
+        s, o = self.recipe.schedule, self.recipe.optimiser
+        at = epoch + progress
+        match s.phase(epoch):
+            case "stable":
+                return o.rate * min(1.0, (at + 0.05) / s.warmup) if s.warmup else o.rate
+            case "decay":
+                return o.rate * 0.5 * (1 + math.cos(math.pi * (at - s.stable) / s.decay))
+            case _:
+                return s.frozen_rate * (1 - (at - s.stable - s.decay) / s.frozen)
+
+    def loss(self, pixels: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        loss = self.recipe.loss
+        hard = F.cross_entropy(logits, labels, label_smoothing=loss.label_smoothing)
+        if not loss.teacher_weight:
+            return hard
+        t = loss.temperature
+        wanted = F.log_softmax(self.teacher.logits(pixels) / t, 1)
+        soft = F.kl_div(F.log_softmax(logits / t, 1), wanted, reduction="batchmean", log_target=True)
+        return (1 - loss.teacher_weight) * hard + loss.teacher_weight * t * t * soft
+
+    def begin_phase(self, phase: str) -> None:
+        """What changes at the start of a phase; also called after a resume inside one."""
+        for act in self.net.activations().values():
+            act.frozen = phase == "frozen"
+        quadratics = self.net.quadratics()
+        for position, act in enumerate(quadratics):
+            act.tail = self.recipe.quadratic.tail(position, len(quadratics), act.frozen)
+
+    def freeze(self) -> None:
+        """Goes on from the averaged weights, with their statistics; momentum starts anew."""
+        self.net.load_state_dict(self.average.state_dict())
+        self.optimiser.state.clear()
+
+    def gradient(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        """Loss and correct answers as one tensor, then the gradient of every parameter, of a part of a batch."""
+        logits = self.net(self.dataset.normalisation.apply(pixels, self.machine.dtype))
+        loss = self.loss(pixels, logits, labels)
+        right = (logits.detach().argmax(1) == labels).float().mean()
+        return torch.stack([loss.detach(), right]), *torch.autograd.grad(loss, list(self.net.parameters()))
+
+    def batch_gradient(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        """Sets the gradients of a batch; every worker's part is normalised by itself. Returns mean loss and accuracy."""
+        if self.pool is None:
+            parts = [self.gradient(pixels, labels)]
+        else:
+            parts = list(self.pool.map(self.gradient, pixels.chunk(self.machine.workers), labels.chunk(self.machine.workers)))
+        mean = [sum(values) / len(parts) for values in zip(*parts)]
+        for parameter, gradient in zip(self.net.parameters(), mean[1:]):
+            parameter.grad = gradient
+        return mean[0]
+
+    def train_epoch(self, phase: str) -> dict[str, Any]:
+        o, net = self.recipe.optimiser, self.net
+        loader = self.loaders["kept" if phase == "stable" or not self.recipe.held_out_joins else "all"]
+        parameters, averages = list(net.parameters()), list(self.average.parameters())
+        total = torch.zeros(2, device=self.machine.device)
+        skipped, steps = 0, loader.steps()
+        net.train()
+        for step, (pixels, labels) in enumerate(loader.epoch(self.epoch)):
+            rate = self.rate(self.epoch, step / steps)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate * group["share"]
+            found = self.batch_gradient(pixels, labels)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, o.clip, foreach=True)
+            if not torch.isfinite(norm):
+                skipped += 1
+                continue
+            self.optimiser.step()
+            for act in net.quadratics():
+                act.keep_curved(self.recipe.quadratic.floor)
+            # Young averages forget faster, so that the start does not linger.
+            seen = self.epoch * steps + step
+            with torch.no_grad():
+                torch._foreach_lerp_(averages, parameters, 1 - min(o.average, (1 + seen) / (10 + seen)))
+            total += found
+        done = max(1, steps - skipped)
+        return {"rate": rate, "loss": total[0].item() / done, "train_accuracy": total[1].item() / done, "skipped": skipped}
+
+    def assess(self, phase: str) -> dict[str, Any]:
+        """Settles the averaged network's statistics and looks at the held-out images, while they are held out."""
+        if phase == "frozen":
+            self.average.load_state_dict(self.net.state_dict())
+        else:
+            loader = self.loaders["kept"]
+            estimate_statistics(self.average, loader, self.dataset.normalisation, self.machine.dtype, batches=40)
+        right, largest = assess(self.average, self.held_out, self.dataset.normalisation, self.machine.dtype)
+        seen = phase != "stable" and self.recipe.held_out_joins
+        return {"held_out_accuracy": None if seen else right, "largest_z": max(largest.values())}
+
+    # ---- the whole
+
+    def run(self) -> None:
+        schedule = self.recipe.schedule
+        while self.epoch < schedule.epochs:
+            phase = schedule.phase(self.epoch)
+            started, cpu = time.monotonic(), time.process_time()
+            if phase == "frozen" and schedule.phase(self.epoch - 1) != "frozen":
+                self.freeze()
+            self.begin_phase(phase)
+            last = schedule.phase(self.epoch + 1) != phase or self.epoch + 1 == schedule.epochs
+            row = {"epoch": self.epoch + 1, "phase": phase} | self.train_epoch(phase)
+            look = last or (self.epoch + 1) % self.recipe.assess_every == 0
+            row |= self.assess(phase) if look else {"held_out_accuracy": None, "largest_z": None}
+            row |= {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - cpu}
+            self.epoch += 1
+            self.log.append({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()})
+            self.save()
+            self.write_log()
+            if last:
+                self.save(f"end-of-{phase}.pt")
+            print("  ".join(f"{k} {v}" for k, v in self.log[-1].items()), flush=True)
+
+    def write_log(self) -> None:
+        with open(self.folder / "log.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, self.log[-1].keys())
+            writer.writeheader()
+            writer.writerows(self.log)
+        document = {"recipe": self.recipe.as_dict(), "data_sha256": self.dataset.sha256, "epochs": self.log}
+        if self.teacher:
+            document["teacher_sha256"] = self.teacher.sha256
+        (self.folder / "log.json").write_text(json.dumps(document, indent=1) + "\n")
