@@ -123,12 +123,16 @@ impl KeyRequest {
         out
     }
 
-    /// For each kind only the highest level asked for: the fewest keys that serve the request.
-    pub fn highest_only(&self) -> Self {
+    /// A request of fewer keys that serves the same computation: every level is raised to the least of `steps` that
+    /// is not below it, and levels above all steps, as well as a kind's highest below a step, stay as they are. Without
+    /// steps each kind has one key, at its highest level.
+    pub fn at_steps(&self, steps: &[Level]) -> Self {
         let mut out = Self::new();
         for (kind, levels) in &self.keys {
-            if let Some(&top) = levels.last() {
-                out.add(*kind, top);
+            let Some(&top) = levels.last() else { continue };
+            for &level in levels {
+                let step = steps.iter().copied().filter(|s| *s >= level).min();
+                out.add(*kind, step.unwrap_or(top).min(top));
             }
         }
         out
@@ -311,6 +315,7 @@ mod tests {
         r.relin(Level::new(3));
         let r = r.reduced(4);
         assert_eq!(r.count(), 3);
-        assert_eq!(r.highest_only().count(), 2);
+        assert_eq!(r.at_steps(&[]).count(), 2);
+        assert_eq!(r.at_steps(&[Level::new(2)]).count(), 3);
     }
 }
