@@ -1,5 +1,7 @@
 //! What can go wrong in a layer, always with the layer's name or the numbers that disagree.
 
+use ckks_scheme::{EncodeError, EvalError, Level};
+
 use crate::layout::{Grid, Packing};
 use crate::tensor::Chw;
 
@@ -149,10 +151,85 @@ pub enum LayerError {
         /// Slots of the output.
         out_slots: usize,
     },
-    /// A tensor in a layout that a layer was not compiled for.
-    #[error("layer {layer}: the tensor's layout is not the one that the layer reads")]
-    ForeignLayout {
+    /// A tensor whose layout, level or scale is not what a layer was prepared for.
+    #[error("layer {layer}: the tensor's {what} is not the one that the layer was prepared for")]
+    ForeignTensor {
         /// Name of the layer.
         layer: String,
+        /// What differs.
+        what: &'static str,
     },
+    /// A level at which the layer cannot run.
+    #[error("layer {layer}: input at level {found}, expected {least} to {most}")]
+    Level {
+        /// Name of the layer.
+        layer: String,
+        /// Level of the input.
+        found: Level,
+        /// Lowest level that would do.
+        least: Level,
+        /// Highest level of the chain.
+        most: Level,
+    },
+    /// The weights would be rounded at a scale that leaves nothing of them.
+    #[error(
+        "layer {layer}: weight scale 2^{found_log2:.1}, expected 2^{least_log2:.1} or more: the input's scale is too large for the prime"
+    )]
+    WeightScale {
+        /// Name of the layer.
+        layer: String,
+        /// Base-2 logarithm of the weight scale.
+        found_log2: f64,
+        /// Least base-2 logarithm.
+        least_log2: f64,
+    },
+    /// The residual stream is not at the nominal scale after its rescale, so that it cannot join the block's sums.
+    #[error(
+        "layer {layer}: the stream has scale 2^{found_log2:.6} after its rescale, expected the nominal 2^{expected_log2:.6}"
+    )]
+    StreamScale {
+        /// Name of the layer.
+        layer: String,
+        /// Base-2 logarithm of the scale found.
+        found_log2: f64,
+        /// Base-2 logarithm of the nominal scale.
+        expected_log2: f64,
+    },
+    /// Declared values do not fit the modulus.
+    #[error(
+        "layer {layer}: values up to {max:.3e} need {need_bits:.1} bits, the modulus at level {level} has {have_bits:.1}"
+    )]
+    Range {
+        /// Name of the layer.
+        layer: String,
+        /// Largest declared value.
+        max: f64,
+        /// Bits needed.
+        need_bits: f64,
+        /// Bits that the modulus has.
+        have_bits: f64,
+        /// Level of the tensor.
+        level: Level,
+    },
+    /// An encrypted operation of a layer failed.
+    #[error("layer {layer}: {source}")]
+    Eval {
+        /// Name of the layer.
+        layer: String,
+        /// What failed.
+        source: EvalError,
+    },
+    /// Images that cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl LayerError {
+    /// Names the layer in which an operation of the scheme failed.
+    pub(crate) fn eval<E: Into<EvalError>>(layer: &str) -> impl Fn(E) -> LayerError {
+        move |source| LayerError::Eval {
+            layer: layer.to_owned(),
+            source: source.into(),
+        }
+    }
 }

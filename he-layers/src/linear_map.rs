@@ -18,8 +18,6 @@ use crate::error::LayerError;
 use crate::layout::{Axis, Layout};
 use crate::residual::Head;
 
-pub use self::slots::WeightPrecision;
-
 /// One weight of a product.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TermWeight {
@@ -450,33 +448,53 @@ impl LinearMap {
         TermWeight::Masked(mask)
     }
 
-    /// Adds to a correction plane, one number a cell of an output, what a weight's deviation `error` from its exact value
-    /// contributes at the input's mean. `error` stands at the cells of the inner sum.
+    /// Adds to a correction plane, one number a cell of an output, what a weight's deviation from its exact value
+    /// contributes at the input's mean.
     pub(crate) fn add_mean_error(
         &self,
         plane: &mut [f64],
-        task: &ProductTask,
-        col: usize,
-        error: impl Fn(usize) -> f64,
+        (task, col): (&ProductTask, usize),
+        exact: &TermWeight,
+        rounded: &TermWeight,
     ) {
+        if *exact == TermWeight::Zero {
+            return;
+        }
         let cells = plane.len() as i64;
         let mean = self
             .input
             .channel_plane(task.cols[col].block, &self.input_mean);
         for inner in 0..cells {
+            let error = rounded.at(inner as usize) - exact.at(inner as usize);
             let from = (inner + task.inputs[col].1).rem_euclid(cells) as usize;
             let to = (inner - task.giant).rem_euclid(cells) as usize;
-            plane[to] += error(inner as usize) * mean[from];
+            plane[to] += error * mean[from];
         }
     }
 
-    /// Folds a plane as the ciphertext that it belongs to is folded.
-    pub(crate) fn fold_plane(&self, plane: &mut Vec<f64>) {
+    /// The bias of an output ciphertext, less the accumulated mean error of its weights.
+    pub(crate) fn bias_plane(&self, output: usize, mut correction: Vec<f64>) -> Vec<f64> {
+        let cells = correction.len();
         for &step in &self.fold {
-            let cells = plane.len();
-            *plane = (0..cells)
-                .map(|c| plane[c] + plane[(c + step as usize) % cells])
+            correction = (0..cells)
+                .map(|c| correction[c] + correction[(c + step as usize) % cells])
                 .collect();
+        }
+        self.bias[output]
+            .iter()
+            .zip(correction)
+            .map(|(b, c)| b - c)
+            .collect()
+    }
+}
+
+impl TermWeight {
+    /// The weight at a cell.
+    pub(crate) fn at(&self, cell: usize) -> f64 {
+        match self {
+            TermWeight::Zero => 0.0,
+            TermWeight::Constant(w) => *w,
+            TermWeight::Masked(w) => w[cell],
         }
     }
 }

@@ -1,35 +1,47 @@
 //! Weights as integers: what the encrypted products really multiply with.
 
-use std::f64::consts::PI;
+use ckks_scheme::encoding::periodic::PeriodicCodec;
+use ckks_scheme::{EncodeError, Scale};
 
-/// A constant weight as the integer nearest to `value * scale`, back in units of the weight.
-pub(crate) fn round_constant(value: f64, scale: f64) -> f64 {
-    (value * scale).round() / scale
+use crate::linear_map::TermWeight;
+
+/// Rounds weights of one period as [`ckks_scheme::PeriodicMatrix`] does.
+#[derive(Debug)]
+pub(crate) struct Rounding {
+    codec: PeriodicCodec,
+    scale: Scale,
 }
 
-/// A masked weight, one number a cell, through the `2 * cells` rounded coefficients of the polynomial that stands for it.
-pub(crate) fn round_masked(cells: &[f64], scale: f64) -> Vec<f64> {
-    let n = 2 * cells.len();
-    let powers: Vec<usize> = std::iter::successors(Some(1), |p| Some(p * 5 % (2 * n)))
-        .take(cells.len())
-        .collect();
-    let cos: Vec<f64> = (0..2 * n)
-        .map(|k| (PI * k as f64 / n as f64).cos())
-        .collect();
-    let coefficient = |k: usize| {
-        let sum: f64 = cells
-            .iter()
-            .zip(&powers)
-            .map(|(v, p)| v * cos[p * k % (2 * n)])
-            .sum();
-        (sum * scale / cells.len() as f64).round()
-    };
-    let coefficients: Vec<f64> = (0..=n / 2).map(coefficient).collect();
-    let value = |p: &usize| {
-        let pairs: f64 = (1..n / 2)
-            .map(|k| 2.0 * coefficients[k] * cos[p * k % (2 * n)])
-            .sum();
-        (coefficients[0] + pairs) / scale
-    };
-    powers.iter().map(value).collect()
+impl Rounding {
+    /// For weights of `cells` cells at weight scale `scale`.
+    pub(crate) fn new(cells: usize, scale: Scale) -> Result<Self, EncodeError> {
+        Ok(Self {
+            codec: PeriodicCodec::new(period(cells))?,
+            scale,
+        })
+    }
+
+    /// The values that the rounded weight really has.
+    pub(crate) fn apply(&self, weight: &TermWeight) -> Result<TermWeight, EncodeError> {
+        let scale = self.scale.value();
+        Ok(match weight {
+            TermWeight::Zero => TermWeight::Zero,
+            TermWeight::Constant(w) => TermWeight::Constant((w * scale).round() / scale),
+            TermWeight::Masked(cells) => {
+                let coefficients = self.codec.round_real(cells, scale)?;
+                TermWeight::Masked(
+                    self.codec
+                        .decode(&coefficients, scale)
+                        .iter()
+                        .map(|z| z.re)
+                        .collect(),
+                )
+            }
+        })
+    }
+}
+
+/// The period that stands for a grid of `cells` cells: periodic plaintexts have two cells at least.
+pub(crate) fn period(cells: usize) -> usize {
+    cells.max(2)
 }

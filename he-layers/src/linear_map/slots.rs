@@ -1,23 +1,12 @@
 //! The compiled map on plain slot vectors: what the encrypted kernel computes, without its noise.
 
+use ckks_scheme::{EncodeError, Scale};
 use num_complex::Complex64;
 use rayon::prelude::*;
 
 use super::{LinearMap, ProductTask, TermWeight};
 use crate::error::LayerError;
-use crate::rounding::{round_constant, round_masked};
-
-/// With which weights a reference computes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum WeightPrecision {
-    /// The weights as they are.
-    Exact,
-    /// Weights rounded as the encrypted run rounds them at weight scale `scale`, and its mean correction.
-    Rounded {
-        /// Factor between weights and the integers that stand for them.
-        scale: f64,
-    },
-}
+use crate::rounding::Rounding;
 
 /// Slots worked on at once: the accumulator of one chunk stays in the first-level cache.
 const CHUNK: usize = 1024;
@@ -25,17 +14,21 @@ const CHUNK: usize = 1024;
 impl LinearMap {
     /// The map on plain slot vectors of the input layout, cyclic rotations over all slots included; parallel over outputs.
     ///
-    /// With [`WeightPrecision::Rounded`] it differs from the encrypted run by noise alone: masks that leak a little of the
-    /// neighbouring images leak here as well.
+    /// With weights rounded at weight scale `rounded`, their mean error corrected, it differs from the encrypted run by noise
+    /// alone: masks that leak a little of the neighbouring images leak here as well. Without, weights are exact.
     ///
     /// # Errors
-    /// [`LayerError::Count`] if `x` is not of the input layout.
+    /// [`LayerError::Count`] if `x` is not of the input layout, [`LayerError::Eval`] if weights do not fit at the scale.
     pub fn forward_slots(
         &self,
         x: &[Vec<Complex64>],
-        precision: WeightPrecision,
+        rounded: Option<Scale>,
     ) -> Result<Vec<Vec<Complex64>>, LayerError> {
         self.input.check_slots(x)?;
+        let rounding = rounded
+            .map(|scale| Rounding::new(self.input.grid().cells(), scale))
+            .transpose();
+        let rounding = rounding.map_err(LayerError::eval(&self.name))?;
         let mut rows: Vec<Vec<(&ProductTask, usize)>> = vec![Vec::new(); self.output.ciphertexts()];
         for task in &self.tasks {
             for (row, output) in task.outputs.iter().enumerate() {
@@ -44,55 +37,51 @@ impl LinearMap {
         }
         let output = |(output, rows): (usize, Vec<(&ProductTask, usize)>)| {
             let mut y = vec![Complex64::default(); self.output.slots()];
-            let mut plane = vec![0.0; self.output.grid().cells()];
-            for (task, row) in rows {
-                self.add_product(&mut y, &mut plane, x, (task, row), precision);
+            let mut correction = vec![0.0; self.output.grid().cells()];
+            for row in rows {
+                self.add_product(&mut y, &mut correction, x, row, rounding.as_ref())?;
             }
             for &step in &self.fold {
                 let mut turned = y.clone();
                 turned.rotate_left(step as usize);
-                y.iter_mut().zip(turned).for_each(|(a, b)| *a += b);
+                add(&mut y, &turned);
             }
-            self.fold_plane(&mut plane);
+            let bias = self.bias_plane(output, correction);
             let unit = self.output.packing().unit();
-            for (slot, value) in y.iter_mut().enumerate() {
-                let cell = slot % plane.len();
-                *value += unit * (self.bias[output][cell] - plane[cell]);
+            for cells in y.chunks_exact_mut(bias.len()) {
+                cells
+                    .iter_mut()
+                    .zip(&bias)
+                    .for_each(|(y, b)| *y += unit * b);
             }
-            y
+            Ok(y)
         };
-        Ok(rows.into_par_iter().enumerate().map(output).collect())
+        let outputs: Result<_, EncodeError> =
+            rows.into_par_iter().enumerate().map(output).collect();
+        outputs.map_err(LayerError::eval(&self.name))
     }
 
-    /// Adds one row of a product, rotated by its giant step, to `y`, and its mean error to `plane`.
+    /// Adds one row of a product, rotated by its giant step, to `y`, and its mean error to `correction`.
     fn add_product(
         &self,
         y: &mut [Complex64],
-        plane: &mut [f64],
+        correction: &mut [f64],
         x: &[Vec<Complex64>],
         (task, row): (&ProductTask, usize),
-        precision: WeightPrecision,
-    ) {
+        rounding: Option<&Rounding>,
+    ) -> Result<(), EncodeError> {
         let mut factors = Vec::with_capacity(task.inputs.len());
         for (col, &(ciphertext, baby)) in task.inputs.iter().enumerate() {
-            let exact = self.weight(task, row, col);
-            let weight = match (precision, &exact) {
-                (WeightPrecision::Exact, _) | (_, TermWeight::Zero) => exact,
-                (WeightPrecision::Rounded { scale }, TermWeight::Constant(w)) => {
-                    let rounded = round_constant(*w, scale);
-                    self.add_mean_error(plane, task, col, |_| rounded - w);
-                    TermWeight::Constant(rounded)
-                }
-                (WeightPrecision::Rounded { scale }, TermWeight::Masked(w)) => {
-                    let rounded = round_masked(w, scale);
-                    self.add_mean_error(plane, task, col, |cell| rounded[cell] - w[cell]);
-                    TermWeight::Masked(rounded)
-                }
-            };
+            let mut weight = self.weight(task, row, col);
+            if let Some(rounding) = rounding {
+                let rounded = rounding.apply(&weight)?;
+                self.add_mean_error(correction, (task, col), &weight, &rounded);
+                weight = rounded;
+            }
             factors.push((&x[ciphertext], baby, weight));
         }
         let slots = y.len();
-        let chunk = CHUNK.max(plane.len()).min(slots);
+        let chunk = CHUNK.max(correction.len()).min(slots);
         let mut inner = vec![Complex64::default(); chunk];
         for start in (0..slots).step_by(chunk) {
             inner.fill(Complex64::default());
@@ -107,6 +96,7 @@ impl LinearMap {
             add(&mut y[to..to + first], &inner[..first]);
             add(&mut y[..chunk - first], &inner[first..]);
         }
+        Ok(())
     }
 }
 

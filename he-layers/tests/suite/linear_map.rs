@@ -1,8 +1,7 @@
 //! Compiled maps against the plain references, over random shapes, layouts and batches.
 
-use he_layers::{
-    Chw, Grid, Head, Layout, LinearMap, Packing, PlainTensor, SquareActivation, WeightPrecision,
-};
+use ckks_scheme::Scale;
+use he_layers::{Chw, Grid, Head, Layout, LinearMap, Packing, PlainTensor, SquareActivation};
 use proptest::prelude::*;
 
 use crate::{largest_difference, random_conv, random_numbers, random_tensor, rng};
@@ -57,7 +56,7 @@ proptest! {
         let Ok(output) = input.with_shape(conv.output_shape(shape).unwrap()) else { return Ok(()) };
         let map = LinearMap::conv(&conv, &input, &output).unwrap();
         let x = random_tensor(rng, input.images().saturating_sub(skip).max(1), shape);
-        let slots = map.forward_slots(&input.pack(&x).unwrap(), WeightPrecision::Exact).unwrap();
+        let slots = map.forward_slots(&input.pack(&x).unwrap(), None).unwrap();
         let y = output.unpack(&slots, x.n).unwrap();
         prop_assert!(largest_difference(&y, &conv.forward_plain(&x).unwrap()) < 1e-9);
     }
@@ -79,7 +78,7 @@ proptest! {
         let per_ct = (1usize << log_cpc).min(s.grid.cells());
         for output in [best.clone(), best.with_channels_per_ct(per_ct).unwrap()] {
             let map = LinearMap::head(&head, &input, &output).unwrap();
-            let slots = map.forward_slots(&input.pack(&squares).unwrap(), WeightPrecision::Exact).unwrap();
+            let slots = map.forward_slots(&input.pack(&squares).unwrap(), None).unwrap();
             let logits = output.unpack(&slots, x.n).unwrap();
             prop_assert!(largest_difference(&logits, &head.forward_plain(&x).unwrap()) < 1e-9);
         }
@@ -168,7 +167,7 @@ fn rounded_weights_stay_close_and_their_mean_is_corrected() {
         let mean: Vec<f64> = (0..8).map(|c| 0.5 + c as f64).collect();
         let x = PlainTensor::from_fn(layout.images(), shape, |_, c, _, _| mean[c]);
         let y = conv.forward_plain(&x).unwrap();
-        let rounded = WeightPrecision::Rounded { scale: 1024.0 };
+        let rounded = Some(Scale::new(1024.0));
         let map = LinearMap::conv(&conv, &layout, &layout).unwrap();
         let run = |map: &LinearMap| {
             let slots = map

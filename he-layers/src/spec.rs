@@ -1,0 +1,153 @@
+//! What a tensor is before it is encrypted or computed: layout, level and scale; and the chain of primes that fixes them.
+
+use ckks_scheme::{Level, Parameters, Scale};
+use serde::{Deserialize, Serialize};
+
+use crate::error::LayerError;
+use crate::layout::{Layout, Packing};
+
+/// Layout, level and scale of a tensor.
+///
+/// Two *forms* alternate in a network, both at the level of their own last rescale:
+/// * *sum form*, what linear layers give: level `l`, scale `S * q_l`, to be rescaled by its reader;
+/// * *square form*, what activations give and inputs are encrypted as: scale `S^2`, packed complex `4 * S^2`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorSpec {
+    /// Where the numbers are.
+    pub layout: Layout,
+    /// Ciphertext primes left.
+    pub level: Level,
+    /// Factor between numbers and encoded integers.
+    pub scale: Scale,
+}
+
+/// The nominal scale `S` of a network and the primes of its ciphertexts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScaleChain {
+    scale: Scale,
+    primes: Vec<u64>,
+}
+
+impl ScaleChain {
+    /// A chain with nominal scale `scale` over `primes`, the base prime first; a rescale at level `l` divides by the `l`-th.
+    pub fn new(scale: Scale, primes: Vec<u64>) -> Self {
+        Self { scale, primes }
+    }
+
+    /// The chain of a parameter set.
+    pub fn of(params: &Parameters, scale: Scale) -> Self {
+        let primes = (1..=params.max_level().limbs())
+            .map(|l| params.prime(Level::new(l)))
+            .collect();
+        Self { scale, primes }
+    }
+
+    /// The nominal scale `S`.
+    pub fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    /// The highest level.
+    pub fn max_level(&self) -> Level {
+        Level::new(self.primes.len())
+    }
+
+    /// Base-2 logarithm of the modulus at `level`.
+    pub fn log_q(&self, level: Level) -> f64 {
+        self.primes
+            .iter()
+            .take(level.limbs())
+            .map(|q| (*q as f64).log2())
+            .sum()
+    }
+
+    /// A tensor in square form at `level`: what a stem reads, and so how inputs are encrypted.
+    pub fn square_form(&self, layout: Layout, level: Level) -> TensorSpec {
+        let scale = square_scale(self.scale, layout.packing());
+        TensorSpec {
+            layout,
+            level,
+            scale,
+        }
+    }
+
+    /// A tensor in sum form at `level`: what activations and blocks read.
+    ///
+    /// # Errors
+    /// [`LayerError::Level`] if the chain has no such level.
+    pub fn sum_form(&self, layout: Layout, level: Level) -> Result<TensorSpec, LayerError> {
+        let scale = self.sum_scale("sum form", level)?;
+        Ok(TensorSpec {
+            layout,
+            level,
+            scale,
+        })
+    }
+
+    /// The prime that a rescale at `level` divides by.
+    pub(crate) fn prime(&self, layer: &str, level: Level) -> Result<f64, LayerError> {
+        let index = level.limbs().checked_sub(1);
+        let prime = index.and_then(|i| self.primes.get(i));
+        prime.map(|q| *q as f64).ok_or_else(|| LayerError::Level {
+            layer: layer.to_owned(),
+            found: level,
+            least: Level::new(1),
+            most: self.max_level(),
+        })
+    }
+
+    /// Scale of a sum at `level`.
+    pub(crate) fn sum_scale(&self, layer: &str, level: Level) -> Result<Scale, LayerError> {
+        Ok(Scale::new(self.scale.value() * self.prime(layer, level)?))
+    }
+
+    /// The level `by` below `level`, of which `least` must be left.
+    pub(crate) fn below(
+        &self,
+        layer: &str,
+        level: Level,
+        by: usize,
+        least: usize,
+    ) -> Result<Level, LayerError> {
+        let lower = level
+            .below(by)
+            .filter(|l| l.limbs() >= least && level <= self.max_level());
+        lower.ok_or_else(|| LayerError::Level {
+            layer: layer.to_owned(),
+            found: level,
+            least: Level::new(by + least),
+            most: self.max_level(),
+        })
+    }
+
+    /// Checks that values up to `max` fit the modulus of a tensor.
+    pub(crate) fn check_range(
+        &self,
+        layer: &str,
+        spec: &TensorSpec,
+        max: f64,
+    ) -> Result<(), LayerError> {
+        let need_bits = max.max(f64::MIN_POSITIVE).log2() + spec.scale.log2() + 1.0;
+        let have_bits = self.log_q(spec.level);
+        if need_bits >= have_bits {
+            let (layer, level) = (layer.to_owned(), spec.level);
+            return Err(LayerError::Range {
+                layer,
+                max,
+                need_bits,
+                have_bits,
+                level,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Scale of the squares of values at `scale`.
+pub(crate) fn square_scale(scale: Scale, packing: Packing) -> Scale {
+    let factor = match packing {
+        Packing::Real => 1.0,
+        Packing::Complex => 4.0,
+    };
+    Scale::new(factor * scale.value() * scale.value())
+}
