@@ -17,6 +17,7 @@ use crate::error::EvalError;
 use crate::keys::KeySource;
 use crate::noise::Tracked;
 use crate::params::Parameters;
+use crate::profile::{Operation, Profile, Timer};
 use ckks_math::{Eval, Limb, LimbRing, MathError, RnsPoly};
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use std::sync::Arc;
 pub struct Evaluator {
     params: Parameters,
     keys: Arc<dyn KeySource>,
+    profile: Arc<Profile>,
 }
 
 impl Evaluator {
@@ -33,7 +35,17 @@ impl Evaluator {
         Self {
             params: params.clone(),
             keys,
+            profile: Arc::default(),
         }
+    }
+
+    /// What the operations of this evaluator and its clones took so far.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn time(&self, op: Operation) -> Timer<'_> {
+        self.profile.start(op)
     }
 
     /// The parameter set.

@@ -10,6 +10,7 @@ pub mod keygen;
 pub mod keys;
 pub mod noise;
 pub mod params;
+pub mod profile;
 
 /// What the layers above need of the arithmetic crate: kernel choice and the limb pool.
 pub mod exec {
@@ -28,3 +29,4 @@ pub use keygen::KeyGenerator;
 pub use keys::{EvaluationKeys, Galois, KeyKind, KeyRequest, KeySource, PublicKey, SecretKey};
 pub use noise::{NoiseModel, Tracked};
 pub use params::{Parameters, ParametersBuilder, ParamsLiteral};
+pub use profile::{Operation, Profile};

@@ -4,7 +4,8 @@ use super::Evaluator;
 use crate::ciphertext::{Ciphertext, Level, Plaintext};
 use crate::encoding::periodic::PeriodicPlain;
 use crate::error::{EncodeError, EvalError};
-use ckks_math::{Limb, LimbRing};
+use crate::profile::Operation;
+use ckks_math::{Eval, Limb, LimbRing, RnsPoly};
 use num_complex::Complex64;
 
 impl Evaluator {
@@ -31,6 +32,7 @@ impl Evaluator {
         b: &Ciphertext,
         f: impl Fn(&LimbRing, &mut [u64], &[u64]),
     ) -> Result<(), EvalError> {
+        let _timer = self.time(Operation::Addition);
         Self::check_same(op, (a.level(), a.scale), (b.level(), b.scale))?;
         Self::check_parts(op, b, a.parts())?;
         let rings = self.rings(a.level().limbs());
@@ -43,8 +45,16 @@ impl Evaluator {
         Ok(())
     }
 
+    pub(super) fn add_poly(&self, a: &mut RnsPoly<Eval>, b: &RnsPoly<Eval>) {
+        let _timer = self.time(Operation::Addition);
+        for (i, ring) in self.rings(a.limbs()).iter().enumerate() {
+            ring.add_assign(a.limb_mut(i), b.limb(i));
+        }
+    }
+
     /// `a = -a`.
     pub fn negate_assign(&self, a: &mut Ciphertext) {
+        let _timer = self.time(Operation::Addition);
         let rings = self.rings(a.level().limbs());
         for part in &mut a.parts {
             for (i, ring) in rings.iter().enumerate() {
@@ -76,6 +86,7 @@ impl Evaluator {
         b: &Plaintext,
         f: impl Fn(&LimbRing, &mut [u64], &[u64]),
     ) -> Result<(), EvalError> {
+        let _timer = self.time(Operation::Addition);
         Self::plain_covers(op, a, b)?;
         Self::check_scale(op, a.scale, b.scale)?;
         for (i, ring) in self.rings(a.level().limbs()).iter().enumerate() {
@@ -106,6 +117,7 @@ impl Evaluator {
     /// [`EncodeError::NotFinite`] or [`EncodeError::TooLarge`] for a constant that cannot be encoded at the
     /// ciphertext's scale.
     pub fn add_const_assign(&self, a: &mut Ciphertext, c: Complex64) -> Result<(), EvalError> {
+        let _timer = self.time(Operation::Addition);
         let re = round_to_integer(c.re, a.scale.value())?;
         let im = round_to_integer(c.im, a.scale.value())?;
         for (i, ring) in self.rings(a.level().limbs()).iter().enumerate() {
@@ -127,6 +139,7 @@ impl Evaluator {
         a: &mut Ciphertext,
         plain: &PeriodicPlain,
     ) -> Result<(), EvalError> {
+        let _timer = self.time(Operation::Addition);
         let op = "add periodic plaintext";
         Self::check_scale(op, a.scale, plain.scale)?;
         let words = plain.coeffs.len();

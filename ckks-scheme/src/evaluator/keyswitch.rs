@@ -8,6 +8,7 @@ use crate::ciphertext::Level;
 use crate::error::EvalError;
 use crate::keys::{ExtendedPoly, SwitchingKey};
 use crate::params::{ConverterId, digit_range};
+use crate::profile::Operation;
 use ckks_math::{Eval, Limb, RnsPoly};
 
 /// The digits of a polynomial, each extended to the other ciphertext primes and the special primes, Eval order. A
@@ -23,6 +24,7 @@ impl Evaluator {
         c: &RnsPoly<Eval>,
         key: &SwitchingKey,
     ) -> Result<Digits, EvalError> {
+        let _timer = self.time(Operation::ModUp);
         let level = c.limbs();
         let mut coeffs = Vec::with_capacity(level);
         for (i, ring) in self.rings(level).iter().enumerate() {
@@ -65,6 +67,7 @@ impl Evaluator {
         c: &RnsPoly<Eval>,
         key: &SwitchingKey,
     ) -> Result<[ExtendedPoly; 2], EvalError> {
+        let _timer = self.time(Operation::InnerProduct);
         let level = c.limbs();
         let half = |h: usize| -> Result<ExtendedPoly, EvalError> {
             let (mut q, mut p) = (Vec::with_capacity(level), Vec::with_capacity(key.specials));
@@ -106,6 +109,7 @@ impl Evaluator {
         key: &SwitchingKey,
         dropped: usize,
     ) -> Result<RnsPoly<Eval>, EvalError> {
+        let _timer = self.time(Operation::ModDown);
         let level = level.limbs();
         let kept = level - dropped;
         let specials = &self.params.p()[..key.specials];
@@ -148,6 +152,7 @@ impl Evaluator {
         c: &RnsPoly<Eval>,
         specials: usize,
     ) {
+        let _timer = self.time(Operation::Addition);
         for (i, ring) in self.rings(c.limbs()).iter().enumerate() {
             let q = ring.modulus();
             let product = self.params.p()[..specials]

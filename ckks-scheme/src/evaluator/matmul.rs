@@ -4,6 +4,7 @@ use super::Evaluator;
 use crate::ciphertext::{Ciphertext, Scale};
 use crate::encoding::periodic::PeriodicMatrix;
 use crate::error::EvalError;
+use crate::profile::Operation;
 use rayon::prelude::*;
 
 impl Evaluator {
@@ -78,7 +79,11 @@ impl Evaluator {
         rows.par_iter_mut().enumerate().for_each(|(i, parts)| {
             let ring = &self.params.q()[i];
             self.params.with_residues(|residues| {
-                residues.generate(ring, &subrings[i], &w.weights);
+                {
+                    let _timer = self.time(Operation::WeightResidues);
+                    residues.generate(ring, &subrings[i], &w.weights);
+                }
+                let _timer = self.time(Operation::MatrixProduct);
                 for (part, out) in parts.iter_mut().enumerate() {
                     let x: Vec<&[u64]> = x.iter().map(|c| &c.parts[part].limb(i)[..]).collect();
                     ring.block_matmul(out, &x, residues, true);

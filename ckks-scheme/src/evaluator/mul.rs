@@ -5,6 +5,7 @@ use super::add::round_to_integer;
 use crate::ciphertext::{Ciphertext, Plaintext, Scale};
 use crate::error::EvalError;
 use crate::keys::KeyKind;
+use crate::profile::Operation;
 use ckks_math::{Eval, LimbRing, RnsPoly};
 
 impl Evaluator {
@@ -36,6 +37,7 @@ impl Evaluator {
 
     /// Multiplies every slot by i: free of noise, level and scale.
     pub fn mul_i_assign(&self, a: &mut Ciphertext) {
+        let _timer = self.time(Operation::PlainProduct);
         let rings = self.rings(a.level().limbs());
         for part in &mut a.parts {
             for (i, ring) in rings.iter().enumerate() {
@@ -67,6 +69,7 @@ impl Evaluator {
         a: &Ciphertext,
         f: impl Fn(&LimbRing, usize, &mut [u64], &[u64]),
     ) -> Result<Vec<RnsPoly<Eval>>, EvalError> {
+        let _timer = self.time(Operation::PlainProduct);
         let rings = self.rings(a.level().limbs());
         a.parts
             .iter()
@@ -173,6 +176,7 @@ impl Evaluator {
         limbs: usize,
         f: impl Fn(&LimbRing, usize, [&mut [u64]; 3]),
     ) -> Result<Vec<RnsPoly<Eval>>, EvalError> {
+        let _timer = self.time(Operation::Tensor);
         let mut parts: Vec<RnsPoly<Eval>> =
             (0..3).map(|_| RnsPoly::from_limbs(Vec::new())).collect();
         for (i, ring) in self.rings(limbs).iter().enumerate() {
@@ -199,9 +203,7 @@ impl Evaluator {
         drop((digits, d2));
         for (part, ext) in ct.parts.iter_mut().zip([b, a]) {
             let switched = self.mod_down(ext, level, &key, 0)?;
-            for (i, ring) in self.rings(level.limbs()).iter().enumerate() {
-                ring.add_assign(part.limb_mut(i), switched.limb(i));
-            }
+            self.add_poly(part, &switched);
         }
         ct.tracked = ct
             .tracked

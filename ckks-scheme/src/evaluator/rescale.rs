@@ -3,6 +3,7 @@
 use super::Evaluator;
 use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::error::EvalError;
+use crate::profile::Operation;
 use ckks_math::{Eval, RnsPoly};
 
 impl Evaluator {
@@ -15,6 +16,7 @@ impl Evaluator {
     /// Cheon, Han, Kim, Kim, Song: A full RNS variant of approximate homomorphic encryption, section 3,
     /// <https://eprint.iacr.org/2018/931>.
     pub fn rescale(&self, ct: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        let _timer = self.time(Operation::Rescale);
         let level = ct.level();
         let Some(below) = level.below(1) else {
             return Err(EvalError::LevelTooLow {
@@ -65,6 +67,7 @@ impl Evaluator {
     /// # Errors
     /// [`EvalError::LevelTooLow`] if the ciphertext has fewer than `target - 1` primes or `target` is 1.
     pub fn lift(&self, mut ct: Ciphertext, target: Level) -> Result<Ciphertext, EvalError> {
+        let _timer = self.time(Operation::Addition);
         let Some(below) = target.below(1).filter(|b| *b <= ct.level()) else {
             let need = target.below(1).unwrap_or(Level::new(2));
             return Err(EvalError::LevelTooLow {

@@ -8,6 +8,7 @@ use super::keyswitch::Digits;
 use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::error::EvalError;
 use crate::keys::{ExtendedPoly, Galois, KeyKind, SwitchingKey};
+use crate::profile::Operation;
 use ckks_math::{Eval, Limb, RnsPoly};
 use std::sync::Arc;
 
@@ -139,9 +140,7 @@ impl Evaluator {
         if let Some(([b, a], key)) = sum {
             for (part, ext) in plain.parts.iter_mut().zip([b, a]) {
                 let switched = self.mod_down(ext, level, &key, 0)?;
-                for (i, ring) in self.rings(level.limbs()).iter().enumerate() {
-                    ring.add_assign(part.limb_mut(i), switched.limb(i));
-                }
+                self.add_poly(part, &switched);
             }
         }
         plain.tracked = plain.tracked.plus_error(error / plain.scale.value());
@@ -186,6 +185,7 @@ impl Evaluator {
     }
 
     fn permute(&self, limb: &[u64], galois: Galois) -> Result<Limb, EvalError> {
+        let _timer = self.time(Operation::Automorphism);
         let automorphism = self.params.automorphism(galois)?;
         let mut out = self.limb()?;
         automorphism.apply_into(&mut out, limb);
@@ -210,6 +210,7 @@ impl Evaluator {
     }
 
     fn add_extended(&self, a: &mut ExtendedPoly, b: &ExtendedPoly) {
+        let _timer = self.time(Operation::Addition);
         let limbs = a.q.iter_mut().zip(&b.q).zip(self.params.q());
         let specials = a.p.iter_mut().zip(&b.p).zip(self.params.p());
         for ((x, y), ring) in limbs.chain(specials) {

@@ -1,0 +1,108 @@
+//! Where the time goes: count and seconds of every kind of operation of an evaluator.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// The kinds of operation that are told apart. They do not nest, so their times add up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum Operation {
+    /// Additions, subtractions, constants, lifts.
+    Addition,
+    /// Tensor products and squares.
+    Tensor,
+    /// Products with constants and plaintexts.
+    PlainProduct,
+    /// Division by the last prime.
+    Rescale,
+    /// Digits of a key switch and their base extension.
+    ModUp,
+    /// Products of digits and key.
+    InnerProduct,
+    /// Division by the special primes.
+    ModDown,
+    /// Permutations of an automorphism.
+    Automorphism,
+    /// Residues of periodic weights.
+    WeightResidues,
+    /// RNS matrix product.
+    MatrixProduct,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Addition,
+        Self::Tensor,
+        Self::PlainProduct,
+        Self::Rescale,
+        Self::ModUp,
+        Self::InnerProduct,
+        Self::ModDown,
+        Self::Automorphism,
+        Self::WeightResidues,
+        Self::MatrixProduct,
+    ];
+
+    /// Name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Addition => "addition",
+            Self::Tensor => "tensor product",
+            Self::PlainProduct => "plaintext product",
+            Self::Rescale => "rescale",
+            Self::ModUp => "ModUp",
+            Self::InnerProduct => "key inner product",
+            Self::ModDown => "ModDown",
+            Self::Automorphism => "automorphism",
+            Self::WeightResidues => "weight residues",
+            Self::MatrixProduct => "matrix product",
+        }
+    }
+}
+
+/// Counters that an evaluator fills in; shared by its clones.
+#[derive(Debug, Default)]
+pub struct Profile {
+    counts: [AtomicU64; Operation::ALL.len()],
+    nanoseconds: [AtomicU64; Operation::ALL.len()],
+}
+
+impl Profile {
+    /// Every operation that occurred: how often, and seconds added up over threads.
+    pub fn entries(&self) -> Vec<(Operation, u64, f64)> {
+        let read = |op: Operation| {
+            let count = self.counts[op as usize].load(Ordering::Relaxed);
+            let ns = self.nanoseconds[op as usize].load(Ordering::Relaxed);
+            (op, count, ns as f64 * 1e-9)
+        };
+        Operation::ALL
+            .into_iter()
+            .map(read)
+            .filter(|(_, count, _)| *count > 0)
+            .collect()
+    }
+
+    pub(crate) fn start(&self, op: Operation) -> Timer<'_> {
+        Timer {
+            profile: self,
+            op,
+            start: Instant::now(),
+        }
+    }
+}
+
+/// Adds the time until it is dropped.
+pub(crate) struct Timer<'a> {
+    profile: &'a Profile,
+    op: Operation,
+    start: Instant,
+}
+
+impl Drop for Timer<'_> {
+    fn drop(&mut self) {
+        let ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.profile.counts[self.op as usize].fetch_add(1, Ordering::Relaxed);
+        self.profile.nanoseconds[self.op as usize].fetch_add(ns, Ordering::Relaxed);
+    }
+}
