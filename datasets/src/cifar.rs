@@ -160,10 +160,6 @@ impl Cifar {
     pub fn variant(&self) -> CifarVariant {
         self.variant
     }
-
-    fn records(&self) -> usize {
-        self.files.iter().map(|(_, records)| records).sum()
-    }
 }
 
 impl Dataset for Cifar {
@@ -176,7 +172,7 @@ impl Dataset for Cifar {
     }
 
     fn num_images(&self) -> Option<usize> {
-        Some(self.records())
+        Some(self.files.iter().map(|(_, records)| records).sum())
     }
 
     fn num_classes(&self) -> Option<usize> {
@@ -184,16 +180,7 @@ impl Dataset for Cifar {
     }
 
     fn read(&self, offset: usize, count: usize) -> Result<Images, DataError> {
-        let (available, needed) = (self.records(), offset as u128 + count as u128);
-        if needed > available as u128 {
-            return Err(DataError::OutOfRange {
-                dataset: self.name.clone(),
-                offset,
-                count,
-                needed,
-                available,
-            });
-        }
+        self.check_range(offset, count)?;
         let mut pixels = vec![0; count * PIXELS];
         let mut labels = Vec::with_capacity(count);
         let mut skip = offset;

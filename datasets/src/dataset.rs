@@ -18,6 +18,24 @@ pub trait Dataset {
     /// How many classes the labels tell apart; `None` if the images have no labels.
     fn num_classes(&self) -> Option<usize>;
 
+    /// Whether images `offset .. offset + count` are there to be read.
+    ///
+    /// # Errors
+    /// [`DataError::OutOfRange`] if not.
+    fn check_range(&self, offset: usize, count: usize) -> Result<(), DataError> {
+        let needed = offset as u128 + count as u128;
+        match self.num_images() {
+            Some(available) if needed > available as u128 => Err(DataError::OutOfRange {
+                dataset: self.name().to_owned(),
+                offset,
+                count,
+                needed,
+                available,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Images `offset .. offset + count`.
     ///
     /// # Errors

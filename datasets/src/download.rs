@@ -168,7 +168,7 @@ pub enum DownloadError {
 /// A folder that is there and whole is left alone.
 ///
 /// # Errors
-/// See [`DownloadError`]. After any of them `to` is as it was before (but that it exists).
+/// See [`DownloadError`]. After any of them `to` is as it was before.
 pub fn fetch(
     archive: &Archive,
     to: &Path,
@@ -185,12 +185,30 @@ pub fn fetch(
             }),
         };
     }
-    let write = |path: &Path| {
-        let path = path.to_owned();
-        move |source| DownloadError::Write { path, source }
-    };
-    fs::create_dir_all(to).map_err(write(to))?;
-    let work = TempDir::with_prefix_in(".polyphase-download-", to).map_err(write(to))?;
+    let made = !to.exists();
+    fs::create_dir_all(to).map_err(cannot_write(to))?;
+    let fetched = fetch_into(archive, to, &target, progress);
+    if made && fetched.is_err() {
+        // It is empty but for what others may have put there meanwhile, and then it stays.
+        let _ = fs::remove_dir(to);
+    }
+    fetched
+}
+
+/// Makes an error of the system's one about `path`.
+fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> DownloadError {
+    let path = path.to_owned();
+    move |source| DownloadError::Write { path, source }
+}
+
+/// Downloads and unpacks in a temporary folder in `to`, then renames the result to `target`.
+fn fetch_into(
+    archive: &Archive,
+    to: &Path,
+    target: &Path,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Fetched, DownloadError> {
+    let work = TempDir::with_prefix_in(".polyphase-download-", to).map_err(cannot_write(to))?;
     let file = work.path().join("archive.tar.gz");
     download(archive, &file, progress)?;
     let unpacked = work.path().join(&archive.folder);
@@ -199,8 +217,8 @@ pub fn fetch(
         url: archive.url.clone(),
         source,
     })?;
-    fs::rename(&unpacked, &target).map_err(write(&target))?;
-    Ok(Fetched::Downloaded(target))
+    fs::rename(&unpacked, target).map_err(cannot_write(target))?;
+    Ok(Fetched::Downloaded(target.to_owned()))
 }
 
 /// Whether both splits are there and sound.
@@ -279,16 +297,12 @@ fn download(
 
 /// Unpacks the files of the archive into `folder`; anything but plain files directly in the archive's one folder is refused.
 fn unpack(archive: &Archive, file: &Path, folder: &Path) -> Result<(), DownloadError> {
-    let write = |path: &Path| {
-        let path = path.to_owned();
-        move |source| DownloadError::Write { path, source }
-    };
     let damaged = |source| DownloadError::Unpack {
         url: archive.url.clone(),
         source,
     };
-    fs::create_dir(folder).map_err(write(folder))?;
-    let packed = File::open(file).map_err(write(file))?;
+    fs::create_dir(folder).map_err(cannot_write(folder))?;
+    let packed = File::open(file).map_err(cannot_write(file))?;
     let mut packed = tar::Archive::new(GzDecoder::new(BufReader::new(packed)));
     for entry in packed.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
@@ -316,7 +330,7 @@ fn unpack(archive: &Archive, file: &Path, folder: &Path) -> Result<(), DownloadE
             (EntryType::Directory, None) | (EntryType::XGlobalHeader, _) => {}
             (EntryType::Regular, Some(name)) => {
                 let path = folder.join(name);
-                let mut out = File::create_new(&path).map_err(write(&path))?;
+                let mut out = File::create_new(&path).map_err(cannot_write(&path))?;
                 io::copy(&mut entry, &mut out).map_err(damaged)?;
             }
             (EntryType::Symlink | EntryType::Link, _) => return Err(refused("a link")),
