@@ -11,7 +11,7 @@ use crate::error::KeyError;
 use crate::keys::{
     EvaluationKeys, ExtendedPoly, Galois, KeyKind, KeyRequest, PublicKey, SecretKey, SwitchingKey,
 };
-use crate::params::{Parameters, digit_range};
+use crate::params::{KeyShape, Parameters, digit_range};
 use ckks_math::{Limb, LimbRing, MathError, RnsPoly, sample};
 use rand::{CryptoRng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -138,11 +138,10 @@ impl KeyGenerator {
             return Err(KeyError::LevelTooHigh { level, max });
         }
         let l = level.limbs();
-        let digit_limbs = self.params.digit_limbs(level);
-        let specials = self
-            .params
-            .specials(level)
-            .expect("checked when the set was built");
+        let KeyShape {
+            digit_limbs,
+            specials,
+        } = self.params.key_shape(level);
         let q = &self.params.q()[..l];
         let p = &self.params.p()[..specials];
 

@@ -28,5 +28,5 @@ pub use evaluator::Evaluator;
 pub use keygen::KeyGenerator;
 pub use keys::{EvaluationKeys, Galois, KeyKind, KeyRequest, KeySource, PublicKey, SecretKey};
 pub use noise::{NoiseModel, Tracked};
-pub use params::{Parameters, ParametersBuilder, ParamsLiteral};
+pub use params::{KeyShape, Parameters, ParametersBuilder, ParamsLiteral};
 pub use profile::{Operation, Profile};

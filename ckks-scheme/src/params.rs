@@ -74,6 +74,15 @@ pub(crate) enum ConverterId {
     },
 }
 
+/// Shape of the switching keys of one level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyShape {
+    /// Ciphertext primes of a digit.
+    pub digit_limbs: usize,
+    /// Special primes in use.
+    pub specials: usize,
+}
+
 /// Builder of [`Parameters`].
 #[derive(Clone, Debug)]
 pub struct ParametersBuilder {
@@ -342,12 +351,21 @@ impl Parameters {
         self.degree() as u64 * 8
     }
 
+    /// Limbs of a digit, and number of special primes, of switching keys made for `level`.
+    pub fn key_shape(&self, level: Level) -> KeyShape {
+        KeyShape {
+            digit_limbs: self.digit_limbs(level),
+            specials: self
+                .specials(level)
+                .expect("checked when the set was built"),
+        }
+    }
+
     /// Bytes of a switching key for `level`, as resident: both halves.
     pub fn switching_key_bytes(&self, level: Level) -> u64 {
-        let specials = self.specials(level).unwrap_or(0);
-        let alpha = self.digit_limbs(level);
-        let digits = level.limbs().div_ceil(alpha);
-        (2 * digits * (level.limbs() + specials)) as u64 * self.limb_bytes()
+        let shape = self.key_shape(level);
+        let digits = level.limbs().div_ceil(shape.digit_limbs);
+        (2 * digits * (level.limbs() + shape.specials)) as u64 * self.limb_bytes()
     }
 
     /// The errors that operations add.
