@@ -3,7 +3,10 @@
 use rayon::prelude::*;
 
 use crate::error::LayerError;
-use crate::tensor::PlainTensor;
+use crate::layer::{Layer, PreparedLayer};
+use crate::prepared::square::{PreparedSquare, SquareStage};
+use crate::spec::{ScaleChain, TensorSpec};
+use crate::tensor::{Chw, PlainTensor};
 
 /// A squaring activation: `y = (x + t)^2`, `t` one number a channel.
 ///
@@ -123,6 +126,31 @@ impl SquareActivation {
             });
         }
         Ok(())
+    }
+}
+
+impl Layer for SquareActivation {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn output_shape(&self, input: Chw) -> Result<Chw, LayerError> {
+        self.check_channels(input.channels)?;
+        Ok(input)
+    }
+
+    fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
+        SquareActivation::forward_plain(self, x)
+    }
+
+    fn prepare(
+        &self,
+        input: &TensorSpec,
+        chain: &ScaleChain,
+    ) -> Result<Box<dyn PreparedLayer>, LayerError> {
+        Ok(Box::new(PreparedSquare(SquareStage::new(
+            self, input, chain,
+        )?)))
     }
 }
 

@@ -6,6 +6,10 @@ use rayon::prelude::*;
 
 use crate::activation::check_array;
 use crate::error::LayerError;
+use crate::layer::{Layer, PreparedLayer};
+use crate::linear_map::LinearMap;
+use crate::prepared::linear::PreparedLinear;
+use crate::spec::{ScaleChain, TensorSpec};
 use crate::tensor::{Chw, PlainTensor};
 
 /// A convolution with zero padding and a bias that may depend on which taps lie inside the map.
@@ -223,6 +227,37 @@ impl Conv2d {
                 }
             }
         }
+    }
+}
+
+impl Layer for Conv2d {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn output_shape(&self, input: Chw) -> Result<Chw, LayerError> {
+        Conv2d::output_shape(self, input)
+    }
+
+    fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
+        Conv2d::forward_plain(self, x)
+    }
+
+    fn prepare(
+        &self,
+        input: &TensorSpec,
+        chain: &ScaleChain,
+    ) -> Result<Box<dyn PreparedLayer>, LayerError> {
+        let output = input
+            .layout
+            .with_shape(self.output_shape(input.layout.shape())?)?;
+        let map = LinearMap::conv(self, &input.layout, &output)?;
+        Ok(Box::new(PreparedLinear::new(
+            map,
+            input,
+            chain,
+            &vec![0.0; self.in_channels],
+        )?))
     }
 }
 

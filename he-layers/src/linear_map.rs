@@ -11,11 +11,14 @@ mod slots;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use ckks_scheme::Scale;
+
 use self::links::{AxisGeometry, Term};
 use crate::activation::check_array;
 use crate::conv::Conv2d;
 use crate::error::LayerError;
 use crate::layout::{Axis, Layout};
+use crate::noise::{constant_rounding_variance, masked_rounding_variance};
 use crate::residual::Head;
 
 /// One weight of a product.
@@ -81,6 +84,8 @@ struct Kernel {
     weight: Vec<f64>,
     /// Output channel `c` reads input channel `c` only, by the same `taps` weights for all.
     channelwise: bool,
+    /// The sum over all pixels is taken.
+    summed: bool,
 }
 
 impl Kernel {
@@ -125,6 +130,7 @@ impl LinearMap {
             taps: conv.kernel.0 * conv.kernel.1,
             weight: conv.weight.clone(),
             channelwise: false,
+            summed: false,
         };
         Self::compile_conv(conv, kernel, input, output, bias)
     }
@@ -146,6 +152,7 @@ impl LinearMap {
             taps: window.kernel.0 * window.kernel.1,
             weight: window.weight.clone(),
             channelwise: true,
+            summed: false,
         };
         Self::compile_conv(window, kernel, input, output, bias)
     }
@@ -224,6 +231,7 @@ impl LinearMap {
             taps: 1,
             weight: head.weight.clone(),
             channelwise: false,
+            summed: true,
         };
         let used = classes_per_ct.min(head.classes);
         let phases = input.ciphertexts_per_block();
@@ -421,10 +429,8 @@ impl LinearMap {
             self.channels_of(task.rows[row], column.block, link)
                 .map_or(0.0, |(o, i)| self.kernel.weight(o, i, link.tap))
         };
-        if let [link] = &term.links[..]
-            && link.cells.len() == cells
-        {
-            let w = value(link);
+        if term.is_constant(cells) {
+            let w = value(&term.links[0]);
             return if w == 0.0 {
                 TermWeight::Zero
             } else {
@@ -446,6 +452,85 @@ impl LinearMap {
             };
         }
         TermWeight::Masked(mask)
+    }
+
+    /// Numbers of weights that are one number for all cells, and that differ from cell to cell, by geometry: zeros count.
+    pub fn term_counts(&self) -> (usize, usize) {
+        let cells = self.input.grid().cells();
+        let mut counts = (0, 0);
+        for task in &self.tasks {
+            for column in &task.cols {
+                if self.terms[task.out_phase][column.term].is_constant(cells) {
+                    counts.0 += task.rows.len();
+                } else {
+                    counts.1 += task.rows.len();
+                }
+            }
+        }
+        counts
+    }
+
+    /// Error deviation of each output channel for errors `std` of each input channel: the norm of the weights.
+    pub(crate) fn predicted_error(&self, std: &[f64]) -> Vec<f64> {
+        let Kernel {
+            in_channels, taps, ..
+        } = self.kernel;
+        // A folded map sums over all pixels.
+        let pixels = if self.kernel.summed {
+            self.input.shape().pixels() as f64
+        } else {
+            1.0
+        };
+        let variance = |o: usize| -> f64 {
+            let inputs = (0..in_channels).filter(|i| self.kernel.connects(o, *i));
+            inputs
+                .map(|i| {
+                    (0..taps)
+                        .map(|k| (self.kernel.weight(o, i, k) * std[i]).powi(2))
+                        .sum::<f64>()
+                })
+                .sum()
+        };
+        (0..self.output.shape().channels)
+            .map(|o| (pixels * variance(o)).sqrt())
+            .collect()
+    }
+
+    /// Deviation of each output channel that rounding the weights at `scale` causes, when each input channel deviates by
+    /// `spread` from its mean.
+    pub(crate) fn predicted_rounding(&self, scale: Scale, spread: &[f64]) -> Vec<f64> {
+        let cells = self.input.grid().cells();
+        let squares: Vec<f64> = spread.iter().map(|s| s * s).collect();
+        let block_squares = |block| {
+            self.input
+                .channel_plane(block, &squares)
+                .iter()
+                .sum::<f64>()
+                / cells as f64
+        };
+        let block_squares: Vec<f64> = (0..self.input.blocks()).map(block_squares).collect();
+        let mut variance = vec![0.0; self.output.blocks()];
+        for task in &self.tasks {
+            let term = |column: &Column| {
+                let constant = self.terms[task.out_phase][column.term].is_constant(cells);
+                let rounding = if constant {
+                    constant_rounding_variance(scale)
+                } else {
+                    masked_rounding_variance(cells, scale)
+                };
+                rounding * block_squares[column.block]
+            };
+            let sum: f64 = task.cols.iter().map(term).sum();
+            for row in &task.rows {
+                variance[*row] += sum / self.output.ciphertexts_per_block() as f64;
+            }
+        }
+        // Each fold adds as many independent errors again.
+        let folded = f64::from(1u32 << self.fold.len());
+        let channels = 0..self.output.shape().channels;
+        channels
+            .map(|c| (folded * variance[c / self.output.channels_per_ct()]).sqrt())
+            .collect()
     }
 
     /// Adds to a correction plane, one number a cell of an output, what a weight's deviation from its exact value

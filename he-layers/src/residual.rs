@@ -3,6 +3,12 @@
 use crate::activation::{SquareActivation, check_array};
 use crate::conv::Conv2d;
 use crate::error::LayerError;
+use crate::layer::{Layer, PreparedLayer};
+use crate::linear_map::LinearMap;
+use crate::prepared::block::PreparedBlock;
+use crate::prepared::linear::PreparedLinear;
+use crate::prepared::square::SquareStage;
+use crate::spec::{ScaleChain, TensorSpec};
 use crate::tensor::{Chw, PlainTensor};
 
 /// The first convolution: images in, residual stream out.
@@ -143,5 +149,85 @@ impl Head {
             }
         }
         PlainTensor::new(x.n, self.output_shape(), logits)
+    }
+}
+
+impl Layer for Stem {
+    fn name(&self) -> &str {
+        &self.conv.name
+    }
+
+    fn output_shape(&self, input: Chw) -> Result<Chw, LayerError> {
+        self.conv.output_shape(input)
+    }
+
+    fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
+        Stem::forward_plain(self, x)
+    }
+
+    fn prepare(
+        &self,
+        input: &TensorSpec,
+        chain: &ScaleChain,
+    ) -> Result<Box<dyn PreparedLayer>, LayerError> {
+        let output = input
+            .layout
+            .with_shape(self.conv.output_shape(input.layout.shape())?)?;
+        let map = LinearMap::conv(&self.conv, &input.layout, &output)?;
+        let zero = vec![0.0; self.conv.in_channels];
+        let mean = if self.input_mean.is_empty() {
+            &zero
+        } else {
+            &self.input_mean
+        };
+        Ok(Box::new(PreparedLinear::new(map, input, chain, mean)?))
+    }
+}
+
+impl Layer for PreActBlock {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn output_shape(&self, input: Chw) -> Result<Chw, LayerError> {
+        PreActBlock::output_shape(self, input)
+    }
+
+    fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
+        PreActBlock::forward_plain(self, x)
+    }
+
+    fn prepare(
+        &self,
+        input: &TensorSpec,
+        chain: &ScaleChain,
+    ) -> Result<Box<dyn PreparedLayer>, LayerError> {
+        Ok(Box::new(PreparedBlock::new(self, input, chain)?))
+    }
+}
+
+impl Layer for Head {
+    fn name(&self) -> &str {
+        &self.act.name
+    }
+
+    fn output_shape(&self, input: Chw) -> Result<Chw, LayerError> {
+        self.act.check_channels(input.channels)?;
+        Ok(Head::output_shape(self))
+    }
+
+    fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
+        Head::forward_plain(self, x)
+    }
+
+    fn prepare(
+        &self,
+        input: &TensorSpec,
+        chain: &ScaleChain,
+    ) -> Result<Box<dyn PreparedLayer>, LayerError> {
+        let square = SquareStage::new(&self.act, input, chain)?;
+        let output = LinearMap::logit_layout(self.classes, &input.layout)?;
+        let map = LinearMap::head(self, &input.layout, &output)?;
+        Ok(Box::new(PreparedLinear::after(square, map, input, chain)?))
     }
 }

@@ -1,6 +1,6 @@
 //! What a tensor is before it is encrypted or computed: layout, level and scale; and the chain of primes that fixes them.
 
-use ckks_scheme::{Level, Parameters, Scale};
+use ckks_scheme::{Ciphertext, Level, Parameters, Scale};
 use serde::{Deserialize, Serialize};
 
 use crate::error::LayerError;
@@ -19,6 +19,86 @@ pub struct TensorSpec {
     pub level: Level,
     /// Factor between numbers and encoded integers.
     pub scale: Scale,
+}
+
+impl TensorSpec {
+    /// Limbs of `ciphertexts` ciphertexts: two polynomials each.
+    pub(crate) fn limbs(&self, ciphertexts: usize) -> usize {
+        2 * self.level.limbs() * ciphertexts
+    }
+
+    pub(crate) fn check(&self, layer: &str, ct: &Ciphertext) -> Result<(), LayerError> {
+        let differs = |what| LayerError::ForeignTensor {
+            layer: layer.to_owned(),
+            what,
+        };
+        if ct.level() != self.level {
+            return Err(differs("level"));
+        }
+        if ct.scale().matches(self.scale) {
+            Ok(())
+        } else {
+            Err(differs("scale"))
+        }
+    }
+
+    pub(crate) fn check_same(&self, layer: &str, other: &TensorSpec) -> Result<(), LayerError> {
+        let differs = |what| LayerError::ForeignTensor {
+            layer: layer.to_owned(),
+            what,
+        };
+        if other.layout != self.layout {
+            return Err(differs("layout"));
+        }
+        if other.level != self.level {
+            return Err(differs("level"));
+        }
+        if other.scale.matches(self.scale) {
+            Ok(())
+        } else {
+            Err(differs("scale"))
+        }
+    }
+
+    /// Checks that `group` are the ciphertexts of whole blocks of this tensor, the first of them at index `first`.
+    pub(crate) fn check_group(
+        &self,
+        layer: &str,
+        first: usize,
+        group: &[Ciphertext],
+    ) -> Result<(), LayerError> {
+        let per_block = self.layout.ciphertexts_per_block();
+        let expected = self.layout.ciphertexts() - first;
+        if group.len() > expected {
+            return Err(LayerError::Count {
+                what: "ciphertexts left to absorb",
+                found: group.len(),
+                expected,
+            });
+        }
+        let part = group.len() % per_block;
+        if part != 0 {
+            return Err(LayerError::Count {
+                what: "ciphertexts of the last block",
+                found: part,
+                expected: per_block,
+            });
+        }
+        group.iter().try_for_each(|ct| self.check(layer, ct))
+    }
+
+    /// Checks that `absorbed` ciphertexts are all of them.
+    pub(crate) fn check_complete(&self, absorbed: usize) -> Result<(), LayerError> {
+        let expected = self.layout.ciphertexts();
+        if absorbed != expected {
+            return Err(LayerError::Count {
+                what: "ciphertexts absorbed",
+                found: absorbed,
+                expected,
+            });
+        }
+        Ok(())
+    }
 }
 
 /// The nominal scale `S` of a network and the primes of its ciphertexts.

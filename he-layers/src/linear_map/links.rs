@@ -141,6 +141,13 @@ pub(crate) struct Term {
     pub links: Vec<Link>,
 }
 
+impl Term {
+    /// Whether one weight stands in all `cells` cells.
+    pub(crate) fn is_constant(&self, cells: usize) -> bool {
+        matches!(&self.links[..], [link] if link.cells.len() == cells)
+    }
+}
+
 /// The cells at which a term connects one sub-position with another through one tap.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {

@@ -1,27 +1,28 @@
 //! Tests of the layers through their public interface.
 
+mod encrypted;
 mod layout;
 mod linear_map;
 
 use he_layers::{Chw, Conv2d, PlainTensor};
 use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha12Rng;
+use rand_chacha::ChaCha20Rng;
 
-fn rng(seed: u64) -> ChaCha12Rng {
-    ChaCha12Rng::seed_from_u64(seed)
+fn rng(seed: u64) -> ChaCha20Rng {
+    ChaCha20Rng::seed_from_u64(seed)
 }
 
-fn random_numbers(rng: &mut ChaCha12Rng, n: usize) -> Vec<f64> {
+fn random_numbers(rng: &mut ChaCha20Rng, n: usize) -> Vec<f64> {
     (0..n).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 
-fn random_tensor(rng: &mut ChaCha12Rng, n: usize, shape: Chw) -> PlainTensor {
+fn random_tensor(rng: &mut ChaCha20Rng, n: usize, shape: Chw) -> PlainTensor {
     PlainTensor::new(n, shape, random_numbers(rng, n * shape.volume())).unwrap()
 }
 
 /// A convolution with random weights and biases, tap biases included.
 fn random_conv(
-    rng: &mut ChaCha12Rng,
+    rng: &mut ChaCha20Rng,
     (ins, outs): (usize, usize),
     kernel: (usize, usize),
     stride: (usize, usize),

@@ -1,0 +1,10 @@
+//! Layers fixed for a layout, level and scale: what the encrypted run consists of.
+//!
+//! Every layer is built from two stages: a [`SquareStage`] turns sums into squares, and a [`Reader`] takes groups of input
+//! ciphertexts (through a square stage or not), rotates them and adds their products to accumulators.
+
+pub(crate) mod accumulator;
+pub(crate) mod block;
+pub(crate) mod linear;
+pub(crate) mod reader;
+pub(crate) mod square;

@@ -1,0 +1,301 @@
+//! The squaring activation on ciphertexts: add, square, relinearise.
+
+use ckks_scheme::{Ciphertext, EvalError, Evaluator, KeyRequest, Level, PeriodicPlain, Scale};
+use num_complex::Complex64;
+use rayon::prelude::*;
+
+use crate::activation::SquareActivation;
+use crate::cost::{Op, OpCounts};
+use crate::encrypted::EncryptedTensor;
+use crate::error::LayerError;
+use crate::layer::{LayerRun, PreparedLayer, Weights};
+use crate::layout::{Layout, Packing};
+use crate::noise::{rounding_std, square_std};
+use crate::prepared::accumulator::doubled;
+use crate::spec::{ScaleChain, TensorSpec, square_scale};
+
+/// A squaring activation for one input: sums at level `l` to squares at level `l - 1`.
+#[derive(Debug)]
+pub(crate) struct SquareStage {
+    act: SquareActivation,
+    input: TensorSpec,
+    output: TensorSpec,
+    /// Scale between the rescale and the square.
+    scale: Scale,
+}
+
+/// The offsets of one channel block, encoded: for the sums and for their conjugates.
+pub(crate) struct BlockOffsets {
+    offset: PeriodicPlain,
+    conjugate: PeriodicPlain,
+    /// Largest modulus of a slot value, and root mean square, after the offset is added.
+    max: f64,
+    rms: f64,
+}
+
+impl SquareStage {
+    pub(crate) fn new(
+        act: &SquareActivation,
+        input: &TensorSpec,
+        chain: &ScaleChain,
+    ) -> Result<Self, LayerError> {
+        act.check_channels(input.layout.shape().channels)?;
+        let level = chain.below(&act.name, input.level, 1, 1)?;
+        let scale = Scale::new(input.scale.value() / chain.prime(&act.name, input.level)?);
+        let output = TensorSpec {
+            layout: input.layout.clone(),
+            level,
+            scale: square_scale(scale, input.layout.packing()),
+        };
+        let largest = |f: &dyn Fn(usize) -> f64| (0..act.channels()).map(f).fold(0.0, f64::max);
+        chain.check_range(
+            &act.name,
+            input,
+            largest(&|c| act.declared[c] + act.t[c].abs()),
+        )?;
+        chain.check_range(&act.name, &output, largest(&|c| act.declared[c].powi(2)))?;
+        Ok(Self {
+            act: act.clone(),
+            input: input.clone(),
+            output,
+            scale,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.act.name
+    }
+
+    /// Squares: what it gives.
+    pub(crate) fn output(&self) -> &TensorSpec {
+        &self.output
+    }
+
+    /// Scale of the values themselves, between rescale and square.
+    pub(crate) fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    /// Mean of each channel of the squares.
+    pub(crate) fn mean(&self) -> &[f64] {
+        &self.act.second_moment
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.input.layout
+    }
+
+    pub(crate) fn request_keys(&self, keys: &mut KeyRequest) {
+        keys.relin(self.output.level);
+        if self.layout().packing() == Packing::Complex {
+            keys.conjugation(self.input.level);
+        }
+    }
+
+    pub(crate) fn count_ops(&self, counts: &mut OpCounts) {
+        let n = self.layout().ciphertexts();
+        let (before, level) = (self.input.level, self.output.level);
+        counts.add(Op::Rescale, before, n);
+        counts.add(Op::Relinearize, level, n);
+        match self.layout().packing() {
+            Packing::Real => {
+                counts.add(Op::AddPlane, level, n);
+                counts.add(Op::SquareReal, level, n);
+            }
+            Packing::Complex => {
+                counts.add(Op::ConjugateRescale, before, n);
+                counts.add(Op::AddPlane, level, 2 * n);
+                counts.add(Op::SquareComplex, level, n);
+            }
+        }
+    }
+
+    /// Error deviations of the values after the rescale, given those of the sums.
+    pub(crate) fn rescaled_std(&self, input: &[f64]) -> Vec<f64> {
+        let rounding = rounding_std(self.layout().slots(), self.scale);
+        input.iter().map(|std| std.hypot(rounding)).collect()
+    }
+
+    /// Error deviations of the squares, given those of the sums.
+    pub(crate) fn predicted_error(&self, input: &[f64]) -> Vec<f64> {
+        let values = self.rescaled_std(input);
+        values
+            .iter()
+            .zip(&self.act.second_moment)
+            .map(|(std, moment)| square_std(*std, *moment))
+            .collect()
+    }
+
+    pub(crate) fn forward_slots(
+        &self,
+        x: &[Vec<Complex64>],
+    ) -> Result<Vec<Vec<Complex64>>, LayerError> {
+        self.layout().check_slots(x)?;
+        let square = |(index, x): (usize, &Vec<Complex64>)| {
+            let block = index / self.layout().ciphertexts_per_block();
+            let t = self.layout().channel_plane(block, &self.act.t);
+            let value = |(slot, z): (usize, &Complex64)| {
+                let t = t[slot % t.len()];
+                match self.layout().packing() {
+                    Packing::Real => (z + t) * (z + t),
+                    Packing::Complex => Complex64::new((z.re + t).powi(2), (z.im + t).powi(2)),
+                }
+            };
+            x.iter().enumerate().map(value).collect()
+        };
+        Ok(x.par_iter().enumerate().map(square).collect())
+    }
+
+    /// The offsets of channel block `block`.
+    pub(crate) fn offsets(&self, block: usize) -> Result<BlockOffsets, EvalError> {
+        let layout = self.layout();
+        let unit = layout.packing().unit();
+        let plane = doubled(layout.channel_plane(block, &self.act.t));
+        let encode = |unit: Complex64| {
+            let cells: Vec<_> = plane.iter().map(|t| unit * t).collect();
+            PeriodicPlain::new(&cells, self.scale)
+        };
+        let max = layout
+            .channel_plane(block, &self.act.declared)
+            .into_iter()
+            .fold(0.0, f64::max);
+        let moments = layout.channel_plane(block, &self.act.second_moment);
+        let moment = moments.iter().sum::<f64>() / moments.len() as f64;
+        Ok(BlockOffsets {
+            offset: encode(unit)?,
+            conjugate: encode(unit.conj())?,
+            max: max * unit.norm(),
+            rms: moment.sqrt() * unit.norm(),
+        })
+    }
+
+    /// Squares one ciphertext of sums and lets it go; also gives the values before the offset, dropped to `keep`.
+    pub(crate) fn apply(
+        &self,
+        evaluator: &Evaluator,
+        offsets: &BlockOffsets,
+        sum: Ciphertext,
+        keep: Option<Level>,
+    ) -> Result<(Ciphertext, Option<Ciphertext>), EvalError> {
+        let mut z = evaluator.rescale(&sum)?;
+        let conjugate = match self.layout().packing() {
+            Packing::Real => None,
+            Packing::Complex => Some(evaluator.conjugate_rescale(&sum)?),
+        };
+        drop(sum);
+        let kept = match keep {
+            None => None,
+            Some(level) => {
+                let mut kept = z.try_clone()?;
+                evaluator.drop_level(&mut kept, level)?;
+                Some(kept)
+            }
+        };
+        evaluator.add_periodic_assign(&mut z, &offsets.offset)?;
+        z.declare_values(offsets.max, offsets.rms);
+        let square = match conjugate {
+            None => evaluator.square(&z)?,
+            Some(mut conjugate) => {
+                evaluator.add_periodic_assign(&mut conjugate, &offsets.conjugate)?;
+                conjugate.declare_values(offsets.max, offsets.rms);
+                evaluator.square_pair(&z, &conjugate)?
+            }
+        };
+        drop(z);
+        Ok((evaluator.relinearize(square)?, kept))
+    }
+}
+
+/// The activation as a layer of its own.
+#[derive(Debug)]
+pub(crate) struct PreparedSquare(pub(crate) SquareStage);
+
+impl PreparedLayer for PreparedSquare {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn input(&self) -> &TensorSpec {
+        &self.0.input
+    }
+
+    fn output(&self) -> &TensorSpec {
+        &self.0.output
+    }
+
+    fn required_keys(&self) -> KeyRequest {
+        let mut keys = KeyRequest::new();
+        self.0.request_keys(&mut keys);
+        keys
+    }
+
+    fn op_counts(&self, _group_blocks: usize) -> OpCounts {
+        let mut counts = OpCounts::default();
+        self.0.count_ops(&mut counts);
+        counts
+    }
+
+    fn peak_limbs(&self, group_blocks: usize) -> usize {
+        let group = group_blocks * self.0.layout().ciphertexts_per_block();
+        let n = self.0.layout().ciphertexts();
+        self.0.input.limbs(n) + self.0.output.limbs(group.min(n))
+    }
+
+    fn predicted_error(&self, input_std: &[f64], _against: Weights) -> Vec<f64> {
+        self.0.predicted_error(input_std)
+    }
+
+    fn forward_slots(
+        &self,
+        x: &[Vec<Complex64>],
+        _weights: Weights,
+    ) -> Result<Vec<Vec<Complex64>>, LayerError> {
+        self.0.forward_slots(x)
+    }
+
+    fn begin<'a>(&'a self, evaluator: &'a Evaluator) -> Result<Box<dyn LayerRun + 'a>, LayerError> {
+        Ok(Box::new(SquareRun {
+            stage: &self.0,
+            evaluator,
+            squares: Vec::new(),
+        }))
+    }
+}
+
+struct SquareRun<'a> {
+    stage: &'a SquareStage,
+    evaluator: &'a Evaluator,
+    squares: Vec<Ciphertext>,
+}
+
+impl LayerRun for SquareRun<'_> {
+    fn absorb(&mut self, ciphertexts: Vec<Ciphertext>) -> Result<(), LayerError> {
+        let stage = self.stage;
+        let per_block = stage.layout().ciphertexts_per_block();
+        let first = self.squares.len();
+        stage.input.check_group(stage.name(), first, &ciphertexts)?;
+        let blocks = first / per_block..(first + ciphertexts.len()) / per_block;
+        let run = || {
+            let offsets = blocks
+                .map(|b| stage.offsets(b))
+                .collect::<Result<Vec<_>, _>>()?;
+            let apply = |(index, ct): (usize, Ciphertext)| {
+                stage
+                    .apply(self.evaluator, &offsets[index / per_block], ct, None)
+                    .map(|(square, _)| square)
+            };
+            ciphertexts
+                .into_par_iter()
+                .enumerate()
+                .map(apply)
+                .collect::<Result<Vec<_>, EvalError>>()
+        };
+        self.squares
+            .extend(run().map_err(LayerError::eval(stage.name()))?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, _group_blocks: usize) -> Result<EncryptedTensor, LayerError> {
+        EncryptedTensor::new(self.stage.output.clone(), self.squares)
+    }
+}
