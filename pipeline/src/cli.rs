@@ -1,0 +1,55 @@
+//! Command line: arguments, dispatch, exit codes.
+
+mod args;
+mod commands;
+mod data;
+mod interrupt;
+mod output;
+mod panics;
+mod terminal;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::error::CliError;
+use args::{Cli, Command};
+use terminal::Terminal;
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    interrupt::install();
+    let ui = Terminal::new();
+    match panics::caught(|| run(cli.command, &ui)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        // Whoever read the output has read enough.
+        Ok(Err(CliError::Stdout(error))) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Ok(Err(error)) => fail(&ui, &error.to_string(), error.exit_code()),
+        Err(panic) => fail(
+            &ui,
+            &format!("internal error, please report it: {panic}"),
+            1,
+        ),
+    }
+}
+
+fn run(command: Command, ui: &Terminal) -> Result<(), CliError> {
+    match command {
+        Command::Eval(args) => commands::eval::command(&args, ui),
+        #[cfg(feature = "download")]
+        Command::FetchData(args) => commands::fetch_data::command(&args, ui),
+    }
+}
+
+/// Says in one line what went wrong.
+fn fail(ui: &Terminal, message: &str, code: u8) -> ExitCode {
+    ui.clear();
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    // With standard error closed there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "error: {line}");
+    ExitCode::from(code)
+}

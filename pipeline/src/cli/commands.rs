@@ -1,0 +1,5 @@
+//! The commands: each takes its arguments, says how far it is, and reports.
+
+pub mod eval;
+#[cfg(feature = "download")]
+pub mod fetch_data;

@@ -1,0 +1,332 @@
+//! What a run reports: the numbers of the JSON files, and the same as a table for people.
+//!
+//! Units: seconds of wall time; bytes; GB is 10^9 bytes. Fractions are 0..=1, `None` (JSON `null`) without labels.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Encrypted inference on a batch, compared with the plaintext network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InferReport {
+    /// Images classified.
+    pub images: usize,
+    /// Share of the labels that the encrypted logits predict.
+    pub accuracy_encrypted: Option<f64>,
+    /// Share of the labels that the plaintext logits predict.
+    pub accuracy_plain: Option<f64>,
+    /// Share of the images for which both predict the same class.
+    pub agreement: f64,
+    /// Largest absolute difference between an encrypted and a plaintext logit.
+    pub max_logit_error: f64,
+    /// Standard deviation of the plaintext logits over images and classes.
+    pub logit_std: f64,
+    /// [`Self::agreement`] with the network whose weights are rounded as in the encrypted run.
+    pub agreement_rounded: f64,
+    /// [`Self::max_logit_error`] against that network: the noise alone.
+    pub max_logit_error_rounded: f64,
+    /// The noise tracker's bound for [`Self::max_logit_error_rounded`].
+    pub predicted_max_logit_error: f64,
+    /// Images for which some activation input leaves its declared range in the plaintext network.
+    pub images_out_of_range: usize,
+    /// Making all keys.
+    pub seconds_keygen: f64,
+    /// Touching the buffer pool's pages.
+    pub seconds_warmup: f64,
+    /// Encoding and encrypting the images.
+    pub seconds_encrypt: f64,
+    /// From ciphertexts and evaluation keys in memory to encrypted logits in memory, everything between included.
+    pub seconds_infer: f64,
+    /// Decrypting and decoding the logits.
+    pub seconds_decrypt: f64,
+    /// [`Self::seconds_infer`] divided by [`Self::images`].
+    pub seconds_per_image: f64,
+    /// High-water mark of the process's resident memory; `None` where the system does not tell.
+    pub peak_rss_bytes: Option<u64>,
+    /// High-water mark of the buffer pool.
+    pub pool_high_water_bytes: u64,
+    /// All evaluation keys, as resident.
+    pub key_bytes: u64,
+    /// Logarithm of the ring degree N, base 2.
+    pub log_n: u32,
+    /// Logarithm of the product of all primes, special ones included, base 2.
+    pub log_qp: f64,
+    /// Security in bits; 0 for parameters that are for tests only.
+    pub security_bits: u32,
+    /// Threads of the run.
+    pub threads: usize,
+    /// Kernel of the arithmetic.
+    pub kernel: String,
+    /// Whether keys and encryptions came from a seed: reproducible, not secure.
+    pub seeded: bool,
+    /// Ciphertexts refreshed.
+    pub bootstraps: usize,
+    /// The stem, the blocks and the head, in order.
+    pub stages: Vec<StageReport>,
+    /// The logits of every image, where they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logits: Option<Vec<LogitsRecord>>,
+    /// What every operation took, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Vec<OperationReport>>,
+}
+
+/// One stage of an encrypted inference, over all sub-batches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageReport {
+    /// Name of the stem, the block or the head.
+    pub name: String,
+    /// Time that it took.
+    pub seconds: f64,
+    /// Ciphertexts that come out of it, for one sub-batch.
+    pub ciphertexts: usize,
+    /// Primes left to the ciphertexts that go in.
+    pub level_in: usize,
+    /// Primes left to the ciphertexts that come out.
+    pub level_out: usize,
+    /// The buffer pool's peak while it runs.
+    pub bytes: u64,
+}
+
+/// The logits of one image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogitsRecord {
+    /// Number of the image in its data set.
+    pub index: usize,
+    /// Its class, if known.
+    pub label: Option<usize>,
+    /// Decrypted logits, one a class.
+    pub encrypted: Vec<f64>,
+    /// Logits of the plaintext network.
+    pub plain: Vec<f64>,
+}
+
+/// One kind of operation in the profile of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OperationReport {
+    /// Name of the operation.
+    pub operation: String,
+    /// How often it ran.
+    pub count: u64,
+    /// Time in it, added up over threads.
+    pub seconds: f64,
+    /// Its part of the time in all operations.
+    pub share: f64,
+}
+
+/// The plaintext network on a data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvalReport {
+    /// Images evaluated.
+    pub images: usize,
+    /// Share of the labels that the network predicts.
+    pub accuracy: Option<f64>,
+    /// Images for which some activation input leaves its declared range.
+    pub images_out_of_range: usize,
+    /// What each squaring sees, in order.
+    pub max_input_by_layer: Vec<LayerInput>,
+}
+
+/// The values that one squaring sees, in the channel that comes nearest to its declared range.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerInput {
+    /// Name of the activation.
+    pub name: String,
+    /// Largest |x + t|.
+    pub max_abs: f64,
+    /// What the model promises that |x + t| stays below; `None` if it promises nothing.
+    pub declared: Option<f64>,
+}
+
+impl fmt::Display for InferReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let security = match self.security_bits {
+            0 => "not secure: parameters for tests".to_owned(),
+            bits => format!("{bits}-bit security"),
+        };
+        writeln!(
+            f,
+            "N = 2^{}, log QP = {:.0}, {security}; {}, kernel {}",
+            self.log_n,
+            self.log_qp,
+            counted(self.threads, "thread"),
+            self.kernel
+        )?;
+        if self.seeded {
+            writeln!(
+                f,
+                "keys and encryptions from a seed: reproducible, not secure"
+            )?;
+        }
+        writeln!(
+            f,
+            "\n{:<28}{:>12}{:>12}",
+            counted(self.images, "image"),
+            "encrypted",
+            "plaintext"
+        )?;
+        writeln!(
+            f,
+            "{:<28}{:>12}{:>12}",
+            "accuracy",
+            optional(self.accuracy_encrypted, 4),
+            optional(self.accuracy_plain, 4)
+        )?;
+        writeln!(
+            f,
+            "\n{:<28}{:>12}{:>12}",
+            "compared with weights", "exact", "as rounded"
+        )?;
+        writeln!(
+            f,
+            "{:<28}{:>12.4}{:>12.4}",
+            "same top-1", self.agreement, self.agreement_rounded
+        )?;
+        writeln!(
+            f,
+            "{:<28}{:>12.6}{:>12.6}   predicted at most {:.6}",
+            "largest logit error",
+            self.max_logit_error,
+            self.max_logit_error_rounded,
+            self.predicted_max_logit_error
+        )?;
+        writeln!(
+            f,
+            "{:<28}{:>12.6}{:>12.6}",
+            "  in deviations of logits",
+            self.max_logit_error / self.logit_std,
+            self.max_logit_error_rounded / self.logit_std
+        )?;
+        write_stages(f, &self.stages)?;
+        if let Some(profile) = &self.profile {
+            write_profile(f, profile)?;
+        }
+        writeln!(
+            f,
+            "\nkeys {:.1} s, warm-up {:.1} s, encryption {:.1} s, inference {:.1} s ({:.3} s an image), decryption {:.1} s",
+            self.seconds_keygen,
+            self.seconds_warmup,
+            self.seconds_encrypt,
+            self.seconds_infer,
+            self.seconds_per_image,
+            self.seconds_decrypt
+        )?;
+        write!(
+            f,
+            "peak memory {} GB: buffer pool {:.2} GB, evaluation keys {:.2} GB",
+            optional(self.peak_rss_bytes.map(gigabytes), 2),
+            gigabytes(self.pool_high_water_bytes),
+            gigabytes(self.key_bytes)
+        )?;
+        if self.images_out_of_range > 0 {
+            write!(f, "\n{}", out_of_range_warning(self.images_out_of_range))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_stages(f: &mut fmt::Formatter<'_>, stages: &[StageReport]) -> fmt::Result {
+    let total: f64 = stages.iter().map(|stage| stage.seconds).sum();
+    writeln!(
+        f,
+        "\n{:<22}{:>10}{:>8}{:>13}{:>10}{:>10}",
+        "stage", "seconds", "share", "ciphertexts", "level", "GB"
+    )?;
+    for stage in stages {
+        writeln!(
+            f,
+            "{:<22}{:>10.2}{:>6.1} %{:>13}{:>10}{:>10.2}",
+            stage.name,
+            stage.seconds,
+            percent(stage.seconds, total),
+            stage.ciphertexts,
+            format!("{} to {}", stage.level_in, stage.level_out),
+            gigabytes(stage.bytes)
+        )?;
+    }
+    Ok(())
+}
+
+fn write_profile(f: &mut fmt::Formatter<'_>, profile: &[OperationReport]) -> fmt::Result {
+    writeln!(
+        f,
+        "\n{:<32}{:>10}{:>12}{:>8}",
+        "operation", "count", "seconds", "share"
+    )?;
+    for row in profile {
+        writeln!(
+            f,
+            "{:<32}{:>10}{:>12.3}{:>6.1} %",
+            row.operation,
+            row.count,
+            row.seconds,
+            100.0 * row.share
+        )?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for EvalReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<24}{:>12}", "images", self.images)?;
+        writeln!(f, "{:<24}{:>12}", "accuracy", optional(self.accuracy, 4))?;
+        writeln!(
+            f,
+            "{:<24}{:>12}\n",
+            "images out of range", self.images_out_of_range
+        )?;
+        write!(
+            f,
+            "{:<24}{:>16}{:>12}{:>8}",
+            "activation", "largest |x + t|", "declared", "share"
+        )?;
+        for layer in &self.max_input_by_layer {
+            let share = layer
+                .declared
+                .map(|declared| percent(layer.max_abs, declared));
+            write!(
+                f,
+                "\n{:<24}{:>16.3}{:>12}{:>6} %",
+                layer.name,
+                layer.max_abs,
+                optional(layer.declared, 3),
+                optional(share, 0)
+            )?;
+        }
+        if self.images_out_of_range > 0 {
+            write!(f, "\n\n{}", out_of_range_warning(self.images_out_of_range))?;
+        }
+        Ok(())
+    }
+}
+
+/// What it means that images leave their ranges.
+#[must_use]
+pub fn out_of_range_warning(images: usize) -> String {
+    format!(
+        "warning: {} out of the declared range: under encryption such an image can spoil the others in its ciphertext",
+        counted(images, "image")
+    )
+}
+
+/// `1 image`, `2 images`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A number with so many decimals, or a dash.
+fn optional(value: Option<f64>, decimals: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
+}
+
+fn percent(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 {
+        100.0 * part / whole
+    } else {
+        0.0
+    }
+}
+
+fn gigabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e9
+}

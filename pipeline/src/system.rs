@@ -1,0 +1,50 @@
+//! What the operating system says about memory. `None` where it says nothing, that is, elsewhere than on Linux.
+
+use std::fs;
+
+/// High-water mark of the resident memory of this process, in bytes (`VmHWM`).
+#[must_use]
+pub fn peak_rss_bytes() -> Option<u64> {
+    field("/proc/self/status", "VmHWM")
+}
+
+/// Memory that programs can still have without swapping, in bytes (`MemAvailable`).
+#[must_use]
+pub fn available_memory_bytes() -> Option<u64> {
+    field("/proc/meminfo", "MemAvailable")
+}
+
+/// The value of a line `name:  123 kB`, in bytes.
+fn field(file: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    value
+        .trim()
+        .strip_suffix("kB")?
+        .trim_end()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peak_memory_grows_with_what_is_touched() {
+        let before = peak_rss_bytes().unwrap();
+        let block = vec![1_u8; 64 << 20];
+        assert!(block.contains(&1));
+        assert!(peak_rss_bytes().unwrap() >= before.max(64 << 20));
+        assert!(available_memory_bytes().unwrap() > 0);
+    }
+
+    #[test]
+    fn missing_fields_are_none() {
+        assert_eq!(field("/proc/self/status", "VmNothing"), None);
+        assert_eq!(field("/proc/no/such/file", "VmHWM"), None);
+    }
+}

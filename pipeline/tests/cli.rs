@@ -1,0 +1,391 @@
+//! The command as a person meets it: exit codes, streams, files.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn polyphase(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_polyphase"))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    str::from_utf8(&output.stderr).unwrap()
+}
+
+/// The command fails with this code, an empty standard output and one sentence that says all of these.
+fn assert_fails(args: &[&str], code: i32, says: &[&str]) {
+    let output = polyphase(args);
+    let error = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
+    assert_eq!(stdout(&output), "", "{args:?}");
+    assert!(error.starts_with("error: "), "{args:?}: {error}");
+    if code != 2 {
+        assert_eq!(error.lines().count(), 1, "{args:?}: {error}");
+    }
+    for part in says {
+        assert!(error.contains(part), "{args:?}: {part:?} is not in {error}");
+    }
+}
+
+/// A folder with a CIFAR-10 and a CIFAR-100 test set of so many images.
+fn data(images: usize) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (file, labels) in [
+        ("cifar-10-batches-bin/test_batch.bin", 1),
+        ("cifar-100-binary/test.bin", 2),
+    ] {
+        let record = |i: usize| {
+            let pixels = (0..3072).map(move |at| (128 + 60 * ((i + at % 32) % 2) + at / 64) as u8);
+            std::iter::repeat_n((i % 10) as u8, labels).chain(pixels)
+        };
+        let path = dir.path().join(file);
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        fs::write(path, (0..images).flat_map(record).collect::<Vec<_>>()).unwrap();
+    }
+    dir
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn help_explains_with_examples() {
+    let output = polyphase(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).contains("eval") && stderr(&output).is_empty());
+    let output = polyphase(&["eval", "--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).contains("Examples:\n  polyphase eval --data"));
+    assert!(stdout(&polyphase(&["--version"])).starts_with("polyphase "));
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    for args in [
+        &["eval", "--batch", "0"][..],
+        &["eval", "--batch", "-1"],
+        &["eval", "--batch", "many"],
+        &["eval", "--offset", "-1"],
+        &["eval", "--threads", "0"],
+        &["eval", "--no-such-flag"],
+        &["no-such-command"],
+    ] {
+        assert_fails(args, 2, &[]);
+    }
+    assert_fails(
+        &["eval", "--batch", "0"],
+        2,
+        &["--batch <B>", "expected a whole number from 1 on"],
+    );
+    assert_eq!(polyphase(&[]).status.code(), Some(2));
+}
+
+#[test]
+fn bad_input_exits_with_3() {
+    let dir = data(5);
+    let (both, ten) = (dir.path(), dir.path().join("cifar-10-batches-bin"));
+    let eval = |rest: &[&str], says: &[&str]| assert_fails(&[&["eval"], rest].concat(), 3, says);
+
+    eval(
+        &["--model", "resnet2000"],
+        &["resnet2000", "resnet20, resnet34"],
+    );
+    eval(&["--model", "no/such/file.ron"], &["no/such/file.ron"]);
+    eval(
+        &["--data", "no/such/folder"],
+        &["no/such/folder", "found nothing there"],
+    );
+    eval(
+        &["--data", text(&ten), "--model", "resnet34"],
+        &["found CIFAR-10; expected CIFAR-100"],
+    );
+    eval(
+        &["--data", text(both), "--batch", "6"],
+        &["found 5 images; expected at least 6"],
+    );
+    eval(
+        &["--data", text(both), "--offset", "3", "--batch", "3"],
+        &["expected at least 6 (3 from number 3 on)"],
+    );
+    eval(
+        &["--data", text(both), "--offset", "5"],
+        &["expected at least 6"],
+    );
+    eval(
+        &[
+            "--data",
+            text(both),
+            "--batch",
+            &usize::MAX.to_string(),
+            "--offset",
+            "7",
+        ],
+        &["found 5 images"],
+    );
+
+    let file = ten.join("test_batch.bin");
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..10_000]).unwrap();
+    eval(
+        &["--data", text(both)],
+        &[
+            "test_batch.bin: found 10000 bytes",
+            "multiple of 3073",
+            "truncated or foreign",
+        ],
+    );
+    let mut foreign = whole;
+    foreign[3073] = 255;
+    fs::write(&file, foreign).unwrap();
+    eval(
+        &["--data", text(&ten)],
+        &["test_batch.bin: found label 255 in record 1"],
+    );
+}
+
+#[test]
+fn unwritable_reports_are_found_before_the_work() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_fails(
+        &["eval", "--json", text(&dir.path().join("none/report.json"))],
+        3,
+        &["its folder is not there"],
+    );
+    assert_fails(
+        &["eval", "--json", text(dir.path())],
+        3,
+        &["it is a folder"],
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+fn assert_eval_report(report: &Value, images: u64, accuracy: bool, layers: usize) {
+    let keys: Vec<_> = report.as_object().unwrap().keys().collect();
+    assert_eq!(
+        keys,
+        [
+            "accuracy",
+            "images",
+            "images_out_of_range",
+            "max_input_by_layer"
+        ]
+    );
+    assert_eq!(report["images"], images);
+    assert_eq!(report["accuracy"].is_f64(), accuracy);
+    assert_eq!(report["accuracy"].is_null(), !accuracy);
+    let inputs = report["max_input_by_layer"].as_array().unwrap();
+    assert_eq!(inputs.len(), layers);
+    for input in inputs {
+        assert!(input["name"].is_string());
+        assert!(
+            input["max_abs"].as_f64().unwrap() > 0.0 && input["declared"].as_f64().unwrap() > 0.0
+        );
+    }
+}
+
+#[test]
+fn eval_writes_json_and_nothing_else_to_standard_output() {
+    let dir = data(7);
+    let output = polyphase(&[
+        "eval",
+        "--data",
+        text(dir.path()),
+        "--offset",
+        "2",
+        "--json",
+        "-",
+        "--threads",
+        "1",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eval_report(
+        &serde_json::from_slice(&output.stdout).unwrap(),
+        5,
+        true,
+        19,
+    );
+    // Not a terminal: one line, without escape codes.
+    assert_eq!(stderr(&output).lines().count(), 1);
+    assert!(stderr(&output).starts_with("plaintext resnet20 on CIFAR-10 test split: 5 images, "));
+}
+
+#[test]
+fn eval_writes_a_table_beside_the_json_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("report.json");
+    for _ in 0..2 {
+        let output = polyphase(&[
+            "eval",
+            "--batch",
+            "3",
+            "--model",
+            "resnet34",
+            "--json",
+            text(&file),
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(
+            stdout(&output).contains("images out of range")
+                && stdout(&output).contains("stage4.block3.act2")
+        );
+        assert_eval_report(
+            &serde_json::from_slice(&fs::read(&file).unwrap()).unwrap(),
+            3,
+            false,
+            33,
+        );
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn synthetic_images_stay_in_the_declared_ranges_of_bundled_models() {
+    for model in ["resnet20", "resnet34"] {
+        let output = polyphase(&["eval", "--model", model, "--batch", "64", "--json", "-"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["images_out_of_range"], 0, "{model}");
+        for input in report["max_input_by_layer"].as_array().unwrap() {
+            // Declared is twice what training images reach.
+            let share = input["max_abs"].as_f64().unwrap() / input["declared"].as_f64().unwrap();
+            assert!((0.1..0.8).contains(&share), "{model}: {input}");
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn reports_to_devices_leave_the_device_there() {
+    use std::os::unix::fs::FileTypeExt;
+    let output = polyphase(&["eval", "--batch", "1", "--json", "/dev/null"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        fs::metadata("/dev/null")
+            .unwrap()
+            .file_type()
+            .is_char_device()
+    );
+}
+
+#[cfg(feature = "download")]
+mod fetch_data {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn failed_downloads_leave_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("data");
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let mirror = format!("http://127.0.0.1:{port}/mirror/");
+        let args = ["fetch-data", "--to", text(&to), "--mirror", &mirror];
+        let url = format!("{mirror}cifar-10-binary.tar.gz");
+        assert_fails(
+            &args,
+            3,
+            &[&format!("download of {url}: "), "check the network"],
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn other_archives_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = serve(b"not the archive", 15);
+        let args = [
+            "fetch-data",
+            "--only",
+            "cifar100",
+            "--to",
+            text(dir.path()),
+            "--mirror",
+            &url,
+        ];
+        let output = polyphase(&args);
+        assert_eq!(output.status.code(), Some(3));
+        assert!(
+            stderr(&output).contains("found SHA-256") && stderr(&output).contains("over 15 bytes")
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn interrupted_downloads_are_tidied_up() {
+        let dir = tempfile::tempdir().unwrap();
+        // A server that promises more than it sends, slowly.
+        let url = serve(&[7; 40], 1_000_000);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_polyphase"))
+            .args(["fetch-data", "--to", text(dir.path()), "--mirror", &url])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        while fs::read_dir(dir.path()).unwrap().count() == 0 {
+            thread::sleep(Duration::from_millis(10));
+        }
+        thread::sleep(Duration::from_millis(100));
+        assert!(
+            Command::new("kill")
+                .args(["-INT", &child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        let mut lines = BufReader::new(child.stderr.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
+        assert!(lines.any(|line| line.starts_with("error: ") && line.ends_with("interrupted")));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    /// Answers one request with a body of `length` bytes, of which it sends `bytes` one by one.
+    fn serve(bytes: &'static [u8], length: usize) -> String {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let request = BufReader::new(stream.try_clone().unwrap());
+            for line in request.lines() {
+                if line.unwrap().is_empty() {
+                    break;
+                }
+            }
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let mut send = |part: &[u8]| {
+                // The client may hang up early.
+                let _ = stream.write_all(part).and_then(|()| stream.flush());
+            };
+            send(head.as_bytes());
+            for byte in bytes {
+                send(&[*byte]);
+                thread::sleep(Duration::from_millis(if length > bytes.len() {
+                    100
+                } else {
+                    0
+                }));
+            }
+        });
+        format!("http://{address}")
+    }
+}

@@ -1,0 +1,168 @@
+//! Reports have the fields that scripts rely on, and tables that people can read.
+#![allow(clippy::unwrap_used)]
+
+use pipeline::report::{InferReport, LogitsRecord, OperationReport, StageReport};
+use serde_json::Value;
+
+fn report() -> InferReport {
+    let stage = |name: &str, seconds, ciphertexts, level_in, level_out, bytes| StageReport {
+        name: name.to_owned(),
+        seconds,
+        ciphertexts,
+        level_in,
+        level_out,
+        bytes,
+    };
+    InferReport {
+        images: 512,
+        accuracy_encrypted: Some(0.9140625),
+        accuracy_plain: Some(0.916015625),
+        agreement: 0.998046875,
+        max_logit_error: 0.0123456,
+        logit_std: 1.85,
+        agreement_rounded: 1.0,
+        max_logit_error_rounded: 0.000123,
+        predicted_max_logit_error: 0.000987,
+        images_out_of_range: 0,
+        seconds_keygen: 12.34,
+        seconds_warmup: 1.0,
+        seconds_encrypt: 4.56,
+        seconds_infer: 179.2,
+        seconds_decrypt: 0.04,
+        seconds_per_image: 0.35,
+        peak_rss_bytes: Some(7_980_000_000),
+        pool_high_water_bytes: 6_000_000_000,
+        key_bytes: 905_000_000,
+        log_n: 16,
+        log_qp: 1549.7,
+        security_bits: 128,
+        threads: 2,
+        kernel: "avx512ifma".to_owned(),
+        seeded: false,
+        bootstraps: 0,
+        stages: vec![
+            stage("stem", 19.2, 128, 21, 20, 2_700_000_000),
+            stage("stage1.block1", 150.0, 128, 20, 18, 6_000_000_000),
+            stage("head", 10.0, 10, 2, 1, 12_000_000),
+        ],
+        logits: None,
+        profile: None,
+    }
+}
+
+#[test]
+fn infer_json_has_the_promised_fields() {
+    let promised = [
+        "images",
+        "accuracy_encrypted",
+        "accuracy_plain",
+        "agreement",
+        "max_logit_error",
+        "logit_std",
+        "agreement_rounded",
+        "max_logit_error_rounded",
+        "predicted_max_logit_error",
+        "images_out_of_range",
+        "seconds_keygen",
+        "seconds_warmup",
+        "seconds_encrypt",
+        "seconds_infer",
+        "seconds_decrypt",
+        "seconds_per_image",
+        "peak_rss_bytes",
+        "pool_high_water_bytes",
+        "key_bytes",
+        "log_n",
+        "log_qp",
+        "security_bits",
+        "threads",
+        "kernel",
+        "seeded",
+        "bootstraps",
+        "stages",
+    ];
+    let fields = |report: &InferReport| match serde_json::to_value(report).unwrap() {
+        Value::Object(map) => map.into_iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        other => panic!("{other}"),
+    };
+    let mut expected = promised.map(str::to_owned).to_vec();
+    expected.sort();
+    assert_eq!(fields(&report()), expected);
+
+    let logits = LogitsRecord {
+        index: 3,
+        label: None,
+        encrypted: vec![1.5],
+        plain: vec![1.25],
+    };
+    let operation = OperationReport {
+        operation: "rotate".to_owned(),
+        count: 16,
+        seconds: 2.0,
+        share: 0.5,
+    };
+    let full = InferReport {
+        logits: Some(vec![logits]),
+        profile: Some(vec![operation]),
+        accuracy_plain: None,
+        ..report()
+    };
+    expected.extend(["logits".to_owned(), "profile".to_owned()]);
+    expected.sort();
+    assert_eq!(fields(&full), expected);
+    let json = serde_json::to_value(&full).unwrap();
+    assert!(json["accuracy_plain"].is_null());
+    assert_eq!(
+        json["logits"][0].to_string(),
+        r#"{"encrypted":[1.5],"index":3,"label":null,"plain":[1.25]}"#
+    );
+    assert_eq!(
+        json["stages"][0].to_string(),
+        r#"{"bytes":2700000000,"ciphertexts":128,"level_in":21,"level_out":20,"name":"stem","seconds":19.2}"#
+    );
+    assert_eq!(serde_json::from_value::<InferReport>(json).unwrap(), full);
+}
+
+#[test]
+fn infer_table_is_readable() {
+    let table = "\
+N = 2^16, log QP = 1550, 128-bit security; 2 threads, kernel avx512ifma
+
+512 images                     encrypted   plaintext
+accuracy                          0.9141      0.9160
+
+compared with weights              exact  as rounded
+same top-1                        0.9980      1.0000
+largest logit error             0.012346    0.000123   predicted at most 0.000987
+  in deviations of logits       0.006673    0.000066
+
+stage                    seconds   share  ciphertexts     level        GB
+stem                       19.20  10.7 %          128  21 to 20      2.70
+stage1.block1             150.00  83.7 %          128  20 to 18      6.00
+head                       10.00   5.6 %           10    2 to 1      0.01
+
+keys 12.3 s, warm-up 1.0 s, encryption 4.6 s, inference 179.2 s (0.350 s an image), decryption 0.0 s
+peak memory 7.98 GB: buffer pool 6.00 GB, evaluation keys 0.91 GB";
+    assert_eq!(report().to_string(), table);
+}
+
+#[test]
+fn infer_table_warns() {
+    let text = InferReport {
+        seeded: true,
+        images_out_of_range: 1,
+        security_bits: 0,
+        accuracy_plain: None,
+        peak_rss_bytes: None,
+        ..report()
+    }
+    .to_string();
+    for part in [
+        "reproducible, not secure",
+        "parameters for tests",
+        "warning: 1 image out of the declared range",
+        "peak memory - GB",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
