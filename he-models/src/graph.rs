@@ -410,9 +410,8 @@ impl ModelSpec {
     ) -> Result<Chw, ModelError> {
         let at = |field: &str| format!("layers[{layer}].{field}");
         self.validate_extent(&at("channels"), channels)?;
-        let side = 2 * input.height.max(input.width);
-        if kernel.is_multiple_of(2) || kernel > side {
-            return Err(self.value(&at("kernel"), kernel, format!("an odd number below {side}")));
+        if kernel.is_multiple_of(2) {
+            return Err(self.value(&at("kernel"), kernel, "an odd number"));
         }
         if !matches!(stride, 1 | 2) {
             return Err(self.value(&at("stride"), stride, "1 or 2"));

@@ -1,5 +1,5 @@
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
-//! Model graphs, weights, folding and plaintext evaluation; ResNet-20 and ResNet-34
 
 mod error;
 pub mod fold;

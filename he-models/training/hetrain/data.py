@@ -132,7 +132,7 @@ def _synthetic_images(count: int, size: int, classes: int, generator: torch.Gene
     wave = 2 * torch.pi * 2.5 * (axis.view(1, -1, 1) * angle.sin().view(-1, 1, 1) + axis.view(1, 1, -1) * angle.cos().view(-1, 1, 1))
     phase = 2 * torch.pi * torch.rand(count, 1, 1, generator=generator)
     colour = 0.6 + 0.4 * torch.cos(2 * angle.view(-1, 1) + 2 * torch.pi / 3 * torch.arange(3))
-    picture = 40 * torch.sin(wave + phase).unsqueeze(-1) * colour.view(count, 1, 1, 3)
+    picture = 14 * torch.sin(wave + phase).unsqueeze(-1) * colour.view(count, 1, 1, 3)
     noise = torch.zeros(count, 3, size, size)
     scale = size
     while scale >= 2:

@@ -15,9 +15,8 @@ from .folded import FoldedNetwork, Ranges
 from .noise import robustness
 from .plot import plot
 from .recipe import Recipe
-from .train import build
+from .train import FINAL, build
 
-FINAL = "end-of-frozen.pt"
 LICENCE = "MIT OR Apache-2.0"
 
 

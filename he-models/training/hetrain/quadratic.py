@@ -2,6 +2,9 @@
 
     z = (x - mean) / sqrt(variance + EPSILON)        y = k0 + k1 z + k2 z^2
 
+In training, z may be clamped: one image far out would otherwise square its way through the network and spoil the
+statistics of its whole batch. A penalty makes the tails shrink all the while; the exported network has no clamp.
+
 `NormalisedQuadratic` is the module. Its gradient is written out by hand: on the CPU forward and backward then are
 fused passes of C++ (`native/quadratic.cpp`), elsewhere a few tensor operations. Both compute the same thing; a test
 holds them against PyTorch's own differentiation.
@@ -10,6 +13,7 @@ holds them against PyTorch's own differentiation.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import warnings
 from dataclasses import dataclass
@@ -24,8 +28,10 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class Tail:
-    """A penalty `weight * mean(max(|z| - limit, 0)^2)`, added to the loss through the gradient alone."""
+    """What keeps |z| small in training: a clamp at `bound`, and a penalty `weight * mean(max(|z| - limit, 0)^2)` that is added
+    to the loss through the gradient alone. The penalty sees z as it is before the clamp."""
 
+    bound: float = math.inf
     limit: float = 4.0
     weight: float = 0.0
 
@@ -73,8 +79,8 @@ class _Quadratic(torch.autograd.Function):
         ctx.save_for_backward(x, k, mean, inv_std)
         ctx.batch_statistics, ctx.tail = batch_statistics, tail
         if fused := _fused(x):
-            return fused.forward(x, mean, inv_std, k.detach())
-        z = (x.to(mean.dtype) - _per_channel(mean)) * _per_channel(inv_std)
+            return fused.forward(x, mean, inv_std, k.detach(), tail.bound)
+        z = ((x.to(mean.dtype) - _per_channel(mean)) * _per_channel(inv_std)).clamp(-tail.bound, tail.bound)
         return (_per_channel(k[0]) + z * (_per_channel(k[1]) + _per_channel(k[2]) * z)).to(x.dtype)
 
     @staticmethod
@@ -83,12 +89,13 @@ class _Quadratic(torch.autograd.Function):
         tail = ctx.tail
         if fused := _fused(x):
             gradient = gradient.contiguous(memory_format=torch.channels_last)
-            dx, dk = fused.backward(gradient, x, mean, inv_std, k.detach(), tail.limit, tail.weight, ctx.batch_statistics)
+            numbers = tail.bound, tail.limit, tail.weight
+            dx, dk = fused.backward(gradient, x, mean, inv_std, k.detach(), *numbers, ctx.batch_statistics)
             return dx, dk, None, None, None, None
         z = (x.to(mean.dtype) - _per_channel(mean)) * _per_channel(inv_std)
-        g = gradient.to(mean.dtype)
-        dk = torch.stack([g.sum((0, 2, 3)), (g * z).sum((0, 2, 3)), (g * z * z).sum((0, 2, 3))])
-        dz = g * (_per_channel(k[1]) + 2 * _per_channel(k[2]) * z)
+        g, c = gradient.to(mean.dtype), z.clamp(-tail.bound, tail.bound)
+        dk = torch.stack([g.sum((0, 2, 3)), (g * c).sum((0, 2, 3)), (g * c * c).sum((0, 2, 3))])
+        dz = g * (_per_channel(k[1]) + 2 * _per_channel(k[2]) * z) * (z == c)
         if tail.weight:
             dz = dz + (2 * tail.weight / z.numel()) * (z - z.clamp(-tail.limit, tail.limit))
         if ctx.batch_statistics:

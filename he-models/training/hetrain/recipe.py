@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,7 @@ class Optimiser:
     rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    clip: float = 2.0  # of the gradient's norm
+    clip: float = 4.0  # of the gradient's norm
     quadratic_rate: float = 0.1  # the quadratics' learning rate, as a share of the others'
     average: float = 0.999  # decay per step of the moving average of the weights
 
@@ -54,6 +55,7 @@ class Optimiser:
 class Quadratic:
     start: tuple[float, float, float] = (0.0, 0.5, 0.2)
     floor: float = 0.1  # under k2
+    clamp: float = 8.0  # of |z| in training, until statistics are frozen; `inf` for none
     tail_limit: float = 3.5  # |z| beyond it is penalised
     tail_weight: float = 1.0
     tail_last: int = 3  # so many activations at the end of the network ...
@@ -62,7 +64,9 @@ class Quadratic:
 
     def tail(self, position: int, count: int, frozen: bool) -> Tail:
         factor = self.tail_last_factor if position >= count - self.tail_last else 1.0
-        return Tail(self.tail_limit, self.tail_weight * factor * (self.tail_frozen_factor if frozen else 1.0))
+        if frozen:
+            return Tail(math.inf, self.tail_limit, self.tail_weight * factor * self.tail_frozen_factor)
+        return Tail(self.clamp, self.tail_limit, self.tail_weight * factor)
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .data import Dataset, Images, Loader
-from .evaluate import assess, estimate_statistics
+from .evaluate import accuracy, assess, estimate_statistics
 from .model import ResNet
 from .recipe import Recipe
 from .teacher import ReluTeacher
 
 CHECKPOINT = "last.pt"
+FINAL = "end-of-frozen.pt"
 
 
 @dataclass(frozen=True)
@@ -251,3 +252,13 @@ class Trainer:
         if self.teacher:
             document["teacher_sha256"] = self.teacher.sha256
         (self.folder / "log.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+def result(recipe: Recipe, dataset: Dataset, run: Path, machine: Machine) -> dict[str, Any]:
+    """Test accuracy of a finished run, also written to the run's `result.json`."""
+    net = build(recipe, machine.device)
+    net.load_state_dict(torch.load(run / FINAL, map_location=machine.device, weights_only=True)["net"])
+    right = accuracy(net, dataset.test.to(machine.device), dataset.normalisation, machine.dtype)
+    found = {"name": recipe.name, "activation": recipe.activation, "accuracy_test": right}
+    (run / "result.json").write_text(json.dumps(found) + "\n")
+    return found

@@ -4,7 +4,7 @@
 // inputs once, computes in float32 and writes once; without the fusion the same work is some ten passes over
 // memory and costs more than the convolutions. Channels are taken sixteen at a time as one vector.
 //
-//   z = (x - mean) * inv_std         y = k0 + k1 z + k2 z^2
+//   z = (x - mean) * inv_std         c = clamp(z, -bound, bound)         y = k0 + k1 c + k2 c^2
 //
 // Sums go through a fixed number of row ranges, added in order, so results do not depend on the thread count.
 #include <ATen/Parallel.h>
@@ -68,12 +68,22 @@ struct Channel16 {
   Float16 slope(Float16 z) const { return k1 + (k2 + k2) * z; }
 };
 
-// Gradient of weight * mean(max(|z| - limit, 0)^2) with respect to one z; scale = 2 * weight / elements.
-struct TailPenalty {
-  float limit, scale;
+// What keeps |z| small: values are clamped at `bound`, and weight * mean(max(|z| - limit, 0)^2) is added to the loss;
+// scale = 2 * weight / elements.
+struct Tail {
+  float bound, limit, scale;
 
-  Float16 gradient(Float16 z) const {
+  Float16 clamp(Float16 z) const {
+    z = z > bound ? splat(bound) : z;
+    return z < -bound ? splat(-bound) : z;
+  }
+  Float16 penalty_gradient(Float16 z) const {
     return scale * (positive_part(z - limit) - positive_part(-z - limit));
+  }
+  // Gradient of z, given that of y.
+  Float16 gradient(const Channel16& ch, Float16 z, Float16 g) const {
+    const Float16 inside = (z <= bound) & (z >= -bound) ? g : splat(0.0f);
+    return inside * ch.slope(z) + penalty_gradient(z);
   }
 };
 
@@ -132,17 +142,18 @@ std::tuple<Tensor, Tensor> moments_of(const Tensor& x) {
 }
 
 template <typename T>
-Tensor forward_of(const Tensor& x, const Tensor& mean, const Tensor& inv_std, const Tensor& k) {
+Tensor forward_of(const Tensor& x, const Tensor& mean, const Tensor& inv_std, const Tensor& k, double bound) {
   const int64_t channels = x.size(1), rows = x.numel() / channels;
   Tensor y = at::empty_like(x);
   const T* xs = x.data_ptr<T>();
   T* ys = y.data_ptr<T>();
+  const Tail tail{static_cast<float>(bound), 0.0f, 0.0f};
   over_ranges(rows, [&](int64_t, int64_t first, int64_t last) {
     for (int64_t block = first; block < last; block += BLOCK_ROWS)
       for (int64_t c = 0; c < channels; c += LANES) {
         const Channel16 ch(mean.data_ptr<float>(), inv_std.data_ptr<float>(), k.data_ptr<float>(), channels, c);
         for (int64_t r = block; r < std::min(last, block + BLOCK_ROWS); ++r)
-          store(ys + r * channels + c, ch.value(ch.normalise(load(xs + r * channels + c))));
+          store(ys + r * channels + c, ch.value(tail.clamp(ch.normalise(load(xs + r * channels + c)))));
       }
   });
   return y;
@@ -150,9 +161,11 @@ Tensor forward_of(const Tensor& x, const Tensor& mean, const Tensor& inv_std, co
 
 template <typename T>
 std::tuple<Tensor, Tensor> backward_of(const Tensor& gradient, const Tensor& x, const Tensor& mean, const Tensor& inv_std,
-                                       const Tensor& k, double limit, double weight, bool batch_statistics) {
+                                       const Tensor& k, double bound, double limit, double weight,
+                                       bool batch_statistics) {
   const int64_t channels = x.size(1), rows = x.numel() / channels;
-  const TailPenalty penalty{static_cast<float>(limit), static_cast<float>(2.0 * weight / static_cast<double>(x.numel()))};
+  const Tail tail{static_cast<float>(bound), static_cast<float>(limit),
+                  static_cast<float>(2.0 * weight / static_cast<double>(x.numel()))};
   const T *xs = x.data_ptr<T>(), *gs = gradient.data_ptr<T>();
   const float *m = mean.data_ptr<float>(), *s = inv_std.data_ptr<float>(), *ks = k.data_ptr<float>();
 
@@ -160,10 +173,10 @@ std::tuple<Tensor, Tensor> backward_of(const Tensor& gradient, const Tensor& x, 
     const Channel16 ch(m, s, ks, channels, c);
     for (int64_t r = first; r < last; ++r) {
       const Float16 z = ch.normalise(load(xs + r * channels + c)), g = load(gs + r * channels + c);
-      const Float16 gz = g * z, dz = g * ch.slope(z) + penalty.gradient(z);
+      const Float16 value = tail.clamp(z), dz = tail.gradient(ch, z, g);
       total[0] += g;
-      total[1] += gz;
-      total[2] += gz * z;
+      total[1] += g * value;
+      total[2] += g * value * value;
       total[3] += dz;
       total[4] += dz * z;
     }
@@ -186,7 +199,7 @@ std::tuple<Tensor, Tensor> backward_of(const Tensor& gradient, const Tensor& x, 
         const Float16 a = load(&centre[c]), b = load(&slope[c]);
         for (int64_t r = block; r < std::min(last, block + BLOCK_ROWS); ++r) {
           const Float16 z = ch.normalise(load(xs + r * channels + c));
-          const Float16 dz = load(gs + r * channels + c) * ch.slope(z) + penalty.gradient(z);
+          const Float16 dz = tail.gradient(ch, z, load(gs + r * channels + c));
           store(out + r * channels + c, (dz - a - z * b) * ch.inv_std);
         }
       }
@@ -207,16 +220,20 @@ std::tuple<Tensor, Tensor> moments(const Tensor& x) {
   return by_type(x, [&](auto* of) { return moments_of<std::remove_pointer_t<decltype(of)>>(x); });
 }
 
-Tensor forward(const Tensor& x, const Tensor& mean, const Tensor& inv_std, const Tensor& k) {
+Tensor forward(const Tensor& x, const Tensor& mean, const Tensor& inv_std, const Tensor& k, double bound) {
   check(x);
-  return by_type(x, [&](auto* of) { return forward_of<std::remove_pointer_t<decltype(of)>>(x, mean, inv_std, k); });
+  return by_type(x, [&](auto* of) { return forward_of<std::remove_pointer_t<decltype(of)>>(x, mean, inv_std, k, bound); });
 }
 
 std::tuple<Tensor, Tensor> backward(const Tensor& gradient, const Tensor& x, const Tensor& mean, const Tensor& inv_std,
-                                    const Tensor& k, double limit, double weight, bool batch_statistics) {
+                                    const Tensor& k, double bound, double limit, double weight,
+                                    bool batch_statistics) {
   check(x);
   check(gradient);
-  return by_type(x, [&](auto* of) { return backward_of<std::remove_pointer_t<decltype(of)>>(gradient, x, mean, inv_std, k, limit, weight, batch_statistics); });
+  return by_type(x, [&](auto* of) {
+    using T = std::remove_pointer_t<decltype(of)>;
+    return backward_of<T>(gradient, x, mean, inv_std, k, bound, limit, weight, batch_statistics);
+  });
 }
 
 }  // namespace
