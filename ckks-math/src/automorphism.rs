@@ -1,6 +1,9 @@
 //! The automorphisms `X -> X^g` in evaluation order: permutations of words.
 
+use std::sync::Arc;
+
 use crate::error::MathError;
+use crate::kernel::{self, Kernel, KernelChoice};
 use crate::ntt::LimbRing;
 
 /// `X -> X^g` on limbs in evaluation order.
@@ -16,6 +19,7 @@ pub struct Automorphism {
     table: Vec<u32>,
     /// The eight orders within a group.
     orders: [[u64; 8]; 8],
+    kernel: Arc<dyn Kernel>,
 }
 
 /// Words of a group.
@@ -26,11 +30,21 @@ fn reverse_bits(x: u64, bits: u32) -> u64 {
 }
 
 impl Automorphism {
-    /// The automorphism `X -> X^g` of the ring of degree `2^log_n`; `g` is taken modulo `2N`.
+    /// The automorphism `X -> X^g` of the ring of degree `2^log_n`, on the fastest kernel; `g` is taken
+    /// modulo `2N`.
     ///
     /// # Errors
     /// [`MathError::EvenGaloisElement`], [`MathError::DegreeOutOfRange`].
     pub fn new(log_n: u32, g: u64) -> Result<Self, MathError> {
+        Self::with_kernel(log_n, g, &KernelChoice::Auto)
+    }
+
+    /// As [`Automorphism::new`], on a kernel of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Automorphism::new`]; [`MathError::UnknownKernel`], [`MathError::KernelUnavailable`].
+    pub fn with_kernel(log_n: u32, g: u64, kernel: &KernelChoice) -> Result<Self, MathError> {
+        let kernel = kernel::available(kernel)?;
         if log_n > LimbRing::MAX_LOG_N {
             return Err(MathError::DegreeOutOfRange { log_n, min: 0, max: LimbRing::MAX_LOG_N });
         }
@@ -58,7 +72,7 @@ impl Automorphism {
             }
             (0..n).step_by(GROUP).map(|j| source(j) as u32).collect()
         };
-        Ok(Self { log_n, element, table, orders })
+        Ok(Self { log_n, element, table, orders, kernel })
     }
 
     /// `g`, in `1..2N`.
@@ -84,20 +98,13 @@ impl Automorphism {
             }
             return;
         }
-        for (out, &entry) in out.chunks_exact_mut(GROUP).zip(&self.table) {
-            let (group, first) = (entry as usize / GROUP, entry as usize % GROUP);
-            let src = &src[group * GROUP..][..GROUP];
-            for (out, &t) in out.iter_mut().zip(&self.orders[first]) {
-                *out = src[t as usize];
-            }
-        }
+        self.kernel.permute_groups(out.as_chunks_mut().0, src.as_chunks().0, &self.table, &self.orders);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::KernelChoice;
     use crate::reference;
 
     #[test]
@@ -112,11 +119,13 @@ mod tests {
             for g in [1, 3, 5, 25, 2 * n - 1, 2 * n + 5, 77, 1_000_003] {
                 let mut expected = reference::automorphism(prime, g, &a);
                 ring.ntt(&mut expected);
-                let mut found = vec![u64::MAX; n as usize];
-                let map = Automorphism::new(log_n, g).unwrap();
-                map.apply_into(&mut found, &transformed);
-                assert_eq!(found, expected, "log_n {log_n}, g {g}");
-                assert_eq!(map.galois_element(), g % (2 * n));
+                for kernel in [KernelChoice::Auto, KernelChoice::Named("scalar")] {
+                    let mut found = vec![u64::MAX; n as usize];
+                    let map = Automorphism::with_kernel(log_n, g, &kernel).unwrap();
+                    map.apply_into(&mut found, &transformed);
+                    assert_eq!(found, expected, "log_n {log_n}, g {g}, {kernel:?}");
+                    assert_eq!(map.galois_element(), g % (2 * n));
+                }
             }
         }
     }

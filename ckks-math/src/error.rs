@@ -63,6 +63,12 @@ pub enum MathError {
         /// Base-2 logarithm of the ring degree.
         log_n: u32,
     },
+    /// The kernel exists, but not for this processor.
+    #[error("kernel {kernel} is not available on this processor")]
+    KernelUnavailable {
+        /// Name of the kernel.
+        kernel: &'static str,
+    },
     /// A Galois element that is even.
     #[error("galois element {element} is even: no automorphism of the ring")]
     EvenGaloisElement {

@@ -10,12 +10,19 @@ use std::sync::Arc;
 use crate::error::MathError;
 use crate::modulus::Modulus;
 
+#[cfg(target_arch = "x86_64")]
+pub mod avx512ifma;
 pub mod scalar;
 
 /// A version of the limb operations for one kind of processor.
 pub trait Kernel: Send + Sync + Debug {
     /// Name for people and for [`KernelChoice::Named`].
     fn name(&self) -> &'static str;
+
+    /// Whether this processor is within reach.
+    fn is_available(&self) -> bool {
+        true
+    }
 
     /// Whether this processor, modulus and degree are within reach.
     fn supports(&self, modulus: Modulus, log_n: u32) -> bool;
@@ -26,6 +33,15 @@ pub trait Kernel: Send + Sync + Debug {
     /// # Errors
     /// [`MathError::KernelUnsupported`] unless [`Kernel::supports`].
     fn plan(&self, modulus: Modulus, log_n: u32, psi: u64) -> Result<Arc<dyn LimbOps>, MathError>;
+
+    /// Permutes words in groups of eight: group `j` of `out` is group `table[j] / 8` of `src`, its words
+    /// in the order `orders[table[j] % 8]`. Only called if [`Kernel::is_available`].
+    ///
+    /// # Panics
+    /// If the table points outside `src`, or an order outside the group.
+    fn permute_groups(&self, out: &mut [[u64; 8]], src: &[[u64; 8]], table: &[u32], orders: &[[u64; 8]; 8]) {
+        scalar::pointwise::permute_groups(out, src, table, orders);
+    }
 }
 
 /// Operations on words modulo one prime.
@@ -173,22 +189,48 @@ pub enum KernelChoice {
 
 /// The built-in kernels, fastest first.
 pub fn built_in() -> Vec<Arc<dyn Kernel>> {
-    vec![Arc::new(scalar::Scalar)]
+    vec![
+        #[cfg(target_arch = "x86_64")]
+        Arc::new(avx512ifma::Avx512Ifma::detect()),
+        Arc::new(scalar::Scalar),
+    ]
 }
 
-/// Chooses a kernel and builds its operations.
-pub(crate) fn select(choice: &KernelChoice, modulus: Modulus, log_n: u32, psi: u64) -> Result<Arc<dyn LimbOps>, MathError> {
-    let kernel = match choice {
-        KernelChoice::Auto => built_in().into_iter().find(|k| k.supports(modulus, log_n)),
-        KernelChoice::Named(name) => built_in().into_iter().find(|k| k.name() == *name),
-        KernelChoice::Custom(kernel) => Some(kernel.clone()),
-    };
-    match kernel {
-        Some(kernel) if kernel.supports(modulus, log_n) => kernel.plan(modulus, log_n, psi),
-        Some(kernel) => Err(MathError::KernelUnsupported { kernel: kernel.name(), modulus: modulus.value(), log_n }),
-        None => {
-            let name = if let KernelChoice::Named(name) = choice { name } else { "auto" };
-            Err(MathError::UnknownKernel { name: name.to_owned() })
+/// The kernels that a choice leaves, best first.
+fn candidates(choice: &KernelChoice) -> Result<Vec<Arc<dyn Kernel>>, MathError> {
+    match choice {
+        KernelChoice::Auto => Ok(built_in()),
+        KernelChoice::Custom(kernel) => Ok(vec![kernel.clone()]),
+        KernelChoice::Named(name) => {
+            let kernel = built_in().into_iter().find(|k| k.name() == *name);
+            Ok(vec![kernel.ok_or_else(|| MathError::UnknownKernel { name: (*name).to_owned() })?])
         }
     }
+}
+
+/// Chooses a kernel for one modulus and degree and builds its operations.
+pub(crate) fn plan(choice: &KernelChoice, modulus: Modulus, log_n: u32, psi: u64) -> Result<Arc<dyn LimbOps>, MathError> {
+    let kernels = candidates(choice)?;
+    // The portable kernel supports everything, so only a single named or custom one can fail.
+    let kernel = kernels.iter().find(|k| k.supports(modulus, log_n)).unwrap_or(&kernels[0]);
+    if !kernel.supports(modulus, log_n) {
+        return Err(MathError::KernelUnsupported { kernel: kernel.name(), modulus: modulus.value(), log_n });
+    }
+    kernel.plan(modulus, log_n, psi)
+}
+
+/// Chooses a kernel for what does not depend on a modulus.
+pub(crate) fn available(choice: &KernelChoice) -> Result<Arc<dyn Kernel>, MathError> {
+    let kernels = candidates(choice)?;
+    let name = kernels[0].name();
+    kernels.into_iter().find(|k| k.is_available()).ok_or(MathError::KernelUnavailable { kernel: name })
+}
+
+/// A yardstick: runs `rounds` rounds of independent 52-bit multiply-adds in registers, and returns how
+/// many pairs of a low and a high one on single words a round has; `None` where the processor has none.
+pub fn multiply_add_pairs(rounds: u64) -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
+    return avx512ifma::Avx512Ifma::detect().multiply_add_pairs(rounds);
+    #[cfg(not(target_arch = "x86_64"))]
+    return None;
 }

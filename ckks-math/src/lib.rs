@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 pub mod automorphism;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod embedding;
 mod error;
 pub mod kernel;

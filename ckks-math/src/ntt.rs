@@ -68,7 +68,7 @@ impl LimbRing {
     }
 
     fn build(modulus: Modulus, log_n: u32, psi: u64, kernel: &KernelChoice) -> Result<Self, MathError> {
-        let ops = kernel::select(kernel, modulus, log_n, psi)?;
+        let ops = kernel::plan(kernel, modulus, log_n, psi)?;
         // psi^(N/2); in degree 1 there is no X^(1/2), and nothing asks for it.
         let imaginary_unit = modulus.pow(psi, (1 << log_n) / 2);
         Ok(Self(Arc::new(Inner { modulus, log_n, psi, imaginary_unit, kernel: kernel.clone(), ops })))

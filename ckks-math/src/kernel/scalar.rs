@@ -27,7 +27,7 @@ impl Kernel for Scalar {
     }
 
     fn plan(&self, modulus: Modulus, log_n: u32, psi: u64) -> Result<Arc<dyn LimbOps>, MathError> {
-        Ok(Arc::new(ScalarOps::new(modulus, log_n, psi)))
+        Ok(Arc::new(ScalarOps(ScalarTransform::new(modulus, log_n, psi))))
     }
 }
 
@@ -47,17 +47,39 @@ pub(crate) fn bit_reversed_powers(modulus: Modulus, log_n: u32, psi: u64) -> Vec
     table
 }
 
-/// Tables of the portable kernel for one modulus and degree.
+/// The portable operations for one modulus and degree.
 #[derive(Debug)]
-struct ScalarOps {
+struct ScalarOps(ScalarTransform);
+
+impl LimbOps for ScalarOps {
+    fn kernel_name(&self) -> &'static str {
+        Scalar::NAME
+    }
+
+    fn modulus(&self) -> Modulus {
+        self.0.modulus
+    }
+
+    fn ntt(&self, a: &mut [u64]) {
+        self.0.forward(a);
+    }
+
+    fn intt(&self, a: &mut [u64]) {
+        self.0.inverse(a);
+    }
+}
+
+/// Tables of the portable transform for one modulus and degree.
+#[derive(Debug)]
+pub(crate) struct ScalarTransform {
     modulus: Modulus,
     roots: Vec<Shoup>,
     inverse_roots: Vec<Shoup>,
     inverse_degree: Shoup,
 }
 
-impl ScalarOps {
-    fn new(modulus: Modulus, log_n: u32, psi: u64) -> Self {
+impl ScalarTransform {
+    pub(crate) fn new(modulus: Modulus, log_n: u32, psi: u64) -> Self {
         let shoup = |powers: Vec<u64>| powers.into_iter().map(|w| modulus.shoup(w)).collect();
         Self {
             modulus,
@@ -66,19 +88,9 @@ impl ScalarOps {
             inverse_degree: modulus.shoup(modulus.inv(modulus.reduce(1 << log_n))),
         }
     }
-}
-
-impl LimbOps for ScalarOps {
-    fn kernel_name(&self) -> &'static str {
-        Scalar::NAME
-    }
-
-    fn modulus(&self) -> Modulus {
-        self.modulus
-    }
 
     /// Cooley-Tukey with lazy butterflies: words stay below `4q` between the stages.
-    fn ntt(&self, a: &mut [u64]) {
+    pub(crate) fn forward(&self, a: &mut [u64]) {
         let (q, n) = (self.modulus.value(), a.len());
         assert_eq!(n, self.roots.len(), "length of a limb");
         let mut nodes = 1;
@@ -102,7 +114,7 @@ impl LimbOps for ScalarOps {
     }
 
     /// Gentleman-Sande with lazy butterflies: words stay below `2q` between the stages.
-    fn intt(&self, a: &mut [u64]) {
+    pub(crate) fn inverse(&self, a: &mut [u64]) {
         let (q, n) = (self.modulus.value(), a.len());
         assert_eq!(n, self.roots.len(), "length of a limb");
         let mut nodes = n / 2;

@@ -200,3 +200,14 @@ pub fn digit_into(q: Modulus, y: &mut [u64], fraction_sum: &mut [u64], x: &[u64]
         *sum += fraction(q, mu, *y);
     }
 }
+
+/// Permutes words in groups of eight: see [`Kernel::permute_groups`](crate::Kernel::permute_groups).
+pub fn permute_groups(out: &mut [[u64; 8]], src: &[[u64; 8]], table: &[u32], orders: &[[u64; 8]; 8]) {
+    same_length!(out, table);
+    for (out, &entry) in out.iter_mut().zip(table) {
+        let (src, order) = (&src[entry as usize / 8], &orders[entry as usize % 8]);
+        for (out, &word) in out.iter_mut().zip(order) {
+            *out = src[word as usize];
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The negacyclic transform and its inverse.
+//!
+//! Passes of two, four, eight or sixteen rows in registers, depth first, so that a block that fits a
+//! cache is finished before the next; the last six stages on 64 words in eight registers, three of
+//! them across a transposition.
+//!
+//! **Ranges.** With `LIMIT q <= 2^52`, words between passes are in `[0, LIMIT q)` forward and
+//! `[0, 2q)` backward. A forward butterfly `x +- w y` moves words by less than `q` either way
+//! (signed Montgomery product), so after `x` was brought to `[k q, (LIMIT/2 + k) q)`, `k = LIMIT/4`
+//! stages need no further care. A backward butterfly adds bounds; they are tracked word by word, at
+//! compile time.
+//!
+//! **Tables.** The inverse of the root of node `m + i` of a level of `m` nodes is minus that of its
+//! mirror image `m + (m - 1 - i)`, so both directions read the same tables.
+
+use super::vector::*;
+use crate::kernel::scalar::bit_reversed_powers;
+use crate::modulus::Modulus;
+
+/// Words of the innermost block, and the stages done on it in registers.
+const TAIL_WORDS: usize = 64;
+const TAIL_STAGES: u32 = 6;
+
+/// Vectors of an innermost block.
+const TAIL_VECTORS: usize = TAIL_WORDS / LANES;
+
+/// Roots of a group of eight innermost nodes: heap index 1 to 7 below each.
+const TAIL_ROOTS: usize = 7;
+
+/// Roots of one prime and degree, for both directions.
+#[derive(Debug)]
+pub(super) struct Transform {
+    constants: Constants,
+    log_n: u32,
+    /// Root of node `k` for `1 <= k < N/8`.
+    nodes: Vec<Factor>,
+    /// For each innermost block seven vectors: lane `i` of vector `h` is the root (without its
+    /// quotient) of the node of heap index `h` below the `i`-th group of eight words.
+    tail: Vec<[Words; TAIL_ROOTS]>,
+    /// `1/N`, and that times the inverse root of node 1, negated.
+    inverse_degree: Factor,
+    inverse_degree_root: Factor,
+    /// Stages of the passes before the innermost block.
+    passes: Vec<u32>,
+}
+
+/// Node `k` reflected in its level.
+fn mirror(k: usize) -> usize {
+    3 * (1 << k.ilog2()) - 1 - k
+}
+
+impl Transform {
+    /// Smallest degree: one innermost block.
+    pub(super) const MIN_LOG_N: u32 = TAIL_STAGES;
+
+    pub(super) fn new(constants: Constants, log_n: u32, psi: u64) -> Self {
+        assert!(log_n >= Self::MIN_LOG_N, "degree 2^{log_n} is below one block");
+        let modulus: Modulus = constants.modulus;
+        let roots = bit_reversed_powers(modulus, log_n, psi);
+        let n = roots.len();
+        let tail = |block: usize| {
+            std::array::from_fn(|index| {
+                let h = index + 1;
+                let level = 1 << h.ilog2();
+                std::array::from_fn(|lane| {
+                    let group = n / LANES + block * LANES + lane;
+                    constants.to_montgomery(roots[group * level + h - level])
+                })
+            })
+        };
+        let inverse_degree = modulus.inv(n as u64);
+        Self {
+            constants,
+            log_n,
+            nodes: roots[..n / LANES].iter().map(|&w| constants.factor(w)).collect(),
+            tail: (0..n / TAIL_WORDS).map(tail).collect(),
+            inverse_degree: constants.factor(inverse_degree),
+            inverse_degree_root: constants.factor(modulus.mul(inverse_degree, roots[1])),
+            passes: split_stages(log_n - TAIL_STAGES),
+        }
+    }
+
+    /// Natural to bit-reversed order; words in `[0, q)`.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn forward(&self, a: &mut [u64]) {
+        let a = self.vectors(a);
+        match self.constants.modulus.bits() {
+            ..=48 => self.forward_blocks::<16>(a, 1, &self.passes),
+            49 => self.forward_blocks::<8>(a, 1, &self.passes),
+            _ => self.forward_blocks::<4>(a, 1, &self.passes),
+        }
+    }
+
+    /// Bit-reversed to natural order; words in `[0, q)`.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn inverse(&self, a: &mut [u64]) {
+        let a = self.vectors(a);
+        match self.constants.modulus.bits() {
+            ..=48 => self.inverse_blocks::<16>(a, 1, &self.passes),
+            49 => self.inverse_blocks::<8>(a, 1, &self.passes),
+            _ => self.inverse_blocks::<4>(a, 1, &self.passes),
+        }
+    }
+
+    fn vectors<'a>(&self, a: &'a mut [u64]) -> &'a mut [Words] {
+        assert_eq!(a.len(), 1 << self.log_n, "length of a limb");
+        a.as_chunks_mut().0
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn forward_blocks<const LIMIT: u64>(&self, a: &mut [Words], node: usize, passes: &[u32]) {
+        let Some((&stages, rest)) = passes.split_first() else {
+            self.forward_tail::<LIMIT>(a, node);
+            return;
+        };
+        match stages {
+            1 => self.forward_pass::<LIMIT, 2>(a, node),
+            2 => self.forward_pass::<LIMIT, 4>(a, node),
+            3 => self.forward_pass::<LIMIT, 8>(a, node),
+            _ => self.forward_pass::<LIMIT, 16>(a, node),
+        }
+        if rest.is_empty() {
+            self.forward_tail::<LIMIT>(a, node << stages);
+            return;
+        }
+        let len = a.len() >> stages;
+        for (i, block) in a.chunks_exact_mut(len).enumerate() {
+            self.forward_blocks::<LIMIT>(block, (node << stages) + i, rest);
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn inverse_blocks<const LIMIT: u64>(&self, a: &mut [Words], node: usize, passes: &[u32]) {
+        let Some((&stages, rest)) = passes.split_first() else {
+            self.inverse_tail::<LIMIT>(a, node);
+            return;
+        };
+        if rest.is_empty() {
+            self.inverse_tail::<LIMIT>(a, node << stages);
+        } else {
+            let len = a.len() >> stages;
+            for (i, block) in a.chunks_exact_mut(len).enumerate() {
+                self.inverse_blocks::<LIMIT>(block, (node << stages) + i, rest);
+            }
+        }
+        match stages {
+            1 => self.inverse_pass::<LIMIT, 2>(a, node),
+            2 => self.inverse_pass::<LIMIT, 4>(a, node),
+            3 => self.inverse_pass::<LIMIT, 8>(a, node),
+            _ => self.inverse_pass::<LIMIT, 16>(a, node),
+        }
+    }
+
+    /// The roots of the nodes of heap index `1..RADIX` below `node`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn roots<const RADIX: usize>(&self, field: &Field, node: usize) -> [FactorV; RADIX] {
+        let mut roots = [field.factor(self.nodes[node]); RADIX];
+        for (h, root) in roots.iter_mut().enumerate().skip(2) {
+            let level = 1 << h.ilog2();
+            *root = field.factor(self.nodes[node * level + h - level]);
+        }
+        roots
+    }
+
+    /// Stages of `RADIX` rows, on a block that belongs to `node`.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn forward_pass<const LIMIT: u64, const RADIX: usize>(&self, a: &mut [Words], node: usize) {
+        let field = self.constants.field();
+        let roots = self.roots::<RADIX>(&field, node);
+        let mut rows = rows::<RADIX>(a);
+        for j in 0..rows[0].len() {
+            let mut x = [zero(); RADIX];
+            for (x, row) in x.iter_mut().zip(&rows) {
+                *x = load(&row[j]);
+            }
+            forward_stages::<LIMIT, RADIX>(&field, self.constants.modulus, &mut x, &roots);
+            for (row, x) in rows.iter_mut().zip(x) {
+                store(&mut row[j], x);
+            }
+        }
+    }
+
+    /// The last six stages and the final reduction on consecutive innermost blocks; `node` is that of
+    /// the first.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn forward_tail<const LIMIT: u64>(&self, a: &mut [Words], node: usize) {
+        let (field, modulus) = (self.constants.field(), self.constants.modulus);
+        let (blocks, _) = a.as_chunks_mut::<TAIL_VECTORS>();
+        let tail = &self.tail[node - (1 << (self.log_n - TAIL_STAGES))..];
+        for (i, (block, tail)) in blocks.iter_mut().zip(tail).enumerate() {
+            let mut x = load_block(block);
+            let roots = self.roots(&field, node + i);
+            forward_stages::<LIMIT, 8>(&field, modulus, &mut x, &roots);
+            x = transpose(x);
+            let mut roots = roots;
+            for (root, words) in roots[1..].iter_mut().zip(tail) {
+                *root = field.complete(load(words));
+            }
+            forward_stages::<LIMIT, 8>(&field, modulus, &mut x, &roots);
+            x = transpose(x);
+            for (words, x) in block.iter_mut().zip(x) {
+                let x = if LIMIT == 4 { field.reduce_four(x) } else { field.reduce_twice(field.reduce_factor_lazy(x)) };
+                store(words, x);
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn inverse_tail<const LIMIT: u64>(&self, a: &mut [Words], node: usize) {
+        let (field, modulus) = (self.constants.field(), self.constants.modulus);
+        let (blocks, _) = a.as_chunks_mut::<TAIL_VECTORS>();
+        let reverse = load(&[7, 6, 5, 4, 3, 2, 1, 0]);
+        let first = 1 << (self.log_n - TAIL_STAGES);
+        let last = self.last(&field, node);
+        for (i, block) in blocks.iter_mut().enumerate() {
+            let image = mirror(node + i);
+            let tail = &self.tail[image - first];
+            let mut x = transpose(load_block(block));
+            let upper_roots = self.mirrored_roots(&field, node + i);
+            let mut roots = upper_roots;
+            for (h, root) in roots.iter_mut().enumerate().skip(1) {
+                *root = field.complete(permute(load(&tail[mirror(h) - 1]), reverse));
+            }
+            inverse_stages::<LIMIT, 8>(&field, modulus, &mut x, &roots, None);
+            x = transpose(x);
+            inverse_stages::<LIMIT, 8>(&field, modulus, &mut x, &upper_roots, last);
+            for (words, x) in block.iter_mut().zip(x) {
+                store(words, x);
+            }
+        }
+    }
+
+    /// The negated inverses of the roots of the nodes of heap index `1..RADIX` below `node`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn mirrored_roots<const RADIX: usize>(&self, field: &Field, node: usize) -> [FactorV; RADIX] {
+        let roots = self.roots::<RADIX>(field, mirror(node));
+        let mut mirrored = roots;
+        for (h, root) in mirrored.iter_mut().enumerate().skip(1) {
+            *root = roots[mirror(h)];
+        }
+        mirrored
+    }
+
+    /// The factors of the very last stage, if `node` is the one that has it.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn last(&self, field: &Field, node: usize) -> Option<[FactorV; 2]> {
+        (node == 1).then(|| [field.factor(self.inverse_degree), field.factor(self.inverse_degree_root)])
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn inverse_pass<const LIMIT: u64, const RADIX: usize>(&self, a: &mut [Words], node: usize) {
+        let (field, modulus) = (self.constants.field(), self.constants.modulus);
+        let roots = self.mirrored_roots::<RADIX>(&field, node);
+        let last = self.last(&field, node);
+        let mut rows = rows::<RADIX>(a);
+        for j in 0..rows[0].len() {
+            let mut x = [zero(); RADIX];
+            for (x, row) in x.iter_mut().zip(&rows) {
+                *x = load(&row[j]);
+            }
+            inverse_stages::<LIMIT, RADIX>(&field, modulus, &mut x, &roots, last);
+            for (row, x) in rows.iter_mut().zip(x) {
+                store(&mut row[j], x);
+            }
+        }
+    }
+}
+
+/// Splits stages into passes of at most four, threes preferred.
+fn split_stages(stages: u32) -> Vec<u32> {
+    let passes = stages.div_ceil(3).max(1);
+    match stages {
+        0 => Vec::new(),
+        1..=3 => vec![stages],
+        _ => (0..passes).map(|i| (stages + i) / passes).rev().collect(),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn load_block(block: &[Words; TAIL_VECTORS]) -> [V; TAIL_VECTORS] {
+    let mut x = [zero(); TAIL_VECTORS];
+    for (x, words) in x.iter_mut().zip(block) {
+        *x = load(words);
+    }
+    x
+}
+
+/// Cuts a block into `RADIX` rows of equal length.
+#[inline]
+fn rows<const RADIX: usize>(a: &mut [Words]) -> [&mut [Words]; RADIX] {
+    let len = a.len() / RADIX;
+    let mut rest = a;
+    std::array::from_fn(|_| {
+        let (row, tail) = std::mem::take(&mut rest).split_at_mut(len);
+        rest = tail;
+        row
+    })
+}
+
+/// Cooley-Tukey on `RADIX` vectors, `[0, LIMIT q) -> [0, LIMIT q)`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn forward_stages<const LIMIT: u64, const RADIX: usize>(field: &Field, modulus: Modulus, x: &mut [V; RADIX], roots: &[FactorV; RADIX]) {
+    let stages = RADIX.ilog2() as u64;
+    let half_limit = splat(LIMIT / 2 * modulus.value());
+    for stage in 0..stages {
+        let half = RADIX >> (stage + 1);
+        let since_reset = stage % (LIMIT / 4);
+        let offset = splat((LIMIT / 4).min(stages - stage) * modulus.value());
+        for group in 0..1 << stage {
+            let root = roots[(1 << stage) + group];
+            for j in group * 2 * half..group * 2 * half + half {
+                if since_reset == 0 {
+                    x[j] = add(subtract_if_reaches(x[j], half_limit), offset);
+                }
+                let product = field.mul_signed(x[j + half], root);
+                (x[j], x[j + half]) = (add(x[j], product), sub(x[j], product));
+            }
+        }
+    }
+}
+
+/// Gentleman-Sande on `RADIX` vectors with negated inverse roots, `[0, 2q) -> [0, 2q)`; with `last`,
+/// the factors of sums and differences in the last stage, to `[0, q)`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn inverse_stages<const LIMIT: u64, const RADIX: usize>(
+    field: &Field,
+    modulus: Modulus,
+    x: &mut [V; RADIX],
+    roots: &[FactorV; RADIX],
+    last: Option<[FactorV; 2]>,
+) {
+    let mut bound = [2u64; RADIX];
+    for stage in (0..RADIX.ilog2()).rev() {
+        let half = RADIX >> (stage + 1);
+        for group in 0..1 << stage {
+            let root = roots[(1 << stage) + group];
+            for j in group * 2 * half..group * 2 * half + half {
+                let k = j + half;
+                if bound[j] + bound[k] > LIMIT {
+                    (x[j], bound[j]) = reduce_to_two(field, x[j], bound[j]);
+                    (x[k], bound[k]) = reduce_to_two(field, x[k], bound[k]);
+                }
+                let sum = add(x[j], x[k]);
+                let difference = add(sub(x[k], x[j]), splat(bound[j] * modulus.value()));
+                if stage == 0 && let Some([sum_factor, difference_factor]) = last {
+                    x[j] = field.mul(sum, sum_factor);
+                    x[k] = field.mul(difference, difference_factor);
+                } else {
+                    x[j] = sum;
+                    x[k] = field.mul_lazy(difference, root);
+                }
+                (bound[j], bound[k]) = (bound[j] + bound[k], 2);
+            }
+        }
+    }
+    if last.is_none() {
+        for (x, bound) in x.iter_mut().zip(bound) {
+            *x = reduce_to_two(field, *x, bound).0;
+        }
+    }
+}
+
+/// `[0, bound q) -> [0, 2q)`, and the new bound.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn reduce_to_two(field: &Field, x: V, bound: u64) -> (V, u64) {
+    match bound {
+        ..=2 => (x, bound),
+        3..=4 => (subtract_if_reaches(x, field.twice), 2),
+        _ => (field.reduce_factor_lazy(x), 2),
+    }
+}
