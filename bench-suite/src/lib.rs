@@ -1,1 +1,2 @@
-//! Benchmarks, sweeps and structural checks of the Polyphase workspace
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]

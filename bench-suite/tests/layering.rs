@@ -1,0 +1,296 @@
+//! The structure that `ARCHITECTURE.md` promises: who may name whom, and where `unsafe` and SIMD live.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What the code of a crate may name, and what its tests, examples and benches may name besides.
+struct Rule {
+    name: &'static str,
+    code: &'static [&'static str],
+    tests: &'static [&'static str],
+}
+
+const fn rule(
+    name: &'static str,
+    code: &'static [&'static str],
+    tests: &'static [&'static str],
+) -> Rule {
+    Rule { name, code, tests }
+}
+
+/// From the bottom up. `bench-suite` may name everybody, and nobody may name it.
+const RULES: [Rule; 7] = [
+    rule("ckks-math", &[], &[]),
+    rule("ckks-scheme", &["ckks-math"], &[]),
+    rule("he-layers", &["ckks-scheme"], &[]),
+    rule("datasets", &[], &[]),
+    rule("he-models", &["he-layers"], &["datasets"]),
+    rule(
+        "pipeline",
+        &["he-models", "he-layers", "ckks-scheme", "datasets"],
+        &[],
+    ),
+    rule(
+        "bench-suite",
+        &[
+            "ckks-math",
+            "ckks-scheme",
+            "he-layers",
+            "he-models",
+            "pipeline",
+            "datasets",
+        ],
+        &[],
+    ),
+];
+
+/// The one crate with `unsafe` and SIMD, and its modules that may have them.
+const UNSAFE_CRATE: &str = "ckks-math";
+const UNSAFE_PARTS: [&str; 2] = ["src/kernel", "src/pool"];
+
+/// Written so that this file does not contain the words that it looks for.
+const UNSAFE: &str = concat!("un", "safe");
+const ARCH: &str = concat!("ar", "ch::x86");
+
+fn workspace_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(workspace_root())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+fn name(value: &Value) -> &str {
+    value["name"].as_str().unwrap()
+}
+
+/// `crate -> dependency` for all that break a rule; crates of the workspace only.
+fn forbidden_edges(packages: &[Value]) -> Vec<String> {
+    let ours: BTreeSet<_> = packages.iter().map(name).collect();
+    let mut forbidden = Vec::new();
+    for package in packages {
+        let rule = RULES.iter().find(|rule| rule.name == name(package));
+        let rule = rule.unwrap_or_else(|| {
+            panic!(
+                "{} has no rule: add one here and to ARCHITECTURE.md",
+                name(package)
+            )
+        });
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let to = name(dependency);
+            let in_tests = dependency["kind"] == "dev";
+            let allowed = rule.code.contains(&to)
+                || in_tests && (rule.tests.contains(&to) || to == rule.name);
+            if ours.contains(to) && !allowed {
+                forbidden.push(format!(
+                    "{} -> {to}{}",
+                    rule.name,
+                    if in_tests { " (in tests)" } else { "" }
+                ));
+            }
+        }
+    }
+    forbidden
+}
+
+/// All Rust sources of a package, with their paths inside it.
+fn sources(package: &Value) -> Vec<(String, String)> {
+    let root = Path::new(package["manifest_path"].as_str().unwrap())
+        .parent()
+        .unwrap()
+        .to_owned();
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let inside = path
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
+                found.push((inside, fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+/// Whether code, comments aside, has this as a word of its own.
+fn has_word(source: &str, word: &str) -> bool {
+    let part_of_name = |c: char| c.is_alphanumeric() || c == '_';
+    source
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .any(|code| {
+            code.match_indices(word).any(|(at, _)| {
+                !code[..at].ends_with(part_of_name)
+                    && !code[at + word.len()..].starts_with(part_of_name)
+            })
+        })
+}
+
+#[test]
+fn imports_never_go_up() {
+    let packages = packages();
+    assert_eq!(forbidden_edges(&packages), Vec::<String>::new());
+    let members: BTreeSet<_> = packages.iter().map(name).collect();
+    assert_eq!(
+        members,
+        RULES.iter().map(|rule| rule.name).collect(),
+        "rules and crates are the same"
+    );
+}
+
+#[test]
+fn forbidden_imports_are_noticed() {
+    let package = |name: &str, dependencies: &[(&str, Option<&str>)]| {
+        let dependencies = dependencies
+            .iter()
+            .map(|(name, kind)| serde_json::json!({"name": name, "kind": kind}));
+        serde_json::json!({"name": name, "dependencies": dependencies.collect::<Vec<_>>()})
+    };
+    let found = forbidden_edges(&[
+        package(
+            "ckks-math",
+            &[
+                ("rand", None),
+                ("ckks-scheme", None),
+                ("ckks-math", Some("dev")),
+            ],
+        ),
+        package(
+            "ckks-scheme",
+            &[("ckks-math", None), ("bench-suite", Some("dev"))],
+        ),
+        package(
+            "he-layers",
+            &[
+                ("ckks-scheme", None),
+                ("ckks-math", Some("dev")),
+                ("ckks-math", Some("build")),
+            ],
+        ),
+        package("he-models", &[("datasets", Some("dev"))]),
+        package("bench-suite", &[("pipeline", None)]),
+        package("pipeline", &[]),
+    ]);
+    assert_eq!(
+        found,
+        [
+            "ckks-math -> ckks-scheme",
+            "ckks-scheme -> bench-suite (in tests)",
+            "he-layers -> ckks-math (in tests)",
+            "he-layers -> ckks-math"
+        ]
+    );
+}
+
+#[test]
+fn bench_suite_is_not_published() {
+    let packages = packages();
+    let package = packages
+        .iter()
+        .find(|package| name(package) == "bench-suite")
+        .unwrap();
+    assert_eq!(package["publish"], serde_json::json!([]));
+}
+
+#[test]
+fn libraries_and_programs_forbid_what_only_the_kernels_need() {
+    for package in packages()
+        .iter()
+        .filter(|package| name(package) != UNSAFE_CRATE)
+    {
+        for target in package["targets"].as_array().unwrap() {
+            let kinds = target["kind"].as_array().unwrap();
+            if kinds.iter().any(|kind| kind == "lib" || kind == "bin") {
+                let path = target["src_path"].as_str().unwrap();
+                let attribute = format!("#![forbid({UNSAFE}_code)]");
+                assert!(
+                    fs::read_to_string(path).unwrap().contains(&attribute),
+                    "{path}: expected {attribute}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn unsafe_and_simd_live_in_the_kernels_alone() {
+    let of_part = |path: &str| {
+        let rest = UNSAFE_PARTS.iter().find_map(|part| path.strip_prefix(part));
+        rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    };
+    for package in &packages() {
+        for (path, source) in sources(package) {
+            if name(package) == UNSAFE_CRATE && of_part(&path) {
+                continue;
+            }
+            assert!(
+                !has_word(&source, UNSAFE),
+                "{}/{path}: found `{UNSAFE}`",
+                name(package)
+            );
+            assert!(
+                !source.contains(ARCH),
+                "{}/{path}: found `{ARCH}..`",
+                name(package)
+            );
+        }
+    }
+}
+
+#[test]
+fn words_are_told_from_comments_and_names() {
+    for source in [
+        "un\u{73}afe { f() }",
+        "a(un\u{73}afe{0})",
+        "x // no\n un\u{73}afe impl Send for X {}",
+    ] {
+        assert!(has_word(source, UNSAFE), "{source}");
+    }
+    for source in [
+        "// un\u{73}afe",
+        "#![forbid(un\u{73}afe_code)]",
+        "let not_un\u{73}afe = 1; /// un\u{73}afe",
+    ] {
+        assert!(!has_word(source, UNSAFE), "{source}");
+    }
+}
+
+#[test]
+fn modules_are_named_after_their_files() {
+    for package in &packages() {
+        for (path, _) in sources(package) {
+            assert!(
+                !path.ends_with("/mod.rs"),
+                "{}/{path}: expected the module's own name",
+                name(package)
+            );
+        }
+    }
+}
