@@ -1,6 +1,13 @@
 //! Planner, executor and the command polyphase
 #![forbid(unsafe_code)]
 
+pub mod client;
+pub mod cost;
+pub mod executor;
+pub mod inference;
+pub mod network;
+pub mod plan;
+pub mod planner;
 pub mod progress;
 pub mod report;
 pub mod system;
