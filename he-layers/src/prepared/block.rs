@@ -1,8 +1,9 @@
 //! The pre-activation residual block, input-stationary: the stream is taken group by group, activated, rotated, added to
 //! all sums of the first convolution and let go; what the skip needs stays behind at the block's last level.
 
-use ckks_scheme::{Ciphertext, Evaluator, KeyRequest, Level};
+use ckks_scheme::{Ciphertext, EvalError, Evaluator, KeyRequest, Level};
 use num_complex::Complex64;
+use rayon::prelude::*;
 
 use crate::cost::{Op, OpCounts};
 use crate::encrypted::EncryptedTensor;
@@ -248,9 +249,10 @@ impl LayerRun for BlockRun<'_> {
             .finish(&[layer.conv1().map()])
             .map_err(&named)?
             .into_iter();
-        for (index, ct) in skip.into_iter().enumerate() {
-            let lifted = evaluator.lift(ct, layer.output().level).map_err(&named)?;
-            output.add(index, lifted).map_err(&named)?;
+        let lift = |ct| evaluator.lift(ct, layer.output().level);
+        let lifted: Result<Vec<_>, EvalError> = skip.into_par_iter().map(lift).collect();
+        for (index, ct) in lifted.map_err(&named)?.into_iter().enumerate() {
+            output.add(index, ct).map_err(&named)?;
         }
         let group = group_blocks.max(1) * layer.second.input().layout.ciphertexts_per_block();
         let mut first = 0;

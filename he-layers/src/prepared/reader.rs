@@ -302,8 +302,9 @@ impl Reader {
         let n = self.input.layout.ciphertexts();
         let group = group_blocks.max(1) * self.input.layout.ciphertexts_per_block();
         let alive = |(index, rotations): (usize, usize)| {
-            let absorbed = (index + 1) * group;
-            self.input.limbs(n - index * group) + rotations + kept * absorbed.min(n)
+            let (before, after) = (index * group, n.min((index + 1) * group));
+            let start = self.input.limbs(n - before) + kept * before;
+            start.max(self.input.limbs(n - after) + rotations + kept * after)
         };
         self.group_limbs(group_blocks)
             .into_iter()

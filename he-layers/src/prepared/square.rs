@@ -28,9 +28,9 @@ pub(crate) struct SquareStage {
 pub(crate) struct BlockOffsets {
     offset: PeriodicPlain,
     conjugate: PeriodicPlain,
-    /// Largest modulus of a slot value, and root mean square, after the offset is added.
-    max: f64,
-    rms: f64,
+    /// Largest modulus of a slot value and root mean square, of the sums and of the values that are squared.
+    sums: (f64, f64),
+    values: (f64, f64),
 }
 
 impl SquareStage {
@@ -155,17 +155,21 @@ impl SquareStage {
             let cells: Vec<_> = plane.iter().map(|t| unit * t).collect();
             PeriodicPlain::new(&cells, self.scale)
         };
-        let max = layout
-            .channel_plane(block, &self.act.declared)
-            .into_iter()
-            .fold(0.0, f64::max);
+        let largest = |values: &[f64]| {
+            layout
+                .channel_plane(block, values)
+                .into_iter()
+                .fold(0.0, |m: f64, v| m.max(v.abs()))
+        };
         let moments = layout.channel_plane(block, &self.act.second_moment);
-        let moment = moments.iter().sum::<f64>() / moments.len() as f64;
+        let rms = (moments.iter().sum::<f64>() / moments.len() as f64).sqrt();
+        let (declared, t) = (largest(&self.act.declared), largest(&self.act.t));
+        let slots = |max: f64, rms: f64| (max * unit.norm(), rms * unit.norm());
         Ok(BlockOffsets {
             offset: encode(unit)?,
             conjugate: encode(unit.conj())?,
-            max: max * unit.norm(),
-            rms: moment.sqrt() * unit.norm(),
+            sums: slots(declared + t, rms + t),
+            values: slots(declared, rms),
         })
     }
 
@@ -174,9 +178,10 @@ impl SquareStage {
         &self,
         evaluator: &Evaluator,
         offsets: &BlockOffsets,
-        sum: Ciphertext,
+        mut sum: Ciphertext,
         keep: Option<Level>,
     ) -> Result<(Ciphertext, Option<Ciphertext>), EvalError> {
+        sum.declare_values(offsets.sums.0, offsets.sums.1);
         let mut z = evaluator.rescale(&sum)?;
         let conjugate = match self.layout().packing() {
             Packing::Real => None,
@@ -192,12 +197,12 @@ impl SquareStage {
             }
         };
         evaluator.add_periodic_assign(&mut z, &offsets.offset)?;
-        z.declare_values(offsets.max, offsets.rms);
+        z.declare_values(offsets.values.0, offsets.values.1);
         let square = match conjugate {
             None => evaluator.square(&z)?,
             Some(mut conjugate) => {
                 evaluator.add_periodic_assign(&mut conjugate, &offsets.conjugate)?;
-                conjugate.declare_values(offsets.max, offsets.rms);
+                conjugate.declare_values(offsets.values.0, offsets.values.1);
                 evaluator.square_pair(&z, &conjugate)?
             }
         };
@@ -236,7 +241,7 @@ impl PreparedLayer for PreparedSquare {
     }
 
     fn peak_limbs(&self, group_blocks: usize) -> usize {
-        let group = group_blocks * self.0.layout().ciphertexts_per_block();
+        let group = group_blocks.max(1) * self.0.layout().ciphertexts_per_block();
         let n = self.0.layout().ciphertexts();
         self.0.input.limbs(n) + self.0.output.limbs(group.min(n))
     }

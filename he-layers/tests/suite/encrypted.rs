@@ -1,135 +1,14 @@
 //! Encrypted layers at small, insecure rings, against their references.
 
-use std::sync::Arc;
-
-use ckks_scheme::{Decryptor, Encryptor, Evaluator, KeyGenerator, Level, Parameters, Scale};
+use ckks_scheme::{KeyRequest, Level};
 use he_layers::{
-    AvgPool, Chw, ClientCodec, Conv2d, EncryptedTensor, Grid, Head, Layer, Layout, Packing,
-    PlainTensor, PreActBlock, PreparedLayer, ScaleChain, SquareActivation, Stem, TensorSpec,
+    AvgPool, Chw, Conv2d, EncryptedTensor, Grid, Layer, LayerError, Layout, Packing, PreActBlock,
     Weights,
 };
-use num_complex::Complex64;
 use proptest::prelude::*;
-use rand_chacha::ChaCha20Rng;
 
-use crate::{largest_difference, random_conv, random_numbers, random_tensor, rng};
-
-/// The client and the server of a test in one place.
-struct Lab {
-    params: Parameters,
-    chain: ScaleChain,
-    rng: ChaCha20Rng,
-}
-
-impl Lab {
-    fn new(log_n: u32, levels: usize, seed: u64) -> Self {
-        let params = Parameters::builder()
-            .log_n(log_n)
-            .q_bits([50].into_iter().chain(vec![48; levels - 1]))
-            .build_insecure_for_tests()
-            .unwrap();
-        let chain = ScaleChain::of(&params, Scale::new(2f64.powi(30)));
-        Self {
-            params,
-            chain,
-            rng: rng(seed),
-        }
-    }
-
-    /// Runs a sequence of layers on `x`, encrypted as `input` says; gives what was prepared and the decrypted slots.
-    fn run(
-        &mut self,
-        layers: &[&dyn Layer],
-        input: TensorSpec,
-        x: &PlainTensor,
-        group: usize,
-    ) -> (Vec<Box<dyn PreparedLayer>>, Vec<Vec<Complex64>>) {
-        let mut prepared: Vec<Box<dyn PreparedLayer>> = Vec::new();
-        let mut keys = ckks_scheme::KeyRequest::new();
-        for layer in layers {
-            let spec = prepared.last().map_or(&input, |p| p.output());
-            let next = layer.prepare(spec, &self.chain).unwrap();
-            keys.extend(&next.required_keys());
-            prepared.push(next);
-        }
-        let keygen = KeyGenerator::new(&self.params);
-        let secret = keygen.secret_key(&mut self.rng).unwrap();
-        let public = keygen.public_key(&secret, &mut self.rng).unwrap();
-        let keys = keygen
-            .evaluation_keys(&secret, &keys, &mut self.rng)
-            .unwrap();
-        let evaluator = Evaluator::new(&self.params, Arc::new(keys));
-
-        let codec = ClientCodec::new(&self.params, input.clone());
-        let encryptor = Encryptor::new(&public);
-        let plaintexts = codec.encode(x).unwrap();
-        let ciphertexts = plaintexts
-            .iter()
-            .map(|p| encryptor.encrypt(p, &mut self.rng).unwrap())
-            .collect();
-        let mut tensor = EncryptedTensor::new(input, ciphertexts).unwrap();
-        for layer in &prepared {
-            tensor = layer.forward(&evaluator, tensor, group).unwrap();
-        }
-        let decryptor = Decryptor::new(&secret);
-        let slots = tensor
-            .ciphertexts()
-            .iter()
-            .map(|ct| decryptor.decrypt(ct, codec.encoder()).unwrap())
-            .collect();
-        (prepared, slots)
-    }
-}
-
-fn rounded_reference(
-    layers: &[Box<dyn PreparedLayer>],
-    x: &PlainTensor,
-    weights: Weights,
-) -> PlainTensor {
-    let mut slots = layers[0].input().layout.pack(x).unwrap();
-    for layer in layers {
-        slots = layer.forward_slots(&slots, weights).unwrap();
-    }
-    layers[layers.len() - 1]
-        .output()
-        .layout
-        .unpack(&slots, x.n)
-        .unwrap()
-}
-
-fn decoded(layers: &[Box<dyn PreparedLayer>], slots: &[Vec<Complex64>], n: usize) -> PlainTensor {
-    layers[layers.len() - 1]
-        .output()
-        .layout
-        .unpack(slots, n)
-        .unwrap()
-}
-
-fn plain(layers: &[&dyn Layer], x: &PlainTensor) -> PlainTensor {
-    layers
-        .iter()
-        .fold(x.clone(), |x, layer| layer.forward_plain(&x).unwrap())
-}
-
-fn rms_difference(a: &PlainTensor, b: &PlainTensor) -> f64 {
-    let square: f64 = a
-        .data
-        .iter()
-        .zip(&b.data)
-        .map(|(a, b)| (a - b).powi(2))
-        .sum();
-    (square / a.data.len() as f64).sqrt()
-}
-
-fn activation(rng: &mut ChaCha20Rng, channels: usize) -> SquareActivation {
-    SquareActivation::new(
-        "act",
-        random_numbers(rng, channels),
-        vec![30.0; channels],
-        vec![1.3; channels],
-    )
-    .unwrap()
-}
+use crate::lab::{Lab, Network, activation, plain, prepare};
+use crate::{largest_difference, random_conv, random_tensor};
 
 #[derive(Debug, Clone)]
 struct Case {
@@ -170,10 +49,10 @@ proptest! {
         let x = random_tensor(&mut lab.rng, layout.images(), shape);
         let input = lab.chain.square_form(layout, Level::new(3));
         let layers: [&dyn Layer; 1] = [&conv];
-        let (prepared, slots) = lab.run(&layers, input, &x, group);
-        let y = decoded(&prepared, &slots, x.n);
-        prop_assert!(largest_difference(&y, &rounded_reference(&prepared, &x, Weights::Rounded)) < 1e-7);
-        prop_assert!(largest_difference(&y, &plain(&layers, &x)) < 0.02);
+        let run = lab.run(&layers, input, &x, group);
+        let y = &run.y;
+        prop_assert!(largest_difference(y, &run.reference(&x, Weights::Rounded)) < 1e-7);
+        prop_assert!(largest_difference(y, &plain(&layers, &x)) < 0.02);
     }
 
     #[test]
@@ -201,77 +80,10 @@ proptest! {
         let x = random_tensor(&mut lab.rng, layout.images(), shape);
         let input = lab.chain.sum_form(layout, Level::new(6)).unwrap();
         let layers: [&dyn Layer; 1] = [&block];
-        let (prepared, slots) = lab.run(&layers, input, &x, group);
-        let y = decoded(&prepared, &slots, x.n);
-        prop_assert!(largest_difference(&y, &rounded_reference(&prepared, &x, Weights::Rounded)) < 1e-5);
-        prop_assert!(largest_difference(&y, &plain(&layers, &x)) < 0.1);
-    }
-}
-
-/// A small residual network: stem, identity block, strided block, head.
-struct Network {
-    stem: Stem,
-    blocks: [PreActBlock; 2],
-    head: Head,
-}
-
-impl Network {
-    fn new(rng: &mut ChaCha20Rng) -> Self {
-        let conv =
-            |rng: &mut ChaCha20Rng, ins: usize, outs: usize, kernel: usize, stride: usize| {
-                let mut conv = random_conv(
-                    rng,
-                    (ins, outs),
-                    (kernel, kernel),
-                    (stride, stride),
-                    (kernel / 2, kernel / 2),
-                );
-                let norm = (0.5 / (ins * kernel * kernel) as f64).sqrt();
-                conv.weight
-                    .iter_mut()
-                    .chain(&mut conv.bias)
-                    .for_each(|w| *w *= norm);
-                conv.tap_bias.iter_mut().for_each(|w| *w *= 0.01);
-                conv
-            };
-        let stem = Stem {
-            conv: conv(rng, 3, 4, 3, 1),
-            input_mean: vec![0.0; 3],
-        };
-        let same = PreActBlock {
-            name: "block1".to_owned(),
-            act1: activation(rng, 4),
-            conv1: conv(rng, 4, 4, 3, 1),
-            act2: activation(rng, 4),
-            conv2: conv(rng, 4, 4, 3, 1),
-            shortcut: None,
-        };
-        let down = PreActBlock {
-            name: "block2".to_owned(),
-            act1: activation(rng, 4),
-            conv1: conv(rng, 4, 8, 3, 2),
-            act2: activation(rng, 8),
-            conv2: conv(rng, 8, 8, 3, 1),
-            shortcut: Some(conv(rng, 4, 8, 1, 2)),
-        };
-        let head = Head {
-            act: activation(rng, 8),
-            classes: 10,
-            weight: random_numbers(rng, 80)
-                .into_iter()
-                .map(|w| w / 16.0)
-                .collect(),
-            bias: random_numbers(rng, 10),
-        };
-        Self {
-            stem,
-            blocks: [same, down],
-            head,
-        }
-    }
-
-    fn layers(&self) -> [&dyn Layer; 4] {
-        [&self.stem, &self.blocks[0], &self.blocks[1], &self.head]
+        let run = lab.run(&layers, input, &x, group);
+        let y = &run.y;
+        prop_assert!(largest_difference(y, &run.reference(&x, Weights::Rounded)) < 1e-5);
+        prop_assert!(largest_difference(y, &plain(&layers, &x)) < 0.1);
     }
 }
 
@@ -286,35 +98,32 @@ fn residual_network_runs_encrypted_in_both_packings_and_any_grid() {
     ];
     for (packing, grid, log_n) in cases {
         let mut lab = Lab::new(log_n, 7, 5);
-        let network = Network::new(&mut lab.rng);
+        let mut network = Network::new(&mut lab.rng);
         let shape = Chw::new(3, 8, 8);
         let layout = Layout::new(shape, grid, packing, lab.params.slots()).unwrap();
         // A partial batch, but where one image fills a ciphertext.
         let x = random_tensor(&mut lab.rng, layout.images().div_ceil(2), shape);
+        network.calibrate(&x);
         let input = lab.chain.square_form(layout, lab.params.max_level());
-        let (prepared, slots) = lab.run(&network.layers(), input, &x, 2);
-        let logits = decoded(&prepared, &slots, x.n);
-        let rounded = rounded_reference(&prepared, &x, Weights::Rounded);
+        let run = lab.run(&network.layers(), input, &x, 2);
+        let rounded = run.reference(&x, Weights::Rounded);
         let exact = plain(&network.layers(), &x);
-        assert!(
-            largest_difference(&exact, &rounded_reference(&prepared, &x, Weights::Exact)) < 1e-9
-        );
-        let (noise, total) = (
-            rms_difference(&logits, &rounded),
-            rms_difference(&logits, &exact),
-        );
-        let predict = |against| {
-            let input = vec![0.0; 3];
-            let std = prepared
-                .iter()
-                .fold(input, |std, layer| layer.predicted_error(&std, against));
-            (std.iter().map(|s| s * s).sum::<f64>() / std.len() as f64).sqrt()
-        };
-        let (predicted, predicted_total) = (predict(Weights::Rounded), predict(Weights::Exact));
+        assert!(largest_difference(&exact, &run.reference(&x, Weights::Exact)) < 1e-9);
+        assert!(largest_difference(&run.y, &exact) < 0.01);
+
+        let noise = largest_difference(&run.y, &rounded);
         println!(
-            "{packing} {grid} N = 2^{log_n}: noise {noise:.2e} of {predicted:.2e}, total {total:.2e} of {predicted_total:.2e}"
+            "{packing} {grid}, N = 2^{log_n}: noise {noise:.2e}, tracker's bound {:.2e}",
+            run.bound
         );
-        assert!(noise < 1e-4 && total < 0.02);
+        assert!(noise < run.bound && run.bound < 30.0 * noise);
+        for (layer, peak) in run.prepared.iter().zip(&run.pool_peak_bytes) {
+            let predicted = layer.peak_limbs(2) as u64 * lab.params.limb_bytes();
+            println!(
+                "  {}: peak {peak} bytes, ciphertexts {predicted}",
+                layer.name()
+            );
+        }
     }
 }
 
@@ -331,8 +140,106 @@ fn single_layers_run_by_themselves() {
     };
     let input = lab.chain.sum_form(layout, Level::new(4)).unwrap();
     let layers: [&dyn Layer; 2] = [&act, &pool];
-    let (prepared, slots) = lab.run(&layers, input, &x, 1);
-    let y = decoded(&prepared, &slots, x.n);
-    assert_eq!(y.shape, Chw::new(3, 4, 4));
-    assert!(largest_difference(&y, &plain(&layers, &x)) < 1e-3);
+    let run = lab.run(&layers, input, &x, 1);
+    assert_eq!(run.y.shape, Chw::new(3, 4, 4));
+    assert!(largest_difference(&run.y, &plain(&layers, &x)) < 1e-3);
+}
+
+#[test]
+fn layers_refuse_what_they_were_not_prepared_for() {
+    let mut lab = Lab::new(8, 4, 7);
+    let layout = |c| Layout::new(Chw::new(c, 4, 4), Grid::new(4, 4), Packing::Real, 128).unwrap();
+    let act = activation(&mut lab.rng, 2);
+    let conv = random_conv(&mut lab.rng, (2, 2), (3, 3), (1, 1), (1, 1));
+    let evaluator = lab.evaluator(&KeyRequest::new());
+    let chain = &lab.chain;
+    let sums = |level| chain.sum_form(layout(2), Level::new(level)).unwrap();
+    let squares = |level| chain.square_form(layout(2), Level::new(level));
+    let message = |layer: &dyn Layer, spec| layer.prepare(&spec, chain).unwrap_err().to_string();
+
+    assert!(matches!(
+        act.prepare(&sums(1), chain),
+        Err(LayerError::Level { .. })
+    ));
+    assert!(matches!(
+        chain.sum_form(layout(2), Level::new(5)),
+        Err(LayerError::Level { .. })
+    ));
+    assert!(matches!(
+        conv.prepare(&squares(1), chain),
+        Err(LayerError::Level { .. })
+    ));
+    assert!(
+        message(&act, chain.sum_form(layout(3), Level::new(4)).unwrap())
+            .contains("input has 3 channels")
+    );
+    // Sums stand too high for a product: they must be rescaled by an activation first.
+    assert!(message(&conv, sums(4)).starts_with("layer conv: weight scale 2^0.0"));
+    let mut wide = act.clone();
+    wide.declared[1] = 2f64.powi(40);
+    assert!(message(&wide, sums(3)).starts_with("layer act: values up to"));
+
+    // Ciphertexts of another level, count or order of absorption.
+    let layer: &dyn Layer = &conv;
+    let run = |spec, group: usize| {
+        let prepared = &prepare(&[layer], &squares(3), chain)[0];
+        let zero = |_| evaluator.zero(Level::new(3), squares(3).scale).unwrap();
+        let tensor = EncryptedTensor::new(spec, (0..2).map(zero).collect())?;
+        prepared.forward(&evaluator, tensor, group)
+    };
+    assert!(matches!(
+        run(squares(4), 1),
+        Err(LayerError::ForeignTensor { what: "level", .. })
+    ));
+    assert!(matches!(
+        run(sums(3), 1),
+        Err(LayerError::ForeignTensor { what: "scale", .. })
+    ));
+    let missing_key = run(squares(3), 1).unwrap_err().to_string();
+    assert!(
+        missing_key.starts_with("layer conv: no rotation by"),
+        "{missing_key}"
+    );
+}
+
+#[test]
+fn runs_check_that_whole_blocks_are_absorbed_in_order() {
+    let mut lab = Lab::new(8, 3, 8);
+    let evaluator = lab.evaluator(&KeyRequest::new());
+    // Two phases a block; a 1x1 kernel needs no keys.
+    let layout = Layout::new(Chw::new(2, 4, 4), Grid::new(2, 4), Packing::Real, 128).unwrap();
+    let conv = Conv2d::new("conv", (2, 2), (1, 1), (1, 1), (0, 0), vec![1.0; 4]).unwrap();
+    let spec = lab.chain.square_form(layout, Level::new(3));
+    let prepared = conv.prepare(&spec, &lab.chain).unwrap();
+    let zeros = |n: usize| {
+        (0..n)
+            .map(|_| evaluator.zero(spec.level, spec.scale).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let mut run = prepared.begin(&evaluator).unwrap();
+    assert!(matches!(
+        run.absorb(zeros(1)),
+        Err(LayerError::Count { .. })
+    ));
+    assert!(matches!(
+        run.absorb(zeros(6)),
+        Err(LayerError::Count { .. })
+    ));
+    run.absorb(zeros(2)).unwrap();
+    run.absorb(zeros(2)).unwrap();
+    assert!(matches!(
+        run.absorb(zeros(2)),
+        Err(LayerError::Count { .. })
+    ));
+    assert_eq!(run.finish(1).unwrap().spec(), prepared.output());
+    let mut run = prepared.begin(&evaluator).unwrap();
+    run.absorb(zeros(2)).unwrap();
+    assert!(matches!(
+        run.finish(1),
+        Err(LayerError::Count {
+            found: 2,
+            expected: 4,
+            ..
+        })
+    ));
 }

@@ -1,6 +1,7 @@
 //! Tests of the layers through their public interface.
 
 mod encrypted;
+mod lab;
 mod layout;
 mod linear_map;
 
