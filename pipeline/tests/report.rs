@@ -44,6 +44,10 @@ fn report() -> InferReport {
             stage("stage1.block1", 150.0, 128, 20, 18, 6_000_000_000),
             stage("head", 10.0, 10, 2, 1, 12_000_000),
         ],
+        predicted_seconds_infer: 180.0,
+        predicted_peak_bytes: 8_000_000_000,
+        predicted_seconds_infer: 170.0,
+        predicted_peak_bytes: 7_500_000_000,
         logits: None,
         profile: None,
     }
@@ -62,6 +66,8 @@ fn infer_json_has_the_promised_fields() {
         "max_logit_error_rounded",
         "predicted_max_logit_error",
         "images_out_of_range",
+        "predicted_seconds_infer",
+        "predicted_peak_bytes",
         "seconds_keygen",
         "seconds_warmup",
         "seconds_encrypt",
@@ -79,6 +85,8 @@ fn infer_json_has_the_promised_fields() {
         "seeded",
         "bootstraps",
         "stages",
+        "predicted_seconds_infer",
+        "predicted_peak_bytes",
     ];
     let fields = |report: &InferReport| {
         let json = serde_json::to_value(report).unwrap();
