@@ -59,8 +59,7 @@ def _arguments() -> argparse.ArgumentParser:
 
 def _train(args: argparse.Namespace) -> None:
     machine = Machine.choose(args.device, args.dtype, args.workers)
-    if machine.workers > 1:
-        torch.set_num_threads(1)  # workers are the only threads
+    torch.set_num_threads(1)  # workers are the only threads
     wanted = recipe.load(args.recipe, tuple(args.set))
     dataset = data.load(wanted.dataset, args.data)
     teacher = None

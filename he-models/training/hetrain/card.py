@@ -10,6 +10,10 @@ from .noise import Disturbed
 from .recipe import Recipe
 
 
+PHOTOGRAPHS = """Trained on natural 32x32 photographs of {classes} classes; anything else gets an answer too, and may leave the declared ranges, where an
+encrypted run is wrong without notice. Not calibrated, not tested for fairness, not meant for decisions about people."""
+
+
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -36,7 +40,7 @@ def card(
     teacher = ""
     if loss.teacher_weight:
         teacher = (
-            f"\n- Taught by a ReLU network (SHA-256 `{log['teacher_sha256'][:16]}…`): {1 - loss.teacher_weight:g} x cross entropy"
+            f"\n- Taught by {loss.teacher} (SHA-256 `{log['teacher_sha256'][:16]}…`): {1 - loss.teacher_weight:g} x cross entropy"
             f" + {loss.teacher_weight:g} x T² KL(teacher ‖ student), T = {loss.temperature:g}."
         )
     held_out = ""
@@ -52,6 +56,10 @@ def card(
         [f"2^{round(math.log2(d.error))}", f"{d.accuracy:.4f}", f"{d.agreement:.4f}", f"{d.largest:.3f}", f"{d.rms:.4f}"]
         for d in disturbed
     ]
+    changes = [f"- From epoch {c['epoch']}: `{c['entry']}` = {c['after']} (was {c['before']})." for c in log["changes"]]
+    if changes:
+        changes = ["", "Changed on the way:", "", *changes]
+    limits = "A test object: waves and noise." if dataset.name == "synthetic" else PHOTOGRAPHS.format(classes=len(dataset.classes))
     compared = f"{relu['accuracy_test']:.4f}" if relu else "not trained yet"
     return f"""# {recipe.name}
 
@@ -74,8 +82,9 @@ quadratic per channel, g (x + t)² + d; zero padding, no normalisation left.
 - Epochs: {s.stable} at rate {o.rate:g} ({s.warmup} of them warm-up), {s.decay} decaying to zero, {s.frozen} with frozen statistics from {s.frozen_rate:g}.
 - SGD, batch {o.batch}, Nesterov momentum {o.momentum:g}, weight decay {o.weight_decay:g}, gradient norm clipped at {o.clip:g}; quadratics at {o.quadratic_rate:g} of the
   rate, without decay, starting at {q.start}, k2 held at {q.floor:g} or above.
-- Tails: {q.tail_weight:g} x mean of (|z| - {q.tail_limit:g})² beyond {q.tail_limit:g}; the last {q.tail_last} activations {q.tail_last_factor:g} times harder, all {q.tail_frozen_factor:g} times harder once frozen.
+- Tails: |z| clamped at {q.clamp:g} until statistics are frozen; {q.tail_weight:g} x mean of (|z| - {q.tail_limit:g})² beyond {q.tail_limit:g}; the last {q.tail_last} activations {q.tail_last_factor:g} times harder, all {q.tail_frozen_factor:g} times harder once frozen.
 - Flips: {str(recipe.augmentation.flip).lower()}; shifts up to {recipe.augmentation.shift} pixels; cutout {recipe.augmentation.cutout}; label smoothing {loss.label_smoothing:g}.{teacher}
+{chr(10).join(changes)}
 
 ## Ranges
 Declared range: twice the largest |x + t| over the training set, per activation and channel. Test images that leave one: **{test.out_of_range}** of {len(dataset.test)}
@@ -90,12 +99,8 @@ as shares of the logits' standard deviation.
 {_table(["error", "accuracy", "same answer", "largest logit error", "rms"], noise)}
 
 ## Limits
-Trained on natural 32x32 photographs of {len(dataset.classes)} classes; anything else gets an answer too, and may leave the declared ranges, where an encrypted run
-is wrong without notice. Not calibrated, not tested for fairness, not meant for decisions about people.
+{limits}
 
 ## Licence
 MIT OR Apache-2.0. {"The training data is research data without a licence of its own; none of it is included." if dataset.name != "synthetic" else "The data is generated."}
 """
-
-
-

@@ -74,6 +74,7 @@ class Loss:
     """(1 - teacher_weight) cross entropy + teacher_weight T^2 KL(teacher || student), both softened by T."""
 
     label_smoothing: float = 0.0
+    teacher: str = ""  # whose weights --teacher wants, for the model card
     teacher_weight: float = 0.0
     temperature: float = 4.0
 

@@ -62,6 +62,18 @@ def build(recipe: Recipe, device: torch.device) -> ResNet:
     return net
 
 
+def recipe_changes(before: dict, after: dict, epoch: int, prefix: str = "") -> list[dict[str, Any]]:
+    """What differs between two recipes, and the first epoch that it holds for."""
+    found = []
+    for key in after:
+        old, new = before.get(key), after[key]
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += recipe_changes(old, new, epoch, f"{prefix}{key}.")
+        elif old != new:
+            found.append({"epoch": epoch, "entry": prefix + key, "before": old, "after": new})
+    return found
+
+
 class Trainer:
     def __init__(self, recipe: Recipe, dataset: Dataset, folder: Path, machine: Machine, teacher: ReluTeacher | None):
         if recipe.loss.teacher_weight and teacher is None:
@@ -78,6 +90,7 @@ class Trainer:
             self.pool = ThreadPoolExecutor(machine.workers, initializer=torch.set_num_threads, initargs=(1,))
         self.epoch = 0
         self.log: list[dict[str, Any]] = []
+        self.changes: list[dict[str, Any]] = []  # of the recipe in the course of the run
 
         images = dataset.train.to(machine.device)
         kept, held = dataset.split(recipe.held_out, seed=20)
@@ -112,6 +125,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "log": self.log,
             "recipe": self.recipe.as_dict(),
+            "changes": self.changes,
         }
         partial = self.folder / f".{name}.partial"
         with open(partial, "wb") as file:
@@ -125,7 +139,8 @@ class Trainer:
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.epoch, self.log = state["epoch"], state["log"]
+        self.epoch, self.log, self.changes = state["epoch"], state["log"], state["changes"]
+        self.changes += recipe_changes(state["recipe"], self.recipe.as_dict(), self.epoch + 1)
 
     # ---- one epoch
 
@@ -248,7 +263,7 @@ class Trainer:
             writer = csv.DictWriter(file, self.log[-1].keys())
             writer.writeheader()
             writer.writerows(self.log)
-        document = {"recipe": self.recipe.as_dict(), "data_sha256": self.dataset.sha256, "epochs": self.log}
+        document = {"recipe": self.recipe.as_dict(), "changes": self.changes, "data_sha256": self.dataset.sha256, "epochs": self.log}
         if self.teacher:
             document["teacher_sha256"] = self.teacher.sha256
         (self.folder / "log.json").write_text(json.dumps(document, indent=1) + "\n")
