@@ -46,6 +46,19 @@ fn model_file_has_defaults() {
 }
 
 #[test]
+fn model_files_of_other_writers_are_read() {
+    // As Python writes numbers, with RON's header line, and options with and without `Some`.
+    let text = MODEL.replace("[0.3]", "[1e-05]").replace(
+        "    ],\n)",
+        "    ],\n provenance: (seed: Some(7), licence: \"MIT\"),\n)",
+    );
+    let spec = ModelSpec::parse(&format!("#![enable(implicit_some)]\n{text}"), "mine.ron").unwrap();
+    assert_eq!(spec.input.mean, [1e-5]);
+    assert_eq!(spec.provenance.seed, Some(7));
+    assert_eq!(spec.provenance.licence.as_deref(), Some("MIT"));
+}
+
+#[test]
 fn model_file_survives_writing_and_reading() {
     let mut spec = ModelSpec::parse(MODEL, "mine.ron").unwrap();
     spec.provenance.seed = Some(u64::MAX);
