@@ -46,8 +46,6 @@ fn report() -> InferReport {
         ],
         predicted_seconds_infer: 180.0,
         predicted_peak_bytes: 8_000_000_000,
-        predicted_seconds_infer: 170.0,
-        predicted_peak_bytes: 7_500_000_000,
         logits: None,
         profile: None,
     }
@@ -85,8 +83,6 @@ fn infer_json_has_the_promised_fields() {
         "seeded",
         "bootstraps",
         "stages",
-        "predicted_seconds_infer",
-        "predicted_peak_bytes",
     ];
     let fields = |report: &InferReport| {
         let json = serde_json::to_value(report).unwrap();
