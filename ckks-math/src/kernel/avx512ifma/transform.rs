@@ -27,6 +27,76 @@ const TAIL_VECTORS: usize = TAIL_WORDS / LANES;
 /// Roots of a group of eight innermost nodes: heap index 1 to 7 below each.
 const TAIL_ROOTS: usize = 7;
 
+// The runs of stages are macros, not functions: they must be inlined wherever they are used, and
+// `inline(always)` does not go with `target_feature`.
+
+/// Cooley-Tukey on `RADIX` vectors, `[0, LIMIT q) -> [0, LIMIT q)`.
+macro_rules! forward_stages {
+    ($limit:expr, $radix:expr, $field:expr, $q:expr, $x:expr, $roots:expr) => {
+        forward_stages!(@stage $limit, $radix, $field, $q, $x, $roots, 0);
+        forward_stages!(@stage $limit, $radix, $field, $q, $x, $roots, 1);
+        forward_stages!(@stage $limit, $radix, $field, $q, $x, $roots, 2);
+        forward_stages!(@stage $limit, $radix, $field, $q, $x, $roots, 3);
+    };
+    (@stage $limit:expr, $radix:expr, $field:expr, $q:expr, $x:expr, $roots:expr, $stage:literal) => {
+        if (1 << $stage) < $radix {
+            // Stages that a word goes through without care after it was brought into the middle.
+            let careless = $limit / 4;
+            let reset = $stage % careless == 0;
+            let half_limit = splat($limit / 2 * $q);
+            let offset = splat(careless.min(($radix as u64 >> $stage).ilog2().into()) * $q);
+            let half = ($radix >> $stage) / 2;
+            for i in 0..$radix / 2 {
+                let (group, j) = (i / half, i / half * half + i);
+                if reset {
+                    $x[j] = add(subtract_if_reaches($x[j], half_limit), offset);
+                }
+                let product = $field.mul_signed($x[j + half], $roots[(1 << $stage) + group]);
+                ($x[j], $x[j + half]) = (add($x[j], product), sub($x[j], product));
+            }
+        }
+    };
+}
+
+/// Gentleman-Sande on `RADIX` vectors with negated inverse roots, `[0, 2q) -> [0, 2q)`; if `LAST`, with
+/// the factors of sums and differences in the last stage, to `[0, q)`.
+macro_rules! inverse_stages {
+    ($limit:expr, $radix:expr, $is_last:expr, $field:expr, $q:expr, $x:expr, $roots:expr, $last:expr) => {
+        inverse_stages!(@stage $limit, $radix, $is_last, $field, $q, $x, $roots, $last, 3);
+        inverse_stages!(@stage $limit, $radix, $is_last, $field, $q, $x, $roots, $last, 2);
+        inverse_stages!(@stage $limit, $radix, $is_last, $field, $q, $x, $roots, $last, 1);
+        inverse_stages!(@stage $limit, $radix, $is_last, $field, $q, $x, $roots, $last, 0);
+        if !$is_last {
+            let bounds = const { inverse_bounds($limit, $radix, 0) };
+            for j in 0..$radix {
+                $x[j] = reduce_to_two($field, $x[j], bounds[j]);
+            }
+        }
+    };
+    (@stage $limit:expr, $radix:expr, $is_last:expr, $field:expr, $q:expr, $x:expr, $roots:expr, $last:expr, $stage:literal) => {
+        if (1 << $stage) < $radix {
+            let bounds = const { inverse_bounds($limit, $radix, $stage + 1) };
+            let half = ($radix >> $stage) / 2;
+            for i in 0..$radix / 2 {
+                let (group, j) = (i / half, i / half * half + i);
+                let (k, mut bound) = (j + half, bounds[j]);
+                if bound + bounds[k] > $limit {
+                    $x[j] = reduce_to_two($field, $x[j], bound);
+                    $x[k] = reduce_to_two($field, $x[k], bounds[k]);
+                    bound = 2;
+                }
+                let sum = add($x[j], $x[k]);
+                let difference = add(sub($x[k], $x[j]), splat(bound * $q));
+                ($x[j], $x[k]) = if $is_last && $stage == 0 {
+                    ($field.mul(sum, $last[0]), $field.mul(difference, $last[1]))
+                } else {
+                    (sum, $field.mul_lazy(difference, $roots[(1 << $stage) + group]))
+                };
+            }
+        }
+    };
+}
+
 /// Roots of one prime and degree, for both directions.
 #[derive(Debug)]
 pub(super) struct Transform {
@@ -96,9 +166,9 @@ impl Transform {
     pub(super) fn inverse(&self, a: &mut [u64]) {
         let a = self.vectors(a);
         match self.constants.modulus.bits() {
-            ..=48 => self.inverse_blocks::<16>(a, 1, &self.passes),
-            49 => self.inverse_blocks::<8>(a, 1, &self.passes),
-            _ => self.inverse_blocks::<4>(a, 1, &self.passes),
+            ..=48 => self.inverse_blocks::<16, true>(a, 1, &self.passes),
+            49 => self.inverse_blocks::<8, true>(a, 1, &self.passes),
+            _ => self.inverse_blocks::<4, true>(a, 1, &self.passes),
         }
     }
 
@@ -129,25 +199,26 @@ impl Transform {
         }
     }
 
+    /// `LAST` for the whole limb: its last stage brings the factor `1/N`.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn inverse_blocks<const LIMIT: u64>(&self, a: &mut [Words], node: usize, passes: &[u32]) {
+    fn inverse_blocks<const LIMIT: u64, const LAST: bool>(&self, a: &mut [Words], node: usize, passes: &[u32]) {
         let Some((&stages, rest)) = passes.split_first() else {
-            self.inverse_tail::<LIMIT>(a, node);
+            self.inverse_tail::<LIMIT, LAST>(a, node);
             return;
         };
         if rest.is_empty() {
-            self.inverse_tail::<LIMIT>(a, node << stages);
+            self.inverse_tail::<LIMIT, false>(a, node << stages);
         } else {
             let len = a.len() >> stages;
             for (i, block) in a.chunks_exact_mut(len).enumerate() {
-                self.inverse_blocks::<LIMIT>(block, (node << stages) + i, rest);
+                self.inverse_blocks::<LIMIT, false>(block, (node << stages) + i, rest);
             }
         }
         match stages {
-            1 => self.inverse_pass::<LIMIT, 2>(a, node),
-            2 => self.inverse_pass::<LIMIT, 4>(a, node),
-            3 => self.inverse_pass::<LIMIT, 8>(a, node),
-            _ => self.inverse_pass::<LIMIT, 16>(a, node),
+            1 => self.inverse_pass::<LIMIT, 2, LAST>(a, node),
+            2 => self.inverse_pass::<LIMIT, 4, LAST>(a, node),
+            3 => self.inverse_pass::<LIMIT, 8, LAST>(a, node),
+            _ => self.inverse_pass::<LIMIT, 16, LAST>(a, node),
         }
     }
 
@@ -166,7 +237,7 @@ impl Transform {
     /// Stages of `RADIX` rows, on a block that belongs to `node`.
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn forward_pass<const LIMIT: u64, const RADIX: usize>(&self, a: &mut [Words], node: usize) {
-        let field = self.constants.field();
+        let (field, q) = (self.constants.field(), self.constants.modulus.value());
         let roots = self.roots::<RADIX>(&field, node);
         let mut rows = rows::<RADIX>(a);
         for j in 0..rows[0].len() {
@@ -174,7 +245,7 @@ impl Transform {
             for (x, row) in x.iter_mut().zip(&rows) {
                 *x = load(&row[j]);
             }
-            forward_stages::<LIMIT, RADIX>(&field, self.constants.modulus, &mut x, &roots);
+            forward_stages!(LIMIT, RADIX, &field, q, x, roots);
             for (row, x) in rows.iter_mut().zip(x) {
                 store(&mut row[j], x);
             }
@@ -185,19 +256,19 @@ impl Transform {
     /// the first.
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn forward_tail<const LIMIT: u64>(&self, a: &mut [Words], node: usize) {
-        let (field, modulus) = (self.constants.field(), self.constants.modulus);
+        let (field, q) = (self.constants.field(), self.constants.modulus.value());
         let (blocks, _) = a.as_chunks_mut::<TAIL_VECTORS>();
         let tail = &self.tail[node - (1 << (self.log_n - TAIL_STAGES))..];
         for (i, (block, tail)) in blocks.iter_mut().zip(tail).enumerate() {
             let mut x = load_block(block);
-            let roots = self.roots(&field, node + i);
-            forward_stages::<LIMIT, 8>(&field, modulus, &mut x, &roots);
+            let roots = self.roots::<8>(&field, node + i);
+            forward_stages!(LIMIT, 8, &field, q, x, roots);
             x = transpose(x);
             let mut roots = roots;
             for (root, words) in roots[1..].iter_mut().zip(tail) {
                 *root = field.complete(load(words));
             }
-            forward_stages::<LIMIT, 8>(&field, modulus, &mut x, &roots);
+            forward_stages!(LIMIT, 8, &field, q, x, roots);
             x = transpose(x);
             for (words, x) in block.iter_mut().zip(x) {
                 let x = if LIMIT == 4 { field.reduce_four(x) } else { field.reduce_twice(field.reduce_factor_lazy(x)) };
@@ -207,24 +278,24 @@ impl Transform {
     }
 
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn inverse_tail<const LIMIT: u64>(&self, a: &mut [Words], node: usize) {
-        let (field, modulus) = (self.constants.field(), self.constants.modulus);
+    fn inverse_tail<const LIMIT: u64, const LAST: bool>(&self, a: &mut [Words], node: usize) {
+        let (field, q) = (self.constants.field(), self.constants.modulus.value());
         let (blocks, _) = a.as_chunks_mut::<TAIL_VECTORS>();
         let reverse = load(&[7, 6, 5, 4, 3, 2, 1, 0]);
         let first = 1 << (self.log_n - TAIL_STAGES);
-        let last = self.last(&field, node);
+        let last = [field.factor(self.inverse_degree), field.factor(self.inverse_degree_root)];
         for (i, block) in blocks.iter_mut().enumerate() {
             let image = mirror(node + i);
             let tail = &self.tail[image - first];
             let mut x = transpose(load_block(block));
-            let upper_roots = self.mirrored_roots(&field, node + i);
+            let upper_roots = self.mirrored_roots::<8>(&field, node + i);
             let mut roots = upper_roots;
             for (h, root) in roots.iter_mut().enumerate().skip(1) {
                 *root = field.complete(permute(load(&tail[mirror(h) - 1]), reverse));
             }
-            inverse_stages::<LIMIT, 8>(&field, modulus, &mut x, &roots, None);
+            inverse_stages!(LIMIT, 8, false, &field, q, x, roots, last);
             x = transpose(x);
-            inverse_stages::<LIMIT, 8>(&field, modulus, &mut x, &upper_roots, last);
+            inverse_stages!(LIMIT, 8, LAST, &field, q, x, upper_roots, last);
             for (words, x) in block.iter_mut().zip(x) {
                 store(words, x);
             }
@@ -243,25 +314,18 @@ impl Transform {
         mirrored
     }
 
-    /// The factors of the very last stage, if `node` is the one that has it.
-    #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn last(&self, field: &Field, node: usize) -> Option<[FactorV; 2]> {
-        (node == 1).then(|| [field.factor(self.inverse_degree), field.factor(self.inverse_degree_root)])
-    }
-
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    fn inverse_pass<const LIMIT: u64, const RADIX: usize>(&self, a: &mut [Words], node: usize) {
-        let (field, modulus) = (self.constants.field(), self.constants.modulus);
+    fn inverse_pass<const LIMIT: u64, const RADIX: usize, const LAST: bool>(&self, a: &mut [Words], node: usize) {
+        let (field, q) = (self.constants.field(), self.constants.modulus.value());
         let roots = self.mirrored_roots::<RADIX>(&field, node);
-        let last = self.last(&field, node);
+        let last = [field.factor(self.inverse_degree), field.factor(self.inverse_degree_root)];
         let mut rows = rows::<RADIX>(a);
         for j in 0..rows[0].len() {
             let mut x = [zero(); RADIX];
             for (x, row) in x.iter_mut().zip(&rows) {
                 *x = load(&row[j]);
             }
-            inverse_stages::<LIMIT, RADIX>(&field, modulus, &mut x, &roots, last);
+            inverse_stages!(LIMIT, RADIX, LAST, &field, q, x, roots, last);
             for (row, x) in rows.iter_mut().zip(x) {
                 store(&mut row[j], x);
             }
@@ -301,78 +365,35 @@ fn rows<const RADIX: usize>(a: &mut [Words]) -> [&mut [Words]; RADIX] {
     })
 }
 
-/// Cooley-Tukey on `RADIX` vectors, `[0, LIMIT q) -> [0, LIMIT q)`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn forward_stages<const LIMIT: u64, const RADIX: usize>(field: &Field, modulus: Modulus, x: &mut [V; RADIX], roots: &[FactorV; RADIX]) {
-    let stages = RADIX.ilog2() as u64;
-    let half_limit = splat(LIMIT / 2 * modulus.value());
-    for stage in 0..stages {
-        let half = RADIX >> (stage + 1);
-        let since_reset = stage % (LIMIT / 4);
-        let offset = splat((LIMIT / 4).min(stages - stage) * modulus.value());
-        for group in 0..1 << stage {
-            let root = roots[(1 << stage) + group];
-            for j in group * 2 * half..group * 2 * half + half {
-                if since_reset == 0 {
-                    x[j] = add(subtract_if_reaches(x[j], half_limit), offset);
-                }
-                let product = field.mul_signed(x[j + half], root);
-                (x[j], x[j + half]) = (add(x[j], product), sub(x[j], product));
-            }
+/// Largest number of rows of a pass.
+const MAX_RADIX: usize = 16;
+
+/// Bounds, in units of `q`, of the words of a backward pass when `stage` stages are still to come.
+const fn inverse_bounds(limit: u64, radix: usize, stage: u32) -> [u64; MAX_RADIX] {
+    let mut bounds = [2; MAX_RADIX];
+    let mut done = radix.ilog2();
+    while done > stage {
+        done -= 1;
+        let half = radix >> (done + 1);
+        let mut i = 0;
+        while i < radix / 2 {
+            let j = i / half * half + i;
+            let sum = bounds[j] + bounds[j + half];
+            bounds[j] = if sum > limit { 4 } else { sum };
+            bounds[j + half] = 2;
+            i += 1;
         }
     }
+    bounds
 }
 
-/// Gentleman-Sande on `RADIX` vectors with negated inverse roots, `[0, 2q) -> [0, 2q)`; with `last`,
-/// the factors of sums and differences in the last stage, to `[0, q)`.
+/// `[0, bound q) -> [0, 2q)`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn inverse_stages<const LIMIT: u64, const RADIX: usize>(
-    field: &Field,
-    modulus: Modulus,
-    x: &mut [V; RADIX],
-    roots: &[FactorV; RADIX],
-    last: Option<[FactorV; 2]>,
-) {
-    let mut bound = [2u64; RADIX];
-    for stage in (0..RADIX.ilog2()).rev() {
-        let half = RADIX >> (stage + 1);
-        for group in 0..1 << stage {
-            let root = roots[(1 << stage) + group];
-            for j in group * 2 * half..group * 2 * half + half {
-                let k = j + half;
-                if bound[j] + bound[k] > LIMIT {
-                    (x[j], bound[j]) = reduce_to_two(field, x[j], bound[j]);
-                    (x[k], bound[k]) = reduce_to_two(field, x[k], bound[k]);
-                }
-                let sum = add(x[j], x[k]);
-                let difference = add(sub(x[k], x[j]), splat(bound[j] * modulus.value()));
-                if stage == 0 && let Some([sum_factor, difference_factor]) = last {
-                    x[j] = field.mul(sum, sum_factor);
-                    x[k] = field.mul(difference, difference_factor);
-                } else {
-                    x[j] = sum;
-                    x[k] = field.mul_lazy(difference, root);
-                }
-                (bound[j], bound[k]) = (bound[j] + bound[k], 2);
-            }
-        }
-    }
-    if last.is_none() {
-        for (x, bound) in x.iter_mut().zip(bound) {
-            *x = reduce_to_two(field, *x, bound).0;
-        }
-    }
-}
-
-/// `[0, bound q) -> [0, 2q)`, and the new bound.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn reduce_to_two(field: &Field, x: V, bound: u64) -> (V, u64) {
+fn reduce_to_two(field: &Field, x: V, bound: u64) -> V {
     match bound {
-        ..=2 => (x, bound),
-        3..=4 => (subtract_if_reaches(x, field.twice), 2),
-        _ => (field.reduce_factor_lazy(x), 2),
+        ..=2 => x,
+        3..=4 => subtract_if_reaches(x, field.twice),
+        _ => field.reduce_factor_lazy(x),
     }
 }
