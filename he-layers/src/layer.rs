@@ -70,7 +70,9 @@ pub trait PreparedLayer: fmt::Debug + Send + Sync {
     fn peak_limbs(&self, group_blocks: usize) -> usize;
 
     /// Predicted standard deviation of the error of each output channel, in value units, given that of each input channel.
-    /// Against [`Weights::Rounded`] it is noise alone, against [`Weights::Exact`] the rounding of the weights is included.
+    /// Against [`Weights::Rounded`] it is noise alone, against [`Weights::Exact`] the rounding of the weights is included; there, what a
+    /// linear layer reads is taken to vary around its mean as squares of Gaussian values around zero do, which is more than
+    /// squares of offset values do.
     fn predicted_error(&self, input_std: &[f64], against: Weights) -> Vec<f64>;
 
     /// The layer on plain slot vectors, as the encrypted run computes, but without noise.

@@ -1,4 +1,4 @@
-//! Neural network layers on encrypted image batches, each with its plaintext reference.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod activation;

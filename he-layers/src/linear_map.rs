@@ -18,7 +18,7 @@ use crate::activation::check_array;
 use crate::conv::Conv2d;
 use crate::error::LayerError;
 use crate::layout::{Axis, Layout};
-use crate::noise::{constant_rounding_variance, masked_rounding_variance};
+use crate::noise::weight_rounding_variance;
 use crate::residual::Head;
 
 /// One weight of a product.
@@ -429,7 +429,7 @@ impl LinearMap {
             self.channels_of(task.rows[row], column.block, link)
                 .map_or(0.0, |(o, i)| self.kernel.weight(o, i, link.tap))
         };
-        if term.is_constant(cells) {
+        if term.is_constant() {
             let w = value(&term.links[0]);
             return if w == 0.0 {
                 TermWeight::Zero
@@ -456,11 +456,10 @@ impl LinearMap {
 
     /// Numbers of weights that are one number for all cells, and that differ from cell to cell, by geometry: zeros count.
     pub fn term_counts(&self) -> (usize, usize) {
-        let cells = self.input.grid().cells();
         let mut counts = (0, 0);
         for task in &self.tasks {
             for column in &task.cols {
-                if self.terms[task.out_phase][column.term].is_constant(cells) {
+                if self.terms[task.out_phase][column.term].is_constant() {
                     counts.0 += task.rows.len();
                 } else {
                     counts.1 += task.rows.len();
@@ -512,13 +511,8 @@ impl LinearMap {
         let mut variance = vec![0.0; self.output.blocks()];
         for task in &self.tasks {
             let term = |column: &Column| {
-                let constant = self.terms[task.out_phase][column.term].is_constant(cells);
-                let rounding = if constant {
-                    constant_rounding_variance(scale)
-                } else {
-                    masked_rounding_variance(cells, scale)
-                };
-                rounding * block_squares[column.block]
+                let period = self.terms[task.out_phase][column.term].period;
+                weight_rounding_variance(period, scale) * block_squares[column.block]
             };
             let sum: f64 = task.cols.iter().map(term).sum();
             for row in &task.rows {

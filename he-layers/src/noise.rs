@@ -20,12 +20,9 @@ pub fn square_std(std: f64, second_moment: f64) -> f64 {
     (4.0 * second_moment * variance + 3.0 * variance * variance).sqrt()
 }
 
-/// Variance of the rounding error, in a cell, of a weight that is one number for all cells.
-pub fn constant_rounding_variance(scale: Scale) -> f64 {
-    1.0 / (12.0 * scale.value().powi(2))
-}
-
-/// Variance of the rounding error, in a cell, of a weight with a period of `cells` cells: that of `2 * cells` coefficients.
-pub fn masked_rounding_variance(cells: usize, scale: Scale) -> f64 {
-    2.0 * cells as f64 * constant_rounding_variance(scale)
+/// Variance of the rounding error, in each cell, of a weight that repeats after `period` cells: that of one rounded integer
+/// if it is the same in all cells, of `2 * period` coefficients otherwise.
+pub fn weight_rounding_variance(period: usize, scale: Scale) -> f64 {
+    let coefficients = if period == 1 { 1 } else { 2 * period };
+    coefficients as f64 / (12.0 * scale.value().powi(2))
 }

@@ -139,12 +139,34 @@ pub(crate) struct Term {
     pub in_phase: usize,
     pub baby: i64,
     pub links: Vec<Link>,
+    /// Cells after which the pattern of the links repeats; the rounding error of a mask grows with it.
+    pub period: usize,
 }
 
 impl Term {
-    /// Whether one weight stands in all `cells` cells.
-    pub(crate) fn is_constant(&self, cells: usize) -> bool {
-        matches!(&self.links[..], [link] if link.cells.len() == cells)
+    fn new(giant: i64, in_phase: usize, baby: i64, links: Vec<Link>, cells: usize) -> Self {
+        let mut label = vec![0; cells];
+        for (index, link) in links.iter().enumerate() {
+            for &cell in &link.cells {
+                label[cell as usize] = index + 1;
+            }
+        }
+        let mut period = cells;
+        while period > 1 && label[..period / 2] == label[period / 2..period] {
+            period /= 2;
+        }
+        Self {
+            giant,
+            in_phase,
+            baby,
+            links,
+            period,
+        }
+    }
+
+    /// Whether one weight stands in all cells.
+    pub(crate) fn is_constant(&self) -> bool {
+        self.period == 1
     }
 }
 
@@ -162,15 +184,10 @@ pub(crate) struct Link {
 struct TermTable(BTreeMap<(usize, i64, usize, i64), Vec<Link>>);
 
 impl TermTable {
-    fn into_phases(self, phases: usize) -> Vec<Vec<Term>> {
+    fn into_phases(self, phases: usize, cells: usize) -> Vec<Vec<Term>> {
         let mut terms = vec![Vec::new(); phases];
         for ((out_phase, giant, in_phase, baby), links) in self.0 {
-            terms[out_phase].push(Term {
-                giant,
-                in_phase,
-                baby,
-                links,
-            });
+            terms[out_phase].push(Term::new(giant, in_phase, baby, links, cells));
         }
         terms
     }
@@ -236,7 +253,7 @@ pub(crate) fn conv_terms(
             });
         }
     }
-    table.into_phases(rows.output.phases * cols.output.phases)
+    table.into_phases(rows.output.phases * cols.output.phases, grid.cells())
 }
 
 /// The terms of a dense layer whose class `j < used` of a block gathers, at cell `j` modulo `classes_per_ct`, what the
@@ -273,5 +290,5 @@ pub(crate) fn dense_terms(
             }
         }
     }
-    table.into_phases(1)
+    table.into_phases(1, grid.cells())
 }

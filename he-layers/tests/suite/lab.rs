@@ -234,7 +234,7 @@ impl Network {
         [&self.stem, &self.blocks[0], &self.blocks[1], &self.head]
     }
 
-    /// Sets means, second moments and declared ranges to what `x` gives, as training would.
+    /// Sets offsets, means, second moments and declared ranges to what `x` gives, as training would.
     pub fn calibrate(&mut self, x: &PlainTensor) {
         let pixels = x.shape.pixels();
         let mean = |c: usize| {
@@ -257,8 +257,12 @@ impl Network {
 }
 
 fn observe(act: &mut SquareActivation, x: &PlainTensor) {
-    let squares = act.forward_plain(x).unwrap();
     let pixels = x.shape.pixels();
+    for c in 0..act.channels() {
+        let maps = x.data.chunks(pixels).skip(c).step_by(act.channels());
+        act.t[c] = -maps.flatten().sum::<f64>() / (x.n * pixels) as f64;
+    }
+    let squares = act.forward_plain(x).unwrap();
     act.declared = act
         .largest_inputs(x)
         .unwrap()

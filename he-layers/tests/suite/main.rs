@@ -1,9 +1,12 @@
 //! Tests of the layers through their public interface.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod encrypted;
 mod lab;
 mod layout;
 mod linear_map;
+mod noise;
+mod plain;
 
 use he_layers::{Chw, Conv2d, PlainTensor};
 use rand::{RngExt, SeedableRng};
