@@ -234,3 +234,35 @@ pub enum EvalError {
     #[error(transparent)]
     Math(#[from] MathError),
 }
+
+impl KeyError {
+    /// Whether the limb pool's budget was exhausted.
+    pub fn out_of_memory(&self) -> bool {
+        matches!(self, Self::Math(MathError::PoolExhausted { .. }))
+    }
+}
+
+impl EncodeError {
+    /// Whether the limb pool's budget was exhausted.
+    pub fn out_of_memory(&self) -> bool {
+        matches!(self, Self::Math(MathError::PoolExhausted { .. }))
+    }
+}
+
+impl EvalError {
+    /// Whether the limb pool's budget was exhausted.
+    pub fn out_of_memory(&self) -> bool {
+        match self {
+            Self::Math(MathError::PoolExhausted { .. }) => true,
+            Self::Key(error) => error.out_of_memory(),
+            Self::Encode(error) => error.out_of_memory(),
+            Self::ScaleMismatch { .. }
+            | Self::LevelMismatch { .. }
+            | Self::LevelTooLow { .. }
+            | Self::Parts { .. }
+            | Self::Range { .. }
+            | Self::Shape { .. }
+            | Self::Math(_) => false,
+        }
+    }
+}

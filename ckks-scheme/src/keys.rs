@@ -124,16 +124,16 @@ impl KeyRequest {
     }
 
     /// A request of fewer keys that serves the same computation: every level is raised to the least of `steps` that
-    /// is not below it, and levels above all steps, as well as a kind's highest below a step, stay as they are. Without
-    /// steps each kind has one key, at its highest level.
+    /// is not below it. Levels above all steps become the request's highest. Keys of one level have one shape, so that
+    /// rotations can share work.
     pub fn at_steps(&self, steps: &[Level]) -> Self {
         let mut out = Self::new();
-        for (kind, levels) in &self.keys {
-            let Some(&top) = levels.last() else { continue };
-            for &level in levels {
-                let step = steps.iter().copied().filter(|s| *s >= level).min();
-                out.add(*kind, step.unwrap_or(top).min(top));
-            }
+        let Some(top) = self.iter().map(|(_, level)| level).max() else {
+            return out;
+        };
+        for (kind, level) in self.iter() {
+            let step = steps.iter().copied().filter(|s| *s >= level).min();
+            out.add(kind, step.unwrap_or(top));
         }
         out
     }
@@ -315,7 +315,8 @@ mod tests {
         r.relin(Level::new(3));
         let r = r.reduced(4);
         assert_eq!(r.count(), 3);
-        assert_eq!(r.at_steps(&[]).count(), 2);
-        assert_eq!(r.at_steps(&[Level::new(2)]).count(), 3);
+        let levels = |r: KeyRequest| r.iter().map(|(_, l)| l.limbs()).collect::<Vec<_>>();
+        assert_eq!(levels(r.at_steps(&[])), [3, 3]);
+        assert_eq!(levels(r.at_steps(&[Level::new(2)])), [3, 2, 3]);
     }
 }

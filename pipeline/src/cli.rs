@@ -39,6 +39,8 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, ui: &Terminal) -> Result<(), CliError> {
     match command {
+        Command::Infer(args) => commands::infer::command(&args, ui),
+        Command::Plan(args) => commands::plan::command(&args, ui),
         Command::Eval(args) => commands::eval::command(&args, ui),
         #[cfg(feature = "download")]
         Command::FetchData(args) => commands::fetch_data::command(&args, ui),

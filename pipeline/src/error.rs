@@ -7,6 +7,8 @@ use datasets::DataError;
 #[cfg(feature = "download")]
 use datasets::download::DownloadError;
 use he_models::ModelError;
+use pipeline::inference::InferenceError;
+use pipeline::planner::PlanError;
 
 /// An error of a command: one sentence with the thing, what was found, and what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,16 @@ pub enum CliError {
         found: String,
         expected: String,
     },
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Inference(#[from] InferenceError),
+    #[error("--memory-gib: found {found}, expected a positive number")]
+    MemoryBound { found: f64 },
+    #[error("plan file {}: {reason}", path.display())]
+    PlanFile { path: PathBuf, reason: String },
+    #[error("{}: cannot be read: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
     #[error("{}: cannot be written: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("standard output: cannot be written: {0}")]
@@ -33,10 +45,12 @@ pub enum CliError {
     Threads(#[from] rayon::ThreadPoolBuildError),
     #[error("report: cannot be made into JSON: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("plan: cannot be made into RON: {0}")]
+    Ron(#[from] ron::Error),
 }
 
 impl CliError {
-    /// 1 internal, 3 bad input, 130 interrupted. (2, usage, is clap's.)
+    /// 1 internal, 2 usage (also clap's), 3 bad input, 4 not feasible, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
             #[cfg(feature = "download")]
@@ -44,7 +58,13 @@ impl CliError {
             #[cfg(feature = "download")]
             Self::Download(_) => 3,
             Self::Data(_) | Self::Model(_) | Self::DataForModel { .. } | Self::Write { .. } => 3,
-            Self::Stdout(_) | Self::Threads(_) | Self::Json(_) => 1,
+            Self::MemoryBound { .. } => 2,
+            Self::Read { .. } | Self::PlanFile { .. } => 3,
+            Self::Plan(PlanError::Foreign { .. }) => 3,
+            Self::Plan(_) => 4,
+            Self::Inference(error) if error.out_of_memory() => 4,
+            Self::Inference(_) => 1,
+            Self::Stdout(_) | Self::Threads(_) | Self::Json(_) | Self::Ron(_) => 1,
         }
     }
 }

@@ -63,6 +63,10 @@ pub struct InferReport {
     pub bootstraps: usize,
     /// The stem, the blocks and the head, in order.
     pub stages: Vec<StageReport>,
+    /// The plan's prediction of [`Self::seconds_infer`].
+    pub predicted_seconds_infer: f64,
+    /// The plan's prediction of [`Self::peak_rss_bytes`].
+    pub predicted_peak_bytes: u64,
     /// The logits of every image, where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logits: Option<Vec<LogitsRecord>>,

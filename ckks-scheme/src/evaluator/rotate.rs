@@ -10,6 +10,7 @@ use crate::error::EvalError;
 use crate::keys::{ExtendedPoly, Galois, KeyKind, SwitchingKey};
 use crate::profile::Operation;
 use ckks_math::{Eval, Limb, RnsPoly};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Evaluator {
@@ -85,66 +86,74 @@ impl Evaluator {
         self.automorphism_with(ct, &digits, &key, Galois::Conjugation, dropped)
     }
 
-    /// Sum of rotations of different ciphertexts, `sum_k rot(ct_k, steps_k)`, with one ModDown for all of them. All at
-    /// the same level and scale.
+    /// Sum of rotations of different ciphertexts, `sum_k rot(ct_k, steps_k)`, with one ModDown for all rotations whose
+    /// keys are of one level. All ciphertexts at the same level and scale.
     ///
     /// # Errors
     /// As [`Self::rotate`], [`EvalError::LevelMismatch`], [`EvalError::ScaleMismatch`]; [`EvalError::Shape`] for none.
     pub fn rotate_sum(&self, terms: &[(&Ciphertext, i64)]) -> Result<Ciphertext, EvalError> {
         let op = "sum of rotations";
         let Some(&(first, _)) = terms.first() else {
+            let (found, expected) = (0, 1);
             return Err(EvalError::Shape {
                 op,
                 what: "number of terms",
-                found: 0,
-                expected: 1,
+                found,
+                expected,
             });
         };
         let level = first.level();
-        let mut plain = self.zero(level, first.scale)?;
-        let mut sum: Option<([ExtendedPoly; 2], Arc<SwitchingKey>)> = None;
+        let mut sum = self.zero(level, first.scale)?;
+        let mut rotated: BTreeMap<Level, (Arc<SwitchingKey>, [ExtendedPoly; 2])> = BTreeMap::new();
         let mut error = 0f64;
         for &(ct, steps) in terms {
             Self::check_parts(op, ct, 2)?;
             Self::check_same(op, (level, first.scale), (ct.level(), ct.scale))?;
             let galois = Galois::Rotation(steps).reduced(self.params.log_n());
             if galois == Galois::Rotation(0) {
-                self.add_assign(&mut plain, ct)?;
+                self.add_assign(&mut sum, ct)?;
                 continue;
             }
             let key = self.galois_key(galois, level)?;
-            let digits = self.mod_up(&ct.parts[1], &key)?;
-            let [b, a] = self.inner_product(&digits, &ct.parts[1], &key)?;
-            drop(digits);
-            let mut moved = [
-                self.permute_extended(b, galois)?,
-                self.permute_extended(a, galois)?,
-            ];
-            let mut c0 = RnsPoly::from_limbs(Vec::new());
-            for i in 0..level.limbs() {
-                c0.push(self.permute(ct.parts[0].limb(i), galois)?);
-            }
-            self.add_times_specials(&mut moved[0], &c0, key.specials);
+            let term = self.rotate_extended(ct, galois, &key)?;
             error = error.hypot(self.switch_error(&key, level, 0));
-            plain.tracked = plain.tracked.sum(&ct.tracked);
-            sum = Some(match sum.take() {
-                None => (moved, key),
-                Some((mut acc, key)) => {
-                    for (x, y) in acc.iter_mut().zip(&moved) {
+            sum.tracked = sum.tracked.sum(&ct.tracked);
+            match rotated.get_mut(&key.level()) {
+                Some((_, acc)) => {
+                    for (x, y) in acc.iter_mut().zip(&term) {
                         self.add_extended(x, y);
                     }
-                    (acc, key)
                 }
-            });
+                None => {
+                    rotated.insert(key.level(), (key, term));
+                }
+            }
         }
-        if let Some(([b, a], key)) = sum {
-            for (part, ext) in plain.parts.iter_mut().zip([b, a]) {
+        for (key, term) in rotated.into_values() {
+            for (part, ext) in sum.parts.iter_mut().zip(term) {
                 let switched = self.mod_down(ext, level, &key, 0)?;
                 self.add_poly(part, &switched);
             }
         }
-        plain.tracked = plain.tracked.plus_error(error / plain.scale.value());
-        Ok(plain)
+        sum.tracked = sum.tracked.plus_error(error / sum.scale.value());
+        Ok(sum)
+    }
+
+    /// P times a rotated ciphertext, over the ciphertext primes and the key's special primes.
+    fn rotate_extended(
+        &self,
+        ct: &Ciphertext,
+        galois: Galois,
+        key: &SwitchingKey,
+    ) -> Result<[ExtendedPoly; 2], EvalError> {
+        let digits = self.mod_up(&ct.parts[1], key)?;
+        let [mut b, a] = self.inner_product(&digits, &ct.parts[1], key)?;
+        drop(digits);
+        self.add_times_specials(&mut b, &ct.parts[0], key.specials);
+        Ok([
+            self.permute_extended(b, galois)?,
+            self.permute_extended(a, galois)?,
+        ])
     }
 
     fn galois_key(&self, galois: Galois, level: Level) -> Result<Arc<SwitchingKey>, EvalError> {

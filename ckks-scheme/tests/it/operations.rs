@@ -145,6 +145,21 @@ fn sum_of_rotations_matches_plain() {
         |x, y| x + y,
     );
     f.assert_within_bound(&ct, &expected);
+
+    // Keys of different levels have different special primes.
+    let mut request = KeyRequest::new();
+    request.rotation(3, Level::new(2));
+    request.rotation(-5, Level::new(3));
+    let keys = KeyGenerator::new(&f.params)
+        .evaluation_keys(&f.secret, &request, &mut f.rng)
+        .unwrap();
+    let eval = ckks_scheme::Evaluator::new(&f.params, std::sync::Arc::new(keys));
+    let ct = eval.rotate_sum(&[(&a, 3), (&b, -5), (&b, 0)]).unwrap();
+    f.assert_within_bound(&ct, &expected);
+    let [x3, x5] = [rotated(&x, 3), rotated(&x, -5)];
+    let many = eval.rotate_many(&a, &[3, -5]).unwrap();
+    f.assert_within_bound(&many[0], &x3);
+    f.assert_within_bound(&many[1], &x5);
 }
 
 #[test]

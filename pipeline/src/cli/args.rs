@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use pipeline::planner::Pin;
 
 /// Classifies images that stay encrypted, with residual networks under RNS-CKKS.
 #[derive(Debug, Parser)]
@@ -20,6 +21,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Encrypt a batch of images, classify it encrypted, and compare with the plaintext network
+    Infer(InferArgs),
+    /// Show how a batch would be run, and what it would take, without running it
+    Plan(PlanArgs),
     /// Evaluate the plaintext network on a test set: accuracy, and how near its values come to the declared ranges
     Eval(EvalArgs),
     /// Download CIFAR-10 and CIFAR-100 from their authors' site, and check them
@@ -79,6 +84,111 @@ pub struct JsonArgs {
     /// Write the report as JSON; with `-` to standard output, and nothing else there
     #[arg(long, value_name = "FILE|-")]
     pub json: Option<PathBuf>,
+}
+
+/// What a plan depends on.
+#[derive(Debug, Args)]
+pub struct PlanningArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Images; more than one set of ciphertexts holds run as sub-batches
+    #[arg(
+        long,
+        value_name = "B",
+        default_value = "32",
+        allow_negative_numbers = true
+    )]
+    pub batch: NonZeroUsize,
+
+    #[command(flatten)]
+    pub threads: ThreadArgs,
+
+    /// Upper bound for the resident memory of the whole process [default: 80 % of what is free]
+    #[arg(long, value_name = "GIB", allow_negative_numbers = true)]
+    pub memory_gib: Option<f64>,
+
+    /// Kernel of the arithmetic
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "auto",
+        env = "POLYPHASE_KERNEL"
+    )]
+    pub kernel: KernelName,
+
+    /// Obey this plan instead of making one
+    #[arg(long, value_name = "FILE.ron", conflicts_with = "pin")]
+    pub plan: Option<PathBuf>,
+
+    /// Fix a choice of the planner: log_n, packing, grid, prime_bits, digits, log_scale, group; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub pin: Vec<Pin>,
+}
+
+/// The kernels of the arithmetic.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum KernelName {
+    /// The fastest that the processor has
+    Auto,
+    /// Portable
+    Scalar,
+    /// 52-bit multiply-add on vectors of 512 bits
+    Avx512ifma,
+}
+
+/// Arguments of `infer`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polyphase infer                                   32 synthetic images through resnet20
+  polyphase infer --data cifar --batch 512          the first 512 images of the CIFAR-10 test set
+  polyphase infer --data cifar --batch 100 --memory-gib 6 --json report.json
+  polyphase infer --batch 32 --pin packing=complex --profile
+
+Keys are made, images encrypted, the network run on ciphertexts and evaluation keys alone, and the
+logits decrypted, all in this process. They are then compared with the network in the clear, once
+with its weights as they are and once with the weights rounded as the encrypted run rounds them.")]
+pub struct InferArgs {
+    #[command(flatten)]
+    pub planning: PlanningArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+
+    /// Keys and encryptions from a seed: reproducible, for experiments, not secure
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+
+    /// Report how often every operation ran and what it took
+    #[arg(long)]
+    pub profile: bool,
+
+    /// Add the logits of every image to the JSON report
+    #[arg(long)]
+    pub logits: bool,
+
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polyphase plan --batch 512
+  polyphase plan --batch 512 --memory-gib 8 --out plan.ron
+  polyphase plan --batch 64 --pin grid=16x32
+  polyphase infer --batch 512 --plan plan.ron")]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub planning: PlanningArgs,
+
+    /// Write the plan to a file that `--plan` takes
+    #[arg(long, value_name = "FILE.ron")]
+    pub out: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 /// Arguments of `eval`.

@@ -3,3 +3,5 @@
 pub mod eval;
 #[cfg(feature = "download")]
 pub mod fetch_data;
+pub mod infer;
+pub mod plan;

@@ -1,0 +1,111 @@
+//! `polyphase plan`: how a batch would be run, without running it.
+
+use std::fmt;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use ckks_scheme::exec::KernelChoice;
+use he_models::{FoldedModel, Model};
+use pipeline::cost::CostModel;
+use pipeline::plan::Plan;
+use pipeline::planner::{self, Machine, Pins, Planned};
+use pipeline::progress::Progress;
+use pipeline::system;
+use serde::Serialize;
+
+use crate::cli::args::{KernelName, PlanArgs, PlanningArgs};
+use crate::cli::output::{Output, write_whole};
+use crate::error::CliError;
+
+/// Share of the free memory that a run may take, unless the user says how much.
+const MEMORY_SHARE: f64 = 0.8;
+/// Memory to plan for on systems that do not tell how much is free.
+const UNKNOWN_MEMORY: u64 = 8 << 30;
+
+/// A plan as a report: a table for people, the plan itself as JSON.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct PlanReport(Plan);
+
+impl fmt::Display for PlanReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Runs the command.
+pub fn command(args: &PlanArgs, _: &dyn Progress) -> Result<(), CliError> {
+    let output = Output::new(args.json.json.as_deref())?;
+    let model = Model::open(&args.planning.model.model)?.fold()?;
+    let planned = prepare(&model, &args.planning)?;
+    if let Some(path) = &args.out {
+        write_whole(path, to_ron(&planned.plan)?.as_bytes())?;
+    }
+    output.write(&PlanReport(planned.plan))
+}
+
+fn to_ron(plan: &Plan) -> Result<String, CliError> {
+    let pretty = ron::ser::PrettyConfig::new().depth_limit(3);
+    Ok(ron::ser::to_string_pretty(plan, pretty)? + "\n")
+}
+
+/// Plans, or reads and checks the plan that the user names.
+pub fn prepare(model: &FoldedModel, args: &PlanningArgs) -> Result<Planned, CliError> {
+    let machine = Machine {
+        threads: args.threads(),
+        memory_bytes: memory_bytes(args.memory_gib)?,
+        cost: CostModel::default(),
+    };
+    let kernel = kernel(args.kernel);
+    if let Some(path) = &args.plan {
+        return Ok(planner::obey(
+            read(path)?,
+            model,
+            args.batch,
+            &machine,
+            &kernel,
+        )?);
+    }
+    let mut pins = Pins::default();
+    pins.extend(args.pin.iter().copied());
+    Ok(planner::plan(model, args.batch, &machine, &pins, &kernel)?)
+}
+
+fn read(path: &Path) -> Result<Plan, CliError> {
+    let text = fs::read_to_string(path).map_err(|source| CliError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    ron::from_str(&text).map_err(|error| CliError::PlanFile {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn memory_bytes(gib: Option<f64>) -> Result<u64, CliError> {
+    match gib {
+        None => {
+            let free = system::available_memory_bytes();
+            Ok(free.map_or(UNKNOWN_MEMORY, |bytes| (bytes as f64 * MEMORY_SHARE) as u64))
+        }
+        Some(gib) if gib.is_finite() && gib > 0.0 => Ok((gib * f64::from(1 << 30)) as u64),
+        Some(found) => Err(CliError::MemoryBound { found }),
+    }
+}
+
+fn kernel(name: KernelName) -> KernelChoice {
+    match name {
+        KernelName::Auto => KernelChoice::Auto,
+        KernelName::Scalar => KernelChoice::Named("scalar"),
+        KernelName::Avx512ifma => KernelChoice::Named("avx512ifma"),
+    }
+}
+
+impl PlanningArgs {
+    /// Threads asked for, or all cores.
+    pub fn threads(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.threads.threads.map_or_else(all, NonZeroUsize::get)
+    }
+}
