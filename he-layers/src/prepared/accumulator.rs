@@ -13,6 +13,10 @@ use crate::linear_map::{LinearMap, ProductTask, TermWeight};
 use crate::rounding::period;
 use crate::spec::TensorSpec;
 
+/// Inner sums of an output that are rotated one after another with one last part of the key switch for all. More of them run
+/// in parallel; a fixed number, so that results do not depend on the number of threads.
+pub(crate) const GIANTS_A_SUM: usize = 8;
+
 /// The rotations of one input ciphertext, by step.
 pub(crate) type Rotations = BTreeMap<i64, Ciphertext>;
 
@@ -163,7 +167,14 @@ fn rotated_sum(
     if sums.keys().any(|giant| *giant != 0) {
         let terms: Vec<(&Ciphertext, i64)> =
             sums.iter().map(|(giant, sum)| (sum, *giant)).collect();
-        return evaluator.rotate_sum(&terms);
+        let parts: Vec<_> = terms
+            .par_chunks(GIANTS_A_SUM)
+            .map(|terms| evaluator.rotate_sum(terms))
+            .collect::<Result<_, _>>()?;
+        let mut parts = parts.into_iter();
+        let mut total = parts.next().expect("a giant step makes a part");
+        parts.try_for_each(|part| evaluator.add_assign(&mut total, &part))?;
+        return Ok(total);
     }
     match sums.remove(&0) {
         Some(sum) => Ok(sum),

@@ -11,7 +11,7 @@ use crate::cost::{Op, OpCounts};
 use crate::error::LayerError;
 use crate::layer::Weights;
 use crate::linear_map::LinearMap;
-use crate::prepared::accumulator::{Accumulator, Rotations};
+use crate::prepared::accumulator::{Accumulator, GIANTS_A_SUM, Rotations};
 use crate::prepared::square::SquareStage;
 use crate::spec::{ScaleChain, TensorSpec};
 
@@ -158,7 +158,12 @@ impl LinearStage {
         for giants in self.map.giant_steps() {
             let moved = giants.iter().filter(|giant| **giant != 0).count();
             counts.add(Op::GiantRotation, level, moved);
-            counts.add(Op::GiantSum, level, usize::from(moved > 0));
+            let sums = if moved > 0 {
+                giants.len().div_ceil(GIANTS_A_SUM)
+            } else {
+                0
+            };
+            counts.add(Op::GiantSum, level, sums);
         }
         counts.add(Op::FoldRotation, level, outputs * self.map.fold().len());
         counts.add(Op::AddPlane, level, outputs);
@@ -234,6 +239,7 @@ impl Reader {
                 .collect::<Result<Vec<_>, _>>()?,
             None => Vec::new(),
         };
+        let ciphertexts = group.len();
         let rotate = |(index, ct): (usize, Ciphertext)| {
             let (ct, kept) = match &self.square {
                 Some(square) => square.apply(evaluator, &offsets[index / per_block], ct, keep)?,
@@ -241,7 +247,7 @@ impl Reader {
             };
             let steps = &self.steps[first + index];
             let moved: Vec<i64> = steps.iter().copied().filter(|s| *s != 0).collect();
-            let turned = evaluator.rotate_many(&ct, &moved)?;
+            let turned = rotate_in_parallel(evaluator, &ct, &moved, ciphertexts)?;
             let mut rotations: Rotations = moved.into_iter().zip(turned).collect();
             if steps.contains(&0) {
                 rotations.insert(0, ct);
@@ -313,4 +319,21 @@ impl Reader {
             .max()
             .unwrap_or(0)
     }
+}
+
+/// Rotations of one of `ciphertexts` ciphertexts that are rotated at the same time: with fewer ciphertexts than threads, the
+/// steps are shared out, at the price of one more hoist a share.
+fn rotate_in_parallel(
+    evaluator: &Evaluator,
+    ct: &Ciphertext,
+    steps: &[i64],
+    ciphertexts: usize,
+) -> Result<Vec<Ciphertext>, EvalError> {
+    let shares = (rayon::current_num_threads() / ciphertexts).max(1);
+    let share = steps.len().div_ceil(shares).max(1);
+    let turned: Vec<_> = steps
+        .par_chunks(share)
+        .map(|steps| evaluator.rotate_many(ct, steps))
+        .collect::<Result<_, _>>()?;
+    Ok(turned.into_iter().flatten().collect())
 }
