@@ -36,6 +36,7 @@ def _arguments() -> argparse.ArgumentParser:
     train = of_recipe("train", "train, going on from the last checkpoint in --out if there is one")
     train.add_argument("--out", type=Path, required=True, help="folder of the run: checkpoints and logs")
     train.add_argument("--teacher", type=Path, help="safetensors of a ReLU network to learn from")
+    train.add_argument("--start", type=Path, help="exported weights to begin with, instead of random ones")
     train.add_argument("--dtype", default="auto", choices=["auto", "bfloat16", "float32"], help="of activations")
     train.add_argument("--workers", type=int, help="threads on a CPU (default: one a core, four at most)")
 
@@ -69,6 +70,8 @@ def _train(args: argparse.Namespace) -> None:
     if (args.out / CHECKPOINT).exists():
         trainer.resume()
         print(f"resumed after epoch {trainer.epoch}", flush=True)
+    elif args.start:
+        trainer.start_from(args.start)
     trainer.run()
 
 

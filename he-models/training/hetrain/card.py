@@ -6,7 +6,7 @@ import math
 
 from .data import Dataset
 from .folded import Ranges
-from .noise import Disturbed
+from .noise import Disturbed, IMAGES as NOISE_IMAGES
 from .recipe import Recipe
 
 
@@ -37,6 +37,7 @@ def card(
     t, s, o, q, loss = recipe.topology, recipe.schedule, recipe.optimiser, recipe.quadratic, recipe.loss
     epochs = log["epochs"]
     hours = sum(row["seconds"] for row in epochs) / 3600
+    begun = f"\n- Begun with exported weights (SHA-256 `{log['started_from_sha256'][:16]}…`)." if "started_from_sha256" in log else ""
     teacher = ""
     if loss.teacher_weight:
         teacher = (
@@ -82,8 +83,8 @@ quadratic per channel, g (x + t)² + d; zero padding, no normalisation left.
 - Epochs: {s.stable} at rate {o.rate:g} ({s.warmup} of them warm-up), {s.decay} decaying to zero, {s.frozen} with frozen statistics from {s.frozen_rate:g}.
 - SGD, batch {o.batch}, Nesterov momentum {o.momentum:g}, weight decay {o.weight_decay:g}, gradient norm clipped at {o.clip:g}; quadratics at {o.quadratic_rate:g} of the
   rate, without decay, starting at {q.start}, k2 held at {q.floor:g} or above.
-- Tails: |z| clamped at {q.clamp:g} until statistics are frozen; {q.tail_weight:g} x mean of (|z| - {q.tail_limit:g})² beyond {q.tail_limit:g}; the last {q.tail_last} activations {q.tail_last_factor:g} times harder, all {q.tail_frozen_factor:g} times harder once frozen.
-- Flips: {str(recipe.augmentation.flip).lower()}; shifts up to {recipe.augmentation.shift} pixels; cutout {recipe.augmentation.cutout}; label smoothing {loss.label_smoothing:g}.{teacher}
+- Tails: |z| clamped at {q.clamp:g} until statistics are frozen; {q.tail_weight:g} x mean of (|z| - {q.tail_limit:g})² beyond {q.tail_limit:g}; the last {q.tail_last} activations {q.tail_last_factor:g} times harder.
+- Flips: {str(recipe.augmentation.flip).lower()}; shifts up to {recipe.augmentation.shift} pixels; cutout {recipe.augmentation.cutout}; label smoothing {loss.label_smoothing:g}.{teacher}{begun}
 {chr(10).join(changes)}
 
 ## Ranges
@@ -93,7 +94,7 @@ Declared range: twice the largest |x + t| over the training set, per activation 
 {_table(["activation", "largest, training", "largest, test", "test / training"], tails)}
 
 ## Robustness
-Gaussian error added to what every activation squares, its deviation given as a share of the channel's root mean square; test set. Logit errors
+Gaussian error added to what every activation squares, its deviation given as a share of the channel's root mean square; {NOISE_IMAGES} test images. Logit errors
 as shares of the logits' standard deviation.
 
 {_table(["error", "accuracy", "same answer", "largest logit error", "rms"], noise)}

@@ -71,14 +71,16 @@ class FoldedNetwork:
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     @classmethod
-    def load(cls, path: Path) -> "FoldedNetwork":
+    def load(cls, path: Path, topology: Topology | None = None) -> "FoldedNetwork":
+        """`topology` for a file whose metadata does not hold one."""
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-        topology = json.loads(metadata["topology"])
-        topology = Topology(**{key: tuple(v) if isinstance(v, list) else v for key, v in topology.items()})
+        if topology is None:
+            entries = json.loads(metadata["topology"])
+            topology = Topology(**{key: tuple(v) if isinstance(v, list) else v for key, v in entries.items()})
         normalisation = Normalisation(*(tuple(map(float, metadata[key].split(","))) for key in ("mean", "std")))
-        return cls(topology, normalisation, metadata["dataset"], tensors)
+        return cls(topology, normalisation, metadata["dataset"].lower().replace("-", ""), tensors)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "FoldedNetwork":
         return dataclasses.replace(self, tensors={name: v.to(device, dtype) for name, v in self.tensors.items()})

@@ -57,16 +57,13 @@ class Quadratic:
     floor: float = 0.1  # under k2
     clamp: float = 8.0  # of |z| in training, until statistics are frozen; `inf` for none
     tail_limit: float = 3.5  # |z| beyond it is penalised
-    tail_weight: float = 1.0
+    tail_weight: float = 20.0
     tail_last: int = 3  # so many activations at the end of the network ...
-    tail_last_factor: float = 4.0  # ... are penalised this much harder
-    tail_frozen_factor: float = 3.0  # and all of them so much harder once statistics are frozen
+    tail_last_factor: float = 2.0  # ... are penalised this much harder
 
     def tail(self, position: int, count: int, frozen: bool) -> Tail:
         factor = self.tail_last_factor if position >= count - self.tail_last else 1.0
-        if frozen:
-            return Tail(math.inf, self.tail_limit, self.tail_weight * factor * self.tail_frozen_factor)
-        return Tail(self.clamp, self.tail_limit, self.tail_weight * factor)
+        return Tail(math.inf if frozen else self.clamp, self.tail_limit, self.tail_weight * factor)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import hashlib
 import json
 import math
 import os
@@ -19,8 +20,10 @@ from torch import Tensor
 
 from .data import Dataset, Images, Loader
 from .evaluate import accuracy, assess, estimate_statistics
+from .folded import FoldedNetwork
 from .model import ResNet
 from .recipe import Recipe
+from .start import start_from
 from .teacher import ReluTeacher
 
 CHECKPOINT = "last.pt"
@@ -90,6 +93,7 @@ class Trainer:
             self.pool = ThreadPoolExecutor(machine.workers, initializer=torch.set_num_threads, initargs=(1,))
         self.epoch = 0
         self.log: list[dict[str, Any]] = []
+        self.started_from: str | None = None  # SHA-256 of the weights, if not from random ones
         self.changes: list[dict[str, Any]] = []  # of the recipe in the course of the run
 
         images = dataset.train.to(machine.device)
@@ -115,6 +119,13 @@ class Trainer:
             groups.append({"params": quadratics, "weight_decay": 0.0, "share": o.quadratic_rate})
         return torch.optim.SGD(groups, o.rate, momentum=o.momentum, nesterov=True, foreach=True)
 
+    def start_from(self, path: Path) -> None:
+        """Begins with an exported network instead of random weights."""
+        folded = FoldedNetwork.load(path, self.recipe.topology).to(self.machine.device, torch.float32)
+        start_from(self.net, folded, self.dataset.train.take(torch.arange(1000)).to(self.machine.device), self.recipe.quadratic.floor)
+        self.average.load_state_dict(self.net.state_dict())
+        self.started_from = hashlib.sha256(path.read_bytes()).hexdigest()
+
     # ---- checkpoints
 
     def save(self, name: str = CHECKPOINT) -> None:
@@ -126,6 +137,7 @@ class Trainer:
             "log": self.log,
             "recipe": self.recipe.as_dict(),
             "changes": self.changes,
+            "started_from": self.started_from,
         }
         partial = self.folder / f".{name}.partial"
         with open(partial, "wb") as file:
@@ -140,6 +152,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.epoch, self.log, self.changes = state["epoch"], state["log"], state["changes"]
+        self.started_from = state["started_from"]
         self.changes += recipe_changes(state["recipe"], self.recipe.as_dict(), self.epoch + 1)
 
     # ---- one epoch
@@ -264,6 +277,8 @@ class Trainer:
             writer.writeheader()
             writer.writerows(self.log)
         document = {"recipe": self.recipe.as_dict(), "changes": self.changes, "data_sha256": self.dataset.sha256, "epochs": self.log}
+        if self.started_from:
+            document["started_from_sha256"] = self.started_from
         if self.teacher:
             document["teacher_sha256"] = self.teacher.sha256
         (self.folder / "log.json").write_text(json.dumps(document, indent=1) + "\n")
