@@ -246,3 +246,31 @@ fn runs_check_that_whole_blocks_are_absorbed_in_order() {
         })
     ));
 }
+
+#[test]
+fn results_do_not_depend_on_threads_or_groups() {
+    let images = |threads: usize, group: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let mut lab = Lab::new(9, 7, 10);
+            let network = Network::new(&mut lab.rng);
+            // Gaps in every layer: baby and giant steps.
+            let layout = Layout::new(
+                Chw::new(3, 8, 8),
+                Grid::new(16, 16),
+                Packing::Real,
+                lab.params.slots(),
+            )
+            .unwrap();
+            let x = random_tensor(&mut lab.rng, layout.images(), layout.shape());
+            let input = lab.chain.square_form(layout, lab.params.max_level());
+            lab.run(&network.layers(), input, &x, group).y
+        })
+    };
+    let one = images(1, 1);
+    assert_eq!(one, images(3, 1));
+    assert_eq!(one, images(2, 4));
+}

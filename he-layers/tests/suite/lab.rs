@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::{Decryptor, Encryptor, Evaluator, KeyGenerator, KeyRequest, Parameters, Scale};
 use he_layers::{
     ClientCodec, EncryptedTensor, Head, Layer, PlainTensor, PreActBlock, PreparedLayer, ScaleChain,
@@ -18,11 +19,21 @@ pub struct Lab {
     pub rng: ChaCha20Rng,
 }
 
+/// The kernel named by POLYPHASE_KERNEL, so that the suite can run on either.
+fn kernel() -> KernelChoice {
+    match std::env::var("POLYPHASE_KERNEL").as_deref() {
+        Ok("scalar") => KernelChoice::Named("scalar"),
+        Ok("avx512ifma") => KernelChoice::Named("avx512ifma"),
+        _ => KernelChoice::Auto,
+    }
+}
+
 impl Lab {
     pub fn new(log_n: u32, levels: usize, seed: u64) -> Self {
         let params = Parameters::builder()
             .log_n(log_n)
             .q_bits([50].into_iter().chain(vec![48; levels - 1]))
+            .kernel(kernel())
             .build_insecure_for_tests()
             .unwrap();
         let chain = ScaleChain::of(&params, Scale::new(2f64.powi(30)));
