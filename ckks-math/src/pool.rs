@@ -13,7 +13,8 @@ use slab::{Block, Slab};
 ///
 /// Memory comes from the system in slabs of 64 limbs, at most 32 MiB (huge pages where the system
 /// grants them), and stays mapped until the pool and its last limb are gone: fresh pages are slow,
-/// so limbs are reused and never cleared needlessly.
+/// so limbs are reused and never cleared needlessly. Long limbs are a few cache lines more than their
+/// length apart: otherwise the same word of all limbs would fall into the same set of every cache.
 #[derive(Clone, Debug)]
 pub struct Pool(Arc<Inner>);
 
@@ -21,6 +22,8 @@ pub struct Pool(Arc<Inner>);
 struct Inner {
     log_n: u32,
     limb_bytes: usize,
+    /// Distance of two limbs.
+    stride_bytes: usize,
     state: Mutex<State>,
 }
 
@@ -39,17 +42,24 @@ const SLAB_LIMBS: usize = 64;
 /// Largest size of a slab.
 const SLAB_BYTES: usize = 32 << 20;
 
+/// What long limbs are apart beyond their length: an odd number of cache lines.
+const STAGGER_BYTES: usize = 3 * slab::ALIGNMENT;
+
+/// Limbs from this length on are staggered.
+const STAGGERED_LIMB_BYTES: usize = 16 << 10;
+
 impl Pool {
     /// An empty pool for limbs of `2^log_n` words; no memory is taken yet. Limbs in use will never
-    /// exceed `budget_bytes`, nor will mapped memory.
+    /// exceed `budget_bytes`, nor will mapped memory, save for the small distance between limbs.
     ///
     /// # Panics
     /// If `log_n > 20`.
     pub fn new(log_n: u32, budget_bytes: Option<u64>) -> Self {
         assert!(log_n <= 20, "pool of limbs of 2^{log_n} words");
         let limb_bytes = (size_of::<u64>() << log_n).max(slab::ALIGNMENT);
+        let stagger = if limb_bytes >= STAGGERED_LIMB_BYTES { STAGGER_BYTES } else { 0 };
         let state = State { free: Vec::new(), slabs: Vec::new(), budget_bytes, in_use_bytes: 0, high_water_bytes: 0 };
-        Self(Arc::new(Inner { log_n, limb_bytes, state: Mutex::new(state) }))
+        Self(Arc::new(Inner { log_n, limb_bytes, stride_bytes: limb_bytes + stagger, state: Mutex::new(state) }))
     }
 
     /// Base-2 logarithm of the words of a limb.
@@ -103,7 +113,7 @@ impl Pool {
             }
             let mut missing = limbs.saturating_sub(state.free.len());
             while missing > 0 {
-                let slab = Slab::map(self.0.limb_bytes, missing.min(self.0.slab_limbs()))?;
+                let slab = Slab::map(self.0.stride_bytes, missing.min(self.0.slab_limbs()))?;
                 missing -= slab.blocks();
                 fresh.push(slab);
             }
@@ -156,7 +166,7 @@ impl Inner {
         let room = state.budget_bytes.map_or(usize::MAX, |budget| {
             usize::try_from(budget.saturating_sub(state.mapped_bytes()) / self.limb_bytes as u64).unwrap_or(usize::MAX)
         });
-        Slab::map(self.limb_bytes, limbs.min(self.slab_limbs()).min(room).max(1))
+        Slab::map(self.stride_bytes, limbs.min(self.slab_limbs()).min(room).max(1))
     }
 }
 

@@ -27,6 +27,17 @@ fn tile_mut<const J: usize>(x: &mut [u64], at: usize) -> &mut [Words; J] {
     vectors.try_into().expect("a tile of J vectors")
 }
 
+/// Asks for the `J` vectors from word `at` on, if there are.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn prefetch_tile<const J: usize>(x: &[u64], at: usize) {
+    if let Some(words) = x.get(at..at + J * LANES) {
+        for j in 0..J {
+            prefetch(&words[j * LANES]);
+        }
+    }
+}
+
 /// Low and high sums of `J` vectors.
 type Sums<const J: usize> = ([V; J], [V; J]);
 
@@ -98,11 +109,11 @@ fn combine<const WIDE: bool>(c: &Constants, out: &mut [u64], xs: &[&[u64]], w: &
     let len = out.len();
     let mut at = 0;
     while at + TILE * LANES <= len {
-        product_tile::<WIDE, 1, TILE>(&f, &mut [&mut *out], xs, [w], at, accumulate, None);
+        product_tile::<WIDE, 1, TILE>(&f, &mut [&mut *out], xs, [w], at, accumulate, false);
         at += TILE * LANES;
     }
     while at + LANES <= len {
-        product_tile::<WIDE, 1, 1>(&f, &mut [&mut *out], xs, [w], at, accumulate, None);
+        product_tile::<WIDE, 1, 1>(&f, &mut [&mut *out], xs, [w], at, accumulate, false);
         at += LANES;
     }
     if at < len {
@@ -117,7 +128,7 @@ fn combine<const WIDE: bool>(c: &Constants, out: &mut [u64], xs: &[&[u64]], w: &
 }
 
 /// `R` rows by `J` vectors of a product, from word `at` on: `w[r][k]` is the weight of `x[k]` in row
-/// `r`. Asks for the words of `x` at `ahead`.
+/// `r`. If `ahead`, asks for the words of `x` that come later.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn product_tile<const WIDE: bool, const R: usize, const J: usize>(
@@ -127,41 +138,44 @@ fn product_tile<const WIDE: bool, const R: usize, const J: usize>(
     w: [&[u64]; R],
     at: usize,
     accumulate: bool,
-    ahead: Option<usize>,
+    ahead: bool,
 ) {
     // A sum starts from q, which Montgomery's reduction may take away; an old output has its place in
     // the high half.
-    let mut sums: [Sums<J>; R] = [([zero(); J], [f.q; J]); R];
+    let mut low = [[zero(); J]; R];
+    let mut high = [[f.q; J]; R];
     if accumulate {
-        for ((_, high), out) in sums.iter_mut().zip(&*out) {
-            for (high, out) in high.iter_mut().zip(tile::<J>(out, at)) {
-                *high = add(*high, load(out));
+        for r in 0..R {
+            let old = tile::<J>(out[r], at);
+            for j in 0..J {
+                high[r][j] = add(f.q, load(&old[j]));
             }
         }
     }
     let w = w.map(|w| &w[..x.len()]);
     for (k, x) in x.iter().enumerate() {
-        if let Some(word) = ahead.and_then(|ahead| x.get(ahead)) {
-            prefetch(word);
+        if ahead {
+            prefetch_tile::<J>(x, at + AHEAD_VECTORS * LANES);
         }
-        let vectors = tile::<J>(x, at);
+        let words = tile::<J>(x, at);
         let mut x = [zero(); J];
-        for (x, words) in x.iter_mut().zip(vectors) {
-            *x = load(words);
+        for j in 0..J {
+            x[j] = load(&words[j]);
         }
-        for (r, (low, high)) in sums.iter_mut().enumerate() {
+        for r in 0..R {
             let w = splat(w[r][k]);
             for j in 0..J {
-                low[j] = lo(low[j], x[j], w);
+                low[r][j] = lo(low[r][j], x[j], w);
             }
             for j in 0..J {
-                high[j] = hi(high[j], x[j], w);
+                high[r][j] = hi(high[r][j], x[j], w);
             }
         }
     }
-    for ((low, high), out) in sums.iter().zip(out) {
-        for (j, out) in tile_mut::<J>(out, at).iter_mut().enumerate() {
-            store(out, f.reduce_montgomery::<WIDE>(low[j], high[j]));
+    for r in 0..R {
+        let out = tile_mut::<J>(out[r], at);
+        for j in 0..J {
+            store(&mut out[j], f.reduce_montgomery::<WIDE>(low[r][j], high[r][j]));
         }
     }
 }
@@ -201,9 +215,12 @@ const AHEAD_VECTORS: usize = 4;
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn product_rows<const WIDE: bool, const J: usize>(f: &Field, out: &mut [&mut [u64]], x: &[&[u64]], w: &[u64], at: usize, accumulate: bool) {
+    for out in &*out {
+        prefetch_tile::<J>(out, at + AHEAD_VECTORS * LANES);
+    }
     let mut rows = w.chunks_exact(x.len());
     let mut row = || rows.next().expect("weights for every row");
-    let mut ahead = Some(at + AHEAD_VECTORS * LANES);
+    let mut ahead = true;
     for out in out.chunks_mut(4) {
         match out.len() {
             4 => product_tile::<WIDE, 4, J>(f, out, x, [row(), row(), row(), row()], at, accumulate, ahead),
@@ -211,7 +228,7 @@ fn product_rows<const WIDE: bool, const J: usize>(f: &Field, out: &mut [&mut [u6
             2 => product_tile::<WIDE, 2, J>(f, out, x, [row(), row()], at, accumulate, ahead),
             _ => product_tile::<WIDE, 1, J>(f, out, x, [row()], at, accumulate, ahead),
         }
-        ahead = None;
+        ahead = false;
     }
 }
 

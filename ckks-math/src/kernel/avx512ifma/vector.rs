@@ -46,7 +46,7 @@ pub(super) fn store(words: &mut Words, x: V) {
 pub(super) fn prefetch(word: &u64) {
     // SAFETY: a hint without effect on memory, on a valid address.
     #[allow(unused_unsafe, reason = "safe in later versions of the standard library")]
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast()) }
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(word).cast()) }
 }
 
 /// The same word in every lane.
