@@ -6,9 +6,9 @@ import math
 
 from .data import Dataset
 from .folded import Ranges
-from .noise import Disturbed, IMAGES as NOISE_IMAGES
+from .noise import IMAGES as NOISE_IMAGES
+from .noise import Disturbed
 from .recipe import Recipe
-
 
 PHOTOGRAPHS = """Trained on natural 32x32 photographs of {classes} classes; anything else gets an answer too, and may leave the declared ranges, where an
 encrypted run is wrong without notice. Not calibrated, not tested for fairness, not meant for decisions about people."""
@@ -37,7 +37,9 @@ def card(
     t, s, o, q, loss = recipe.topology, recipe.schedule, recipe.optimiser, recipe.quadratic, recipe.loss
     epochs = log["epochs"]
     hours = sum(row["seconds"] for row in epochs) / 3600
-    begun = f"\n- Begun with exported weights (SHA-256 `{log['started_from_sha256'][:16]}…`)." if "started_from_sha256" in log else ""
+    begun = (
+        f"\n- Begun with exported weights (SHA-256 `{log['started_from_sha256'][:16]}…`)." if "started_from_sha256" in log else ""
+    )
     teacher = ""
     if loss.teacher_weight:
         teacher = (
@@ -47,7 +49,9 @@ def card(
     held_out = ""
     if recipe.held_out:
         held_out = f"{recipe.held_out} training images were held out to choose by"
-        held_out += " and trained too from the decay phase on, when nothing was chosen any more." if recipe.held_out_joins else "."
+        held_out += (
+            " and trained too from the decay phase on, when nothing was chosen any more." if recipe.held_out_joins else "."
+        )
     ratio = {name: (test.largest[name] / training.largest[name]).max().item() for name in training.largest}
     tails = [
         [name, f"{training.largest[name].max():.1f}", f"{test.largest[name].max():.1f}", f"{ratio[name]:.2f}"]
@@ -57,10 +61,13 @@ def card(
         [f"2^{round(math.log2(d.error))}", f"{d.accuracy:.4f}", f"{d.agreement:.4f}", f"{d.largest:.3f}", f"{d.rms:.4f}"]
         for d in disturbed
     ]
-    changes = [f"- From epoch {c['epoch']}: `{c['entry']}` = {c['after']} (was {c['before']})." for c in log["changes"]]
+    kept = [c for c in log["changes"] if not c["entry"].startswith("schedule.")]  # a phase made longer or shorter changes no past
+    changes = [f"- From epoch {c['epoch']}: `{c['entry']}` = {c['after']} (was {c['before']})." for c in kept]
     if changes:
         changes = ["", "Changed on the way:", "", *changes]
-    limits = "A test object: waves and noise." if dataset.name == "synthetic" else PHOTOGRAPHS.format(classes=len(dataset.classes))
+    limits = (
+        "A test object: waves and noise." if dataset.name == "synthetic" else PHOTOGRAPHS.format(classes=len(dataset.classes))
+    )
     compared = f"{relu['accuracy_test']:.4f}" if relu else "not trained yet"
     return f"""# {recipe.name}
 

@@ -8,9 +8,9 @@ the network's own padding.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 import torch
@@ -43,10 +43,10 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, index: Tensor) -> "Images":
+    def take(self, index: Tensor) -> Images:
         return Images(self.pixels[index], self.labels[index])
 
-    def to(self, device: torch.device) -> "Images":
+    def to(self, device: torch.device) -> Images:
         return Images(self.pixels.to(device), self.labels.to(device))
 
 
@@ -129,7 +129,9 @@ def _synthetic_images(count: int, size: int, classes: int, generator: torch.Gene
     labels = torch.arange(count) % classes
     axis = (torch.arange(size) + 0.5) / size - 0.5
     angle = labels * (torch.pi / classes)
-    wave = 2 * torch.pi * 2.5 * (axis.view(1, -1, 1) * angle.sin().view(-1, 1, 1) + axis.view(1, 1, -1) * angle.cos().view(-1, 1, 1))
+    wave = (
+        2 * torch.pi * 2.5 * (axis.view(1, -1, 1) * angle.sin().view(-1, 1, 1) + axis.view(1, 1, -1) * angle.cos().view(-1, 1, 1))
+    )
     phase = 2 * torch.pi * torch.rand(count, 1, 1, generator=generator)
     colour = 0.6 + 0.4 * torch.cos(2 * angle.view(-1, 1) + 2 * torch.pi / 3 * torch.arange(3))
     picture = 14 * torch.sin(wave + phase).unsqueeze(-1) * colour.view(count, 1, 1, 3)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +40,7 @@ class FoldedNetwork:
     tensors: dict[str, Tensor]
 
     @classmethod
-    def fold(cls, net: ResNet, normalisation: Normalisation, dataset: str) -> "FoldedNetwork":
+    def fold(cls, net: ResNet, normalisation: Normalisation, dataset: str) -> FoldedNetwork:
         tensors = {f"{name}.weight": conv.weight.detach() for name, conv in net.convolutions().items()}
         for name, act in net.activations().items():
             if not isinstance(act, NormalisedQuadratic):
@@ -71,7 +71,7 @@ class FoldedNetwork:
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     @classmethod
-    def load(cls, path: Path, topology: Topology | None = None) -> "FoldedNetwork":
+    def load(cls, path: Path, topology: Topology | None = None) -> FoldedNetwork:
         """`topology` for a file whose metadata does not hold one."""
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
@@ -82,7 +82,7 @@ class FoldedNetwork:
         normalisation = Normalisation(*(tuple(map(float, metadata[key].split(","))) for key in ("mean", "std")))
         return cls(topology, normalisation, metadata["dataset"].lower().replace("-", ""), tensors)
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> "FoldedNetwork":
+    def to(self, device: torch.device, dtype: torch.dtype) -> FoldedNetwork:
         return dataclasses.replace(self, tensors={name: v.to(device, dtype) for name, v in self.tensors.items()})
 
     def block_names(self) -> Iterator[tuple[str, int]]:
@@ -130,7 +130,7 @@ class Ranges:
     out_of_range: int  # images that leave a declared range
 
     @classmethod
-    def measure(cls, net: FoldedNetwork, images: Images, declared: dict[str, Tensor] | None = None) -> "Ranges":
+    def measure(cls, net: FoldedNetwork, images: Images, declared: dict[str, Tensor] | None = None) -> Ranges:
         largest: dict[str, Tensor] = {}
         squares: dict[str, Tensor] = {}
         values: dict[str, int] = {}

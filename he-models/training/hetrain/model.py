@@ -8,8 +8,8 @@ the residual stream itself is never multiplied. Names follow the exported file (
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Callable, Iterator
 
 import torch
 import torch.nn.functional as F

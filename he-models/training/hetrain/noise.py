@@ -31,7 +31,7 @@ def robustness(net: FoldedNetwork, images: Images, ranges: Ranges, seed: int = 0
     rows = []
     for level in LEVELS:
 
-        def disturb(name: str, shifted: Tensor) -> Tensor:
+        def disturb(name: str, shifted: Tensor, level: float = level) -> Tensor:
             noise = torch.empty_like(shifted).normal_(generator=generator)
             scale = ranges.second_moment[name].sqrt().to(shifted).view(1, -1, 1, 1)
             return shifted + level * scale * noise

@@ -17,7 +17,13 @@ def plot(log: list[dict[str, Any]], path: Path, title: str) -> None:
     tails = [row for row in log if row["largest_z"] is not None]
     figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(8, 9), sharex=True, layout="constrained")
     top.plot(epochs, [row["train_accuracy"] for row in log], label="training, augmented")
-    top.plot([row["epoch"] for row in looks], [row["held_out_accuracy"] for row in looks], "o-", ms=3, label="held out, averaged weights")
+    top.plot(
+        [row["epoch"] for row in looks],
+        [row["held_out_accuracy"] for row in looks],
+        "o-",
+        ms=3,
+        label="held out, averaged weights",
+    )
     top.set_ylabel("accuracy")
     top.legend()
     middle.plot(epochs, [row["loss"] for row in log])

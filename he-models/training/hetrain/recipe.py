@@ -104,7 +104,14 @@ def _record(cls: type, table: dict[str, Any], where: str):
     fields = {f.name: f for f in dataclasses.fields(cls)}
     if unknown := set(table) - set(fields):
         raise ValueError(f"{where}: unknown entries {sorted(unknown)}, expected some of {sorted(fields)}")
-    parts = {"topology": Topology, "schedule": Schedule, "augmentation": Augmentation, "optimiser": Optimiser, "quadratic": Quadratic, "loss": Loss}
+    parts = {
+        "topology": Topology,
+        "schedule": Schedule,
+        "augmentation": Augmentation,
+        "optimiser": Optimiser,
+        "quadratic": Quadratic,
+        "loss": Loss,
+    }
     values = {}
     for name, value in table.items():
         if isinstance(value, dict):

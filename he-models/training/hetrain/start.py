@@ -26,7 +26,6 @@ def start_from(net: ResNet, folded: FoldedNetwork, images: Images, floor: float)
     folded.forward(folded.normalisation.apply(images.pixels, torch.float32), see)
     tensors = dict(folded.tensors)
     readers = _readers(folded)
-    state: dict[str, Tensor] = {}
     for name, act in net.activations().items():
         g, t, d = (tensors[f"{name}.{part}"].double() for part in "gtd")
         sign = torch.where(g < 0, -1.0, 1.0)

@@ -37,7 +37,7 @@ class Machine:
     workers: int  # threads, each with its own part of every batch
 
     @classmethod
-    def choose(cls, device: str, dtype: str, workers: int | None) -> "Machine":
+    def choose(cls, device: str, dtype: str, workers: int | None) -> Machine:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if dtype == "auto":
@@ -122,7 +122,8 @@ class Trainer:
     def start_from(self, path: Path) -> None:
         """Begins with an exported network instead of random weights."""
         folded = FoldedNetwork.load(path, self.recipe.topology).to(self.machine.device, torch.float32)
-        start_from(self.net, folded, self.dataset.train.take(torch.arange(1000)).to(self.machine.device), self.recipe.quadratic.floor)
+        images = self.dataset.train.take(torch.arange(1000)).to(self.machine.device)
+        start_from(self.net, folded, images, self.recipe.quadratic.floor)
         self.average.load_state_dict(self.net.state_dict())
         self.started_from = hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -276,7 +277,8 @@ class Trainer:
             writer = csv.DictWriter(file, self.log[-1].keys())
             writer.writeheader()
             writer.writerows(self.log)
-        document = {"recipe": self.recipe.as_dict(), "changes": self.changes, "data_sha256": self.dataset.sha256, "epochs": self.log}
+        document = {"recipe": self.recipe.as_dict(), "changes": self.changes, "data_sha256": self.dataset.sha256}
+        document["epochs"] = self.log
         if self.started_from:
             document["started_from_sha256"] = self.started_from
         if self.teacher:
