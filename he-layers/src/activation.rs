@@ -143,6 +143,16 @@ impl Layer for SquareActivation {
         SquareActivation::forward_plain(self, x)
     }
 
+    fn forward_disturbed(
+        &self,
+        x: &PlainTensor,
+        disturb: &mut dyn FnMut(&mut PlainTensor),
+    ) -> Result<PlainTensor, LayerError> {
+        let mut x = x.clone();
+        disturb(&mut x);
+        self.forward_plain(&x)
+    }
+
     fn prepare(
         &self,
         input: &TensorSpec,

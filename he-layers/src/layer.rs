@@ -37,6 +37,21 @@ pub trait Layer: fmt::Debug + Send + Sync {
     /// If the layer does not fit the input's shape.
     fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError>;
 
+    /// The layer in the clear, with `disturb` called on every tensor at the place where the encrypted layer rescales it:
+    /// to find out by simulation what the errors made there do to the output. Layers that do not rescale are as
+    /// [`Self::forward_plain`].
+    ///
+    /// # Errors
+    /// As [`Self::forward_plain`].
+    fn forward_disturbed(
+        &self,
+        x: &PlainTensor,
+        disturb: &mut dyn FnMut(&mut PlainTensor),
+    ) -> Result<PlainTensor, LayerError> {
+        let _ = disturb;
+        self.forward_plain(x)
+    }
+
     /// Fixes the layer for inputs of `input` in a network over `chain`.
     ///
     /// # Errors

@@ -94,17 +94,7 @@ impl PreActBlock {
     /// # Errors
     /// As [`Self::output_shape`].
     pub fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
-        self.output_shape(x.shape)?;
-        let h = self.act1.forward_plain(x)?;
-        let inner = self.conv1.forward_plain(&h)?;
-        let mut y = self
-            .conv2
-            .forward_plain(&self.act2.forward_plain(&inner)?)?;
-        match &self.shortcut {
-            Some(shortcut) => y.add_assign(&self.name, &shortcut.forward_plain(&h)?)?,
-            None => y.add_assign(&self.name, x)?,
-        }
-        Ok(y)
+        self.forward_disturbed(x, &mut |_| ())
     }
 }
 
@@ -197,6 +187,28 @@ impl Layer for PreActBlock {
         PreActBlock::forward_plain(self, x)
     }
 
+    fn forward_disturbed(
+        &self,
+        x: &PlainTensor,
+        disturb: &mut dyn FnMut(&mut PlainTensor),
+    ) -> Result<PlainTensor, LayerError> {
+        PreActBlock::output_shape(self, x.shape)?;
+        let mut x = x.clone();
+        disturb(&mut x);
+        let h = self.act1.forward_plain(&x)?;
+        let mut inner = self.conv1.forward_plain(&h)?;
+        disturb(&mut inner);
+        let mut y = self
+            .conv2
+            .forward_plain(&self.act2.forward_plain(&inner)?)?;
+        let skip = match &self.shortcut {
+            Some(shortcut) => shortcut.forward_plain(&h)?,
+            None => x,
+        };
+        y.add_assign(&self.name, &skip)?;
+        Ok(y)
+    }
+
     fn prepare(
         &self,
         input: &TensorSpec,
@@ -218,6 +230,16 @@ impl Layer for Head {
 
     fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
         Head::forward_plain(self, x)
+    }
+
+    fn forward_disturbed(
+        &self,
+        x: &PlainTensor,
+        disturb: &mut dyn FnMut(&mut PlainTensor),
+    ) -> Result<PlainTensor, LayerError> {
+        let mut x = x.clone();
+        disturb(&mut x);
+        self.forward_plain(&x)
     }
 
     fn prepare(

@@ -6,6 +6,7 @@ pub mod cost;
 pub mod executor;
 pub mod inference;
 pub mod network;
+pub mod noise;
 pub mod plan;
 pub mod planner;
 pub mod progress;

@@ -20,6 +20,14 @@ pub fn levels(model: &FoldedModel) -> usize {
     2 * model.blocks.len() + 3
 }
 
+/// Stem, blocks and head, in order.
+pub fn layers_of(model: &FoldedModel) -> Vec<&dyn Layer> {
+    let mut layers: Vec<&dyn Layer> = vec![&model.stem];
+    layers.extend(model.blocks.iter().map(|b| b as &dyn Layer));
+    layers.push(&model.head);
+    layers
+}
+
 impl Network {
     /// Prepares a folded model.
     ///
@@ -32,12 +40,8 @@ impl Network {
         packing: Packing,
         grid: Grid,
     ) -> Result<Self, LayerError> {
-        let blocks = model.blocks.iter().map(|b| b as &dyn Layer);
-        let layers = std::iter::once(&model.stem as &dyn Layer)
-            .chain(blocks)
-            .chain(std::iter::once(&model.head as &dyn Layer));
         let layout = Layout::new(model.input, grid, packing, params.slots())?;
-        Self::of_layers(layers, layout, params, scale, model.classes.len())
+        Self::of_layers(layers_of(model), layout, params, scale, model.classes.len())
     }
 
     /// Prepares any sequence of layers, for networks of one's own; the input is in `layout`.
@@ -107,15 +111,6 @@ impl Network {
             }
         }
         steps
-    }
-
-    /// Predicted standard deviation of every logit's error; inputs are encrypted with error `input_std`.
-    pub fn predicted_error(&self, input_std: f64, against: Weights) -> Vec<f64> {
-        let mut std = vec![input_std; self.input.layout.shape().channels];
-        for layer in &self.layers {
-            std = layer.predicted_error(&std, against);
-        }
-        std
     }
 
     /// The network on plain slots, with the weights rounded as the encrypted run rounds them.

@@ -6,12 +6,14 @@
 
 use crate::cost::{CostModel, KeySteps, temporary_limbs};
 use crate::network::{self, Network};
+use crate::noise;
 use crate::plan::{FORMAT, Plan, StagePlan};
 use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::noise::BOUND_SIGMAS;
 use ckks_scheme::params::max_log_qp_128;
 use ckks_scheme::{ParamError, Parameters, ParamsLiteral, Scale};
-use he_layers::{Grid, LayerError, Op, Packing, PreparedLayer, Weights};
+use datasets::{DataError, Dataset, Synthetic};
+use he_layers::{Grid, LayerError, Op, Packing, PlainTensor, PreparedLayer};
 use he_models::FoldedModel;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -24,6 +26,8 @@ const WORD_BITS: u32 = 50;
 const LEAST_PRIME_BITS: u32 = 36;
 /// Most digits of a key switch.
 const MOST_DIGITS: usize = 6;
+/// Synthetic images that the effect of noise is simulated on.
+const NOISE_IMAGES: usize = 8;
 /// Bytes of the process beside limbs, tables and slot vectors: program, threads' stacks, weights.
 const BASE_BYTES: u64 = 150_000_000;
 
@@ -189,6 +193,9 @@ pub enum PlanError {
         /// In this run.
         expected: String,
     },
+    /// Images for the prediction of errors that cannot be made in the model's shape.
+    #[error(transparent)]
+    Images(#[from] DataError),
     /// Parameters that cannot be built.
     #[error(transparent)]
     Params(#[from] ParamError),
@@ -246,11 +253,14 @@ pub fn plan(
         }
     }
     match (best, least_memory, last_error) {
-        (Some((plan, network)), _, _) => Ok(Planned {
-            plan,
-            params,
-            network,
-        }),
+        (Some((mut plan, network)), _, _) => {
+            plan.predicted_max_logit_error = logit_error(model, &params, &plan)?;
+            Ok(Planned {
+                plan,
+                params,
+                network,
+            })
+        }
         (None, Some(needed_bytes), _) => Err(PlanError::Memory {
             model: model.name.clone(),
             batch: batch.get(),
@@ -342,6 +352,26 @@ pub fn obey(
         params,
         network,
     })
+}
+
+/// Bound on the largest error that noise makes in a logit, simulated on synthetic images.
+fn logit_error(model: &FoldedModel, params: &Parameters, plan: &Plan) -> Result<f64, PlanError> {
+    let reason = |reason| PlanError::Layout {
+        model: model.name.clone(),
+        reason,
+    };
+    let shape = datasets::Shape {
+        channels: model.input.channels,
+        height: model.input.height,
+        width: model.input.width,
+    };
+    let images = Synthetic::with_shape(0, shape)?.read(0, NOISE_IMAGES)?;
+    let images = PlainTensor::new(NOISE_IMAGES, model.input, images.view().to_f64());
+    let std = params.noise().rounding() / f64::from(plan.log_scale).exp2();
+    let layers = network::layers_of(model);
+    let deviation =
+        noise::logit_deviation(&layers, &images.map_err(reason)?, std).map_err(reason)?;
+    Ok(BOUND_SIGMAS * deviation)
 }
 
 /// The smallest ring that is secure, the largest primes, the fewest digits.
@@ -468,9 +498,6 @@ fn draft(
         .map(|s| s.pool_bytes)
         .max()
         .unwrap_or(key_bytes);
-    let noise = params.noise();
-    let input_std = noise.fresh_secret().hypot(noise.encoding()) / network.input().scale.value();
-    let error = network.predicted_error(input_std, Weights::Rounded);
     Plan {
         format: FORMAT,
         model: model.name.clone(),
@@ -489,7 +516,7 @@ fn draft(
         pool_bytes,
         predicted_peak_bytes: pool_bytes + fixed,
         predicted_seconds_infer: groups as f64 * stages.iter().map(|s| s.seconds).sum::<f64>(),
-        predicted_max_logit_error: BOUND_SIGMAS * error.into_iter().fold(0.0, f64::max),
+        predicted_max_logit_error: 0.0,
         stages,
     }
 }
