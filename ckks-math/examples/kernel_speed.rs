@@ -8,7 +8,10 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use ckks_math::kernel::{KernelChoice, MAX_DOT_TERMS};
-use ckks_math::{Automorphism, BaseConverter, LimbRing, MathError, Pool, ResidueMatrix, WeightMatrix, primes, rns};
+use ckks_math::{
+    Automorphism, BaseConverter, LimbRing, MathError, Pool, ResidueMatrix, WeightMatrix, primes,
+    rns,
+};
 
 /// Time of one call.
 #[derive(Clone, Copy)]
@@ -32,13 +35,19 @@ fn time(mut f: impl FnMut()) -> Time {
         })
         .collect();
     samples.sort_unstable();
-    Time { median: samples[samples.len() / 2], best: samples[0] }
+    Time {
+        median: samples[samples.len() / 2],
+        best: samples[0],
+    }
 }
 
 impl Time {
     fn per(self, count: usize) -> Self {
         let count = count as u32;
-        Self { median: self.median / count, best: self.best / count }
+        Self {
+            median: self.median / count,
+            best: self.best / count,
+        }
     }
 }
 
@@ -57,7 +66,10 @@ fn peak_pairs() -> Option<f64> {
 }
 
 fn main() -> Result<(), MathError> {
-    let log_n = std::env::args().nth(1).and_then(|arg| arg.parse().ok()).unwrap_or(16);
+    let log_n = std::env::args()
+        .nth(1)
+        .and_then(|arg| arg.parse().ok())
+        .unwrap_or(16);
     let n = 1usize << log_n;
     let peak = peak_pairs();
     if let Some(peak) = peak {
@@ -67,7 +79,11 @@ fn main() -> Result<(), MathError> {
         for bits in [48, 50] {
             let kernel = KernelChoice::Named(name);
             let ring = |q: u64| LimbRing::new(q, log_n, &kernel);
-            let rings = match primes::ntt_primes_below(1 << bits, log_n).take(32).map(ring).collect::<Result<Vec<_>, _>>() {
+            let rings = match primes::ntt_primes_below(1 << bits, log_n)
+                .take(32)
+                .map(ring)
+                .collect::<Result<Vec<_>, _>>()
+            {
                 Ok(rings) => rings,
                 Err(error) => {
                     println!("{name}, {bits} bits: {error}");
@@ -91,7 +107,9 @@ fn report(rings: &[LimbRing], n: usize, peak: Option<f64>) -> Result<(), MathErr
     let limb = |seed: u64| {
         let mut limb = pool.limb()?;
         for (j, word) in limb.iter_mut().enumerate() {
-            *word = ring.modulus().reduce((j as u64 + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            *word = ring
+                .modulus()
+                .reduce((j as u64 + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         }
         Ok::<_, MathError>(limb)
     };
@@ -101,30 +119,66 @@ fn report(rings: &[LimbRing], n: usize, peak: Option<f64>) -> Result<(), MathErr
     let line = |what: &str, time: Time, pairs: Option<usize>| {
         let rate = pairs.map_or(String::new(), |pairs| {
             let rate = pairs as f64 / time.best.as_secs_f64();
-            let share = peak.map_or(String::new(), |peak| format!(", {:.0} % of peak", 100.0 * rate / peak));
+            let share = peak.map_or(String::new(), |peak| {
+                format!(", {:.0} % of peak", 100.0 * rate / peak)
+            });
             format!("  {:.2} 10^9 multiply-adds/s{share}", rate / 1e9)
         });
-        println!("{what:<34} {:9.4} ms ({:.4}){rate}", ms(time.median), ms(time.best));
+        println!(
+            "{what:<34} {:9.4} ms ({:.4}){rate}",
+            ms(time.median),
+            ms(time.best)
+        );
     };
 
     line("ntt, one limb", time(|| ring.ntt(&mut a)), None);
     line("intt, one limb", time(|| ring.intt(&mut a)), None);
     // As in an encrypted program: another prime's tables and another limb each time.
-    let mut many = (0..rings.len() as u64).map(limb).collect::<Result<Vec<_>, _>>()?;
-    let all = time(|| many.iter_mut().zip(rings).for_each(|(limb, ring)| ring.ntt(limb)));
-    line("ntt, 32 limbs of 32 primes, each", all.per(rings.len()), None);
-    let all = time(|| many.iter_mut().zip(rings).for_each(|(limb, ring)| ring.intt(limb)));
-    line("intt, 32 limbs of 32 primes, each", all.per(rings.len()), None);
+    let mut many = (0..rings.len() as u64)
+        .map(limb)
+        .collect::<Result<Vec<_>, _>>()?;
+    let all = time(|| {
+        many.iter_mut()
+            .zip(rings)
+            .for_each(|(limb, ring)| ring.ntt(limb))
+    });
+    line(
+        "ntt, 32 limbs of 32 primes, each",
+        all.per(rings.len()),
+        None,
+    );
+    let all = time(|| {
+        many.iter_mut()
+            .zip(rings)
+            .for_each(|(limb, ring)| ring.intt(limb))
+    });
+    line(
+        "intt, 32 limbs of 32 primes, each",
+        all.per(rings.len()),
+        None,
+    );
 
     line("add_assign", time(|| ring.add_assign(&mut a, &b)), None);
     line("mul_into", time(|| ring.mul_into(&mut out, &b, &c)), None);
-    line("sub_mul_scalar_into", time(|| ring.sub_mul_scalar_into(&mut out, &b, &c, 12345)), None);
+    line(
+        "sub_mul_scalar_into",
+        time(|| ring.sub_mul_scalar_into(&mut out, &b, &c, 12345)),
+        None,
+    );
     let map = Automorphism::new(ring.log_n(), 5)?;
     line("automorphism", time(|| map.apply_into(&mut out, &b)), None);
 
     for terms in [2, 11] {
-        let pairs: Vec<(&[u64], &[u64])> = many.windows(2).take(terms.min(MAX_DOT_TERMS)).map(|w| (&w[0][..], &w[1][..])).collect();
-        line(&format!("dot, {terms} terms"), time(|| ring.dot_into(&mut out, &pairs)), Some(terms * n));
+        let pairs: Vec<(&[u64], &[u64])> = many
+            .windows(2)
+            .take(terms.min(MAX_DOT_TERMS))
+            .map(|w| (&w[0][..], &w[1][..]))
+            .collect();
+        line(
+            &format!("dot, {terms} terms"),
+            time(|| ring.dot_into(&mut out, &pairs)),
+            Some(terms * n),
+        );
     }
 
     let converter: BaseConverter = rns::BaseConverter::new(&rings[..11], &rings[11..32])?;
@@ -135,7 +189,13 @@ fn report(rings: &[LimbRing], n: usize, peak: Option<f64>) -> Result<(), MathErr
     line("base conversion 11 -> 21", all, Some(12 * 21 * n));
     drop(target);
 
-    for (rows, cols, accumulate) in [(16, 144, false), (64, 576, false), (16, 9, true), (16, 18, true), (32, 36, true)] {
+    for (rows, cols, accumulate) in [
+        (16, 144, false),
+        (64, 576, false),
+        (16, 9, true),
+        (16, 18, true),
+        (32, 36, true),
+    ] {
         let log_2g = 8.min(ring.log_n());
         let mut weights = WeightMatrix::new(rows, cols, log_2g);
         let poly: Vec<i64> = (0..1 << log_2g).map(|k| k * 977 % 2001 - 1000).collect();
@@ -148,7 +208,10 @@ fn report(rings: &[LimbRing], n: usize, peak: Option<f64>) -> Result<(), MathErr
         let mut outputs = (0..rows as u64).map(limb).collect::<Result<Vec<_>, _>>()?;
         let mut out: Vec<&mut [u64]> = outputs.iter_mut().map(|limb| &mut limb[..]).collect();
         let product = time(|| ring.block_matmul(&mut out, &x, &residues, accumulate));
-        let what = format!("matmul {rows} x {cols}{}", if accumulate { ", accumulating" } else { "" });
+        let what = format!(
+            "matmul {rows} x {cols}{}",
+            if accumulate { ", accumulating" } else { "" }
+        );
         line(&what, product, Some(rows * cols * n));
         line("  its weights, every tap masked", generate, None);
     }

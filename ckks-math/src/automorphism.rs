@@ -26,7 +26,11 @@ pub struct Automorphism {
 const GROUP: usize = 8;
 
 fn reverse_bits(x: u64, bits: u32) -> u64 {
-    if bits == 0 { 0 } else { x.reverse_bits() >> (u64::BITS - bits) }
+    if bits == 0 {
+        0
+    } else {
+        x.reverse_bits() >> (u64::BITS - bits)
+    }
 }
 
 impl Automorphism {
@@ -46,7 +50,11 @@ impl Automorphism {
     pub fn with_kernel(log_n: u32, g: u64, kernel: &KernelChoice) -> Result<Self, MathError> {
         let kernel = kernel::available(kernel)?;
         if log_n > LimbRing::MAX_LOG_N {
-            return Err(MathError::DegreeOutOfRange { log_n, min: 0, max: LimbRing::MAX_LOG_N });
+            return Err(MathError::DegreeOutOfRange {
+                log_n,
+                min: 0,
+                max: LimbRing::MAX_LOG_N,
+            });
         }
         if g.is_multiple_of(2) {
             return Err(MathError::EvenGaloisElement { element: g });
@@ -72,7 +80,13 @@ impl Automorphism {
             }
             (0..n).step_by(GROUP).map(|j| source(j) as u32).collect()
         };
-        Ok(Self { log_n, element, table, orders, kernel })
+        Ok(Self {
+            log_n,
+            element,
+            table,
+            orders,
+            kernel,
+        })
     }
 
     /// `g`, in `1..2N`.
@@ -91,14 +105,22 @@ impl Automorphism {
     /// If a slice is not a whole limb.
     pub fn apply_into(&self, out: &mut [u64], src: &[u64]) {
         let n = 1usize << self.log_n;
-        assert!(out.len() == n && src.len() == n, "an automorphism needs whole limbs");
+        assert!(
+            out.len() == n && src.len() == n,
+            "an automorphism needs whole limbs"
+        );
         if n < GROUP {
             for (out, &j) in out.iter_mut().zip(&self.table) {
                 *out = src[j as usize];
             }
             return;
         }
-        self.kernel.permute_groups(out.as_chunks_mut().0, src.as_chunks().0, &self.table, &self.orders);
+        self.kernel.permute_groups(
+            out.as_chunks_mut().0,
+            src.as_chunks().0,
+            &self.table,
+            &self.orders,
+        );
     }
 }
 
@@ -111,7 +133,9 @@ mod tests {
     fn automorphism_matches_coefficients() {
         for log_n in 0..=9 {
             let n = 1u64 << log_n;
-            let prime = crate::primes::ntt_primes_below(1 << 40, log_n).next().unwrap();
+            let prime = crate::primes::ntt_primes_below(1 << 40, log_n)
+                .next()
+                .unwrap();
             let ring = LimbRing::new(prime, log_n, &KernelChoice::Auto).unwrap();
             let a: Vec<u64> = (0..n).map(|j| ring.modulus().pow(3, j + 1)).collect();
             let mut transformed = a.clone();
@@ -132,7 +156,13 @@ mod tests {
 
     #[test]
     fn automorphism_rejects_even_elements() {
-        assert_eq!(Automorphism::new(4, 6).unwrap_err(), MathError::EvenGaloisElement { element: 6 });
-        assert!(matches!(Automorphism::new(21, 5), Err(MathError::DegreeOutOfRange { .. })));
+        assert_eq!(
+            Automorphism::new(4, 6).unwrap_err(),
+            MathError::EvenGaloisElement { element: 6 }
+        );
+        assert!(matches!(
+            Automorphism::new(21, 5),
+            Err(MathError::DegreeOutOfRange { .. })
+        ));
     }
 }

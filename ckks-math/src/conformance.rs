@@ -15,17 +15,30 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::kernel::scalar::Scalar;
-use crate::{BaseConverter, Kernel, KernelChoice, LimbRing, Modulus, ResidueMatrix, WeightMatrix, primes};
+use crate::{
+    BaseConverter, Kernel, KernelChoice, LimbRing, Modulus, ResidueMatrix, WeightMatrix, primes,
+};
 
 /// Smallest, largest and `random` random primes of exactly `bits` bits that are `1 mod 2^(log_n + 1)`.
 pub fn sample_primes(bits: u32, log_n: u32, random: usize, seed: u64) -> Vec<u64> {
     let (low, high) = (1u64 << (bits - 1), 1u64 << bits);
-    let mut found: Vec<u64> = primes::ntt_primes_above(low, log_n).take_while(|&q| q < high).take(1).collect();
-    found.extend(primes::ntt_primes_below(high, log_n).take_while(|&q| q > low).take(1));
+    let mut found: Vec<u64> = primes::ntt_primes_above(low, log_n)
+        .take_while(|&q| q < high)
+        .take(1)
+        .collect();
+    found.extend(
+        primes::ntt_primes_below(high, log_n)
+            .take_while(|&q| q > low)
+            .take(1),
+    );
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ u64::from(bits) << 32);
     for _ in 0..random {
         let bound = low + rng.next_u64() % low;
-        found.extend(primes::ntt_primes_below(bound, log_n).take_while(|&q| q > low).take(1));
+        found.extend(
+            primes::ntt_primes_below(bound, log_n)
+                .take_while(|&q| q > low)
+                .take(1),
+        );
     }
     found.sort_unstable();
     found.dedup();
@@ -37,14 +50,20 @@ pub fn sample_primes(bits: u32, log_n: u32, random: usize, seed: u64) -> Vec<u64
 ///
 /// # Panics
 /// At the first difference, with its circumstances.
-pub fn check_kernel(kernel: Arc<dyn Kernel>, log_n: RangeInclusive<u32>, bits: RangeInclusive<u32>, random: usize) -> usize {
+pub fn check_kernel(
+    kernel: Arc<dyn Kernel>,
+    log_n: RangeInclusive<u32>,
+    bits: RangeInclusive<u32>,
+    random: usize,
+) -> usize {
     let mut compared = 0;
     for log_n in log_n {
         for bits in bits.clone() {
             let primes = sample_primes(bits, log_n, random, u64::from(log_n));
             for (i, &q) in primes.iter().enumerate() {
                 if kernel.supports(Modulus::new(q).expect("primes below 2^62"), log_n) {
-                    let ring = |choice| LimbRing::new(q, log_n, &choice).expect("a prime for this degree");
+                    let ring =
+                        |choice| LimbRing::new(q, log_n, &choice).expect("a prime for this degree");
                     let other = primes[(i + 1) % primes.len()];
                     Comparison {
                         fast: ring(KernelChoice::Custom(kernel.clone())),
@@ -77,7 +96,9 @@ impl Comparison {
         let mut word = || match filling % FILLINGS {
             0 => rng.next_u64() % bound,
             1 => bound - 1,
-            2 => [0, 1, bound - 1, bound - 2, bound / 2, bound / 2 + 1][rng.next_u64() as usize % 6],
+            2 => {
+                [0, 1, bound - 1, bound - 2, bound / 2, bound / 2 + 1][rng.next_u64() as usize % 6]
+            }
             3 => 0,
             _ => 1,
         };
@@ -139,8 +160,14 @@ impl Comparison {
         let garbage = [1, 2, 3].map(|_| self.words(n, u64::MAX, 0));
         let [z0, z1, y0, y1] = [0, 1, 2, 3].map(|i| self.residues(n, filling + i * filling));
         let [s, t] = [0, 1].map(|i| self.residues(1, filling + i)[0]);
-        self.same("mul_i_assign", &[z0.clone()], |ring, x| ring.mul_i_assign(&mut x[0]));
-        self.same("add_i_scalar_assign", &[z0.clone()], |ring, x| ring.add_i_scalar_assign(&mut x[0], s, t));
+        self.same("mul_i_assign", std::slice::from_ref(&z0), |ring, x| {
+            ring.mul_i_assign(&mut x[0])
+        });
+        self.same(
+            "add_i_scalar_assign",
+            std::slice::from_ref(&z0),
+            |ring, x| ring.add_i_scalar_assign(&mut x[0], s, t),
+        );
         self.same("square_complex_into", &garbage, |ring, d| {
             let [d0, d1, d2] = d.get_disjoint_mut([0, 1, 2]).expect("three outputs");
             ring.square_complex_into(d0, d1, d2, &z0, &z1, &y0, &y1);
@@ -151,20 +178,46 @@ impl Comparison {
         let garbage = [1, 2, 3].map(|_| self.words(len, u64::MAX, 0));
         let [a, b, c, d] = [0, 1, 2, 3].map(|i| self.residues(len, filling + i * filling));
         let s = self.residues(1, filling)[0];
-        let signed: Vec<i64> = self.words(len, u64::MAX, filling).into_iter().map(|w| w as i64).collect();
+        let signed: Vec<i64> = self
+            .words(len, u64::MAX, filling)
+            .into_iter()
+            .map(|w| w as i64)
+            .collect();
         let start = [a.clone()];
-        self.same("add_assign", &start, |ring, x| ring.add_assign(&mut x[0], &b));
-        self.same("sub_assign", &start, |ring, x| ring.sub_assign(&mut x[0], &b));
+        self.same("add_assign", &start, |ring, x| {
+            ring.add_assign(&mut x[0], &b)
+        });
+        self.same("sub_assign", &start, |ring, x| {
+            ring.sub_assign(&mut x[0], &b)
+        });
         self.same("neg_assign", &start, |ring, x| ring.neg_assign(&mut x[0]));
-        self.same("mul_assign", &start, |ring, x| ring.mul_assign(&mut x[0], &b));
-        self.same("mul_add_assign", &start, |ring, x| ring.mul_add_assign(&mut x[0], &b, &c));
-        self.same("mul_scalar_assign", &start, |ring, x| ring.mul_scalar_assign(&mut x[0], s));
-        self.same("mul_scalar_add_assign", &start, |ring, x| ring.mul_scalar_add_assign(&mut x[0], &b, s));
-        self.same("add_scalar_assign", &start, |ring, x| ring.add_scalar_assign(&mut x[0], s));
-        self.same("mul_into", &garbage, |ring, x| ring.mul_into(&mut x[0], &a, &b));
-        self.same("mul_scalar_into", &garbage, |ring, x| ring.mul_scalar_into(&mut x[0], &a, s));
-        self.same("sub_mul_scalar_into", &garbage, |ring, x| ring.sub_mul_scalar_into(&mut x[0], &a, &b, s));
-        self.same("reduce_signed_into", &garbage, |ring, x| ring.reduce_signed_into(&mut x[0], &signed));
+        self.same("mul_assign", &start, |ring, x| {
+            ring.mul_assign(&mut x[0], &b)
+        });
+        self.same("mul_add_assign", &start, |ring, x| {
+            ring.mul_add_assign(&mut x[0], &b, &c)
+        });
+        self.same("mul_scalar_assign", &start, |ring, x| {
+            ring.mul_scalar_assign(&mut x[0], s)
+        });
+        self.same("mul_scalar_add_assign", &start, |ring, x| {
+            ring.mul_scalar_add_assign(&mut x[0], &b, s)
+        });
+        self.same("add_scalar_assign", &start, |ring, x| {
+            ring.add_scalar_assign(&mut x[0], s)
+        });
+        self.same("mul_into", &garbage, |ring, x| {
+            ring.mul_into(&mut x[0], &a, &b)
+        });
+        self.same("mul_scalar_into", &garbage, |ring, x| {
+            ring.mul_scalar_into(&mut x[0], &a, s)
+        });
+        self.same("sub_mul_scalar_into", &garbage, |ring, x| {
+            ring.sub_mul_scalar_into(&mut x[0], &a, &b, s)
+        });
+        self.same("reduce_signed_into", &garbage, |ring, x| {
+            ring.reduce_signed_into(&mut x[0], &signed)
+        });
         self.same("square_real_into", &garbage, |ring, x| {
             let [d0, d1, d2] = x.get_disjoint_mut([0, 1, 2]).expect("three outputs");
             ring.square_real_into(d0, d1, d2, &a, &b);
@@ -179,20 +232,35 @@ impl Comparison {
         for terms in [0, 1, 3, 13, 64] {
             let garbage = [self.words(len, u64::MAX, 0)];
             let start = [self.residues(len, filling)];
-            let a: Vec<Vec<u64>> = (0..terms).map(|i| self.residues(len, filling + i * filling)).collect();
-            let b: Vec<Vec<u64>> = (0..terms).map(|i| self.residues(len, filling + i * filling)).collect();
-            let wide: Vec<Vec<u64>> = (0..terms).map(|i| self.words(len, 1 << 52, filling + i * filling)).collect();
+            let a: Vec<Vec<u64>> = (0..terms)
+                .map(|i| self.residues(len, filling + i * filling))
+                .collect();
+            let b: Vec<Vec<u64>> = (0..terms)
+                .map(|i| self.residues(len, filling + i * filling))
+                .collect();
+            let wide: Vec<Vec<u64>> = (0..terms)
+                .map(|i| self.words(len, 1 << 52, filling + i * filling))
+                .collect();
             let weights = self.residues(terms as usize, filling);
-            let pairs: Vec<(&[u64], &[u64])> = a.iter().zip(&b).map(|(a, b)| (&a[..], &b[..])).collect();
+            let pairs: Vec<(&[u64], &[u64])> =
+                a.iter().zip(&b).map(|(a, b)| (&a[..], &b[..])).collect();
             let xs: Vec<&[u64]> = wide.iter().map(|x| &x[..]).collect();
-            self.same("dot_into", &garbage, |ring, x| ring.dot_into(&mut x[0], &pairs));
+            self.same("dot_into", &garbage, |ring, x| {
+                ring.dot_into(&mut x[0], &pairs)
+            });
             let combine = |accumulate| {
                 let xs = &xs;
                 let weights = &weights;
-                move |ring: &LimbRing, out: &mut [Vec<u64>]| ring.linear_combination_into(&mut out[0], xs, weights, accumulate)
+                move |ring: &LimbRing, out: &mut [Vec<u64>]| {
+                    ring.linear_combination_into(&mut out[0], xs, weights, accumulate)
+                }
             };
             self.same("linear_combination_into", &garbage, combine(false));
-            self.same("linear_combination_into, accumulating", &start, combine(true));
+            self.same(
+                "linear_combination_into, accumulating",
+                &start,
+                combine(true),
+            );
         }
     }
 
@@ -201,13 +269,21 @@ impl Comparison {
         for from in [3, 97, other_prime, (1 << 52) - 47, (1 << 61) - 1] {
             let a = self.words(len, from, filling);
             let from = Modulus::new(from).expect("a modulus");
-            self.same("change_modulus_centered_into", &garbage, |ring, x| ring.change_modulus_centered_into(&mut x[0], &a, from));
+            self.same("change_modulus_centered_into", &garbage, |ring, x| {
+                ring.change_modulus_centered_into(&mut x[0], &a, from)
+            });
         }
     }
 
     fn matrix_products(&mut self, n: usize, filling: u64) {
         let log_n = self.fast.log_n();
-        for (rows, cols, log_2g) in [(1, 1, 0), (4, 3, log_n.min(1)), (5, 9, log_n.saturating_sub(3)), (7, 20, log_n.min(5)), (3, 2, log_n)] {
+        for (rows, cols, log_2g) in [
+            (1, 1, 0),
+            (4, 3, log_n.min(1)),
+            (5, 9, log_n.saturating_sub(3)),
+            (7, 20, log_n.min(5)),
+            (3, 2, log_n),
+        ] {
             let block_degree = 1usize << log_2g;
             let mut weights = WeightMatrix::new(rows, cols, log_2g);
             for r in 0..rows {
@@ -216,7 +292,9 @@ impl Comparison {
                         0 => {}
                         1 => weights.set_scalar(r, c, self.rng.next_u64() as i64 >> 30),
                         _ => {
-                            let poly: Vec<i64> = (0..block_degree).map(|_| self.rng.next_u64() as i64 >> 40).collect();
+                            let poly: Vec<i64> = (0..block_degree)
+                                .map(|_| self.rng.next_u64() as i64 >> 40)
+                                .collect();
                             weights.set_poly(r, c, &poly);
                         }
                     }
@@ -243,11 +321,16 @@ impl Comparison {
     /// From this modulus and another to both kernels' versions of this modulus' neighbours.
     fn base_conversion(&mut self, n: usize, other_prime: u64) {
         let (q, log_n) = (self.fast.modulus().value(), self.fast.log_n());
-        let choice = |ring: &LimbRing| KernelChoice::Custom(if ring.kernel_name() == Scalar::NAME {
-            Arc::new(Scalar)
-        } else {
-            crate::kernel::built_in().into_iter().find(|k| k.name() == ring.kernel_name()).unwrap_or(Arc::new(Scalar))
-        });
+        let choice = |ring: &LimbRing| {
+            KernelChoice::Custom(if ring.kernel_name() == Scalar::NAME {
+                Arc::new(Scalar)
+            } else {
+                crate::kernel::built_in()
+                    .into_iter()
+                    .find(|k| k.name() == ring.kernel_name())
+                    .unwrap_or(Arc::new(Scalar))
+            })
+        };
         let mut moduli = vec![q];
         if other_prime != q {
             moduli.push(other_prime);
@@ -256,10 +339,15 @@ impl Comparison {
         let garbage = [self.words(n, u64::MAX, 0), self.words(n, u64::MAX, 0)];
         self.same("base conversion", &garbage, |ring, out| {
             let other = |prime: u64| {
-                LimbRing::new(prime, log_n, &choice(ring)).or_else(|_| LimbRing::new(prime, log_n, &KernelChoice::Auto))
+                LimbRing::new(prime, log_n, &choice(ring))
+                    .or_else(|_| LimbRing::new(prime, log_n, &KernelChoice::Auto))
             };
-            let sources: Vec<LimbRing> = moduli.iter().map(|&prime| other(prime).expect("a ring")).collect();
-            let converter = BaseConverter::new(&sources, &[ring.clone(), sources[0].clone()]).expect("a converter");
+            let sources: Vec<LimbRing> = moduli
+                .iter()
+                .map(|&prime| other(prime).expect("a ring"))
+                .collect();
+            let converter = BaseConverter::new(&sources, &[ring.clone(), sources[0].clone()])
+                .expect("a converter");
             let mut out: Vec<&mut [u64]> = out.iter_mut().map(|out| &mut out[..]).collect();
             converter.convert_into(&mut out, &source.iter().map(|s| &s[..]).collect::<Vec<_>>());
         });
@@ -270,11 +358,40 @@ impl Comparison {
 mod tests {
     use super::*;
 
+    fn check_ifma(log_n: RangeInclusive<u32>, bits: RangeInclusive<u32>, random: usize) {
+        let Some(kernel) = crate::kernel::built_in()
+            .into_iter()
+            .find(|k| k.name() == "avx512ifma")
+        else {
+            return;
+        };
+        let compared = check_kernel(kernel.clone(), log_n, bits, random);
+        assert_eq!(
+            compared > 0,
+            kernel.is_available(),
+            "compared exactly where the processor can"
+        );
+    }
+
     #[test]
-    fn kernel_avx512ifma_matches_scalar() {
-        let Some(kernel) = crate::kernel::built_in().into_iter().find(|k| k.name() == "avx512ifma") else { return };
-        let compared = check_kernel(kernel.clone(), 0..=8, 30..=50, 1);
-        let on_this_machine = kernel.supports(Modulus::new(65537).unwrap(), 8);
-        assert_eq!(compared > 0, on_this_machine, "compared exactly where the processor can");
+    fn kernel_avx512ifma_matches_scalar_on_many_primes() {
+        check_ifma(6..=7, 30..=50, 32);
+    }
+
+    #[test]
+    fn kernel_avx512ifma_matches_scalar_at_small_degrees() {
+        check_ifma(0..=5, 14..=50, 1);
+    }
+
+    #[test]
+    fn kernel_avx512ifma_matches_scalar_at_large_degrees() {
+        check_ifma(8..=11, 47..=50, 1);
+        check_ifma(12..=13, 48..=50, 0);
+    }
+
+    #[test]
+    fn kernel_scalar_matches_itself() {
+        // The suite itself: it must call every operation with arguments that it accepts.
+        assert!(check_kernel(Arc::new(Scalar), 4..=6, 60..=61, 0) > 0);
     }
 }

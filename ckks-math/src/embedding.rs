@@ -47,7 +47,9 @@ impl Embedding {
 
     fn stages(&self) -> impl DoubleEndedIterator<Item = (usize, &[Complex64])> {
         // The factors of length `len` start at len/2 - 1, as lengths 2, 4, .. have 1, 2, .. of them.
-        (1..self.log_n).map(|s| 1usize << s).map(|len| (len, &self.twiddles[len / 2 - 1..len - 1]))
+        (1..self.log_n)
+            .map(|s| 1usize << s)
+            .map(|len| (len, &self.twiddles[len / 2 - 1..len - 1]))
     }
 
     /// The slots of `coeffs` (`n` of them) into `slots` (`n/2`).
@@ -56,7 +58,10 @@ impl Embedding {
     /// If the lengths are different from these.
     pub fn coeffs_to_slots(&self, coeffs: &[f64], slots: &mut [Complex64]) {
         let half = 1usize << (self.log_n - 1);
-        assert!(coeffs.len() == 2 * half && slots.len() == half, "lengths of an embedding");
+        assert!(
+            coeffs.len() == 2 * half && slots.len() == half,
+            "lengths of an embedding"
+        );
         for (j, slot) in slots.iter_mut().enumerate() {
             let k = reverse(j, self.log_n - 1);
             *slot = Complex64::new(coeffs[k], coeffs[k + half]);
@@ -78,7 +83,10 @@ impl Embedding {
     /// If the lengths are different from these.
     pub fn slots_to_coeffs(&self, slots: &[Complex64], coeffs: &mut [f64]) {
         let half = 1usize << (self.log_n - 1);
-        assert!(coeffs.len() == 2 * half && slots.len() == half, "lengths of an embedding");
+        assert!(
+            coeffs.len() == 2 * half && slots.len() == half,
+            "lengths of an embedding"
+        );
         let mut work = slots.to_vec();
         for (len, factors) in self.stages().rev() {
             for block in work.chunks_exact_mut(len) {
@@ -113,7 +121,11 @@ fn unit_root(k: usize, order: usize) -> Complex64 {
 }
 
 fn reverse(j: usize, bits: u32) -> usize {
-    if bits == 0 { 0 } else { j.reverse_bits() >> (usize::BITS - bits) }
+    if bits == 0 {
+        0
+    } else {
+        j.reverse_bits() >> (usize::BITS - bits)
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +136,9 @@ mod tests {
     fn test_coefficients(n: usize) -> Vec<f64> {
         let mut state = 12345u64;
         let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 11) as f64 / (1u64 << 53) as f64 - 0.5
         };
         (0..n).map(|_| next()).collect()
@@ -138,7 +152,11 @@ mod tests {
             let mut slots = vec![Complex64::new(f64::NAN, f64::NAN); n / 2];
             Embedding::new(log_n).coeffs_to_slots(&coeffs, &mut slots);
             for (found, expected) in slots.iter().zip(reference::coeffs_to_slots(&coeffs)) {
-                assert!((found - expected).norm() < 1e-15 * f64::from(log_n) * (n as f64).sqrt().max(4.0), "log_n {log_n}");
+                assert!(
+                    (found - expected).norm()
+                        < 1e-15 * f64::from(log_n) * (n as f64).sqrt().max(4.0),
+                    "log_n {log_n}"
+                );
             }
         }
     }
@@ -153,7 +171,11 @@ mod tests {
             let mut back = vec![f64::NAN; n];
             embedding.coeffs_to_slots(&coeffs, &mut slots);
             embedding.slots_to_coeffs(&slots, &mut back);
-            let worst = coeffs.iter().zip(&back).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            let worst = coeffs
+                .iter()
+                .zip(&back)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f64::max);
             assert!(worst < 1e-15 * f64::from(log_n), "log_n {log_n}: {worst:e}");
         }
     }
@@ -163,7 +185,13 @@ mod tests {
         let mut coeffs = vec![f64::NAN; 64];
         Embedding::new(6).slots_to_coeffs(&[Complex64::new(2.5, -1.0); 32], &mut coeffs);
         for (k, c) in coeffs.iter().enumerate() {
-            let expected = if k == 0 { 2.5 } else if k == 32 { -1.0 } else { 0.0 };
+            let expected = if k == 0 {
+                2.5
+            } else if k == 32 {
+                -1.0
+            } else {
+                0.0
+            };
             assert!((c - expected).abs() < 1e-14);
         }
     }

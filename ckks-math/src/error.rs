@@ -54,7 +54,9 @@ pub enum MathError {
         name: String,
     },
     /// The kernel exists, but this processor, modulus or degree is outside its reach.
-    #[error("kernel {kernel} does not support modulus {modulus} at degree 2^{log_n} on this machine")]
+    #[error(
+        "kernel {kernel} does not support modulus {modulus} at degree 2^{log_n} on this machine"
+    )]
     KernelUnsupported {
         /// Name of the kernel.
         kernel: &'static str,
@@ -76,7 +78,9 @@ pub enum MathError {
         element: u64,
     },
     /// A base conversion without source or destination moduli.
-    #[error("base conversion from {sources} to {targets} moduli: both must be at least 1 and sources at most {max_sources}")]
+    #[error(
+        "base conversion from {sources} to {targets} moduli: both must be at least 1 and sources at most {max_sources}"
+    )]
     BasisSize {
         /// Number of source moduli.
         sources: usize,

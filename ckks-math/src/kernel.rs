@@ -39,7 +39,13 @@ pub trait Kernel: Send + Sync + Debug {
     ///
     /// # Panics
     /// If the table points outside `src`, or an order outside the group.
-    fn permute_groups(&self, out: &mut [[u64; 8]], src: &[[u64; 8]], table: &[u32], orders: &[[u64; 8]; 8]) {
+    fn permute_groups(
+        &self,
+        out: &mut [[u64; 8]],
+        src: &[[u64; 8]],
+        table: &[u32],
+        orders: &[[u64; 8]; 8],
+    ) {
         scalar::pointwise::permute_groups(out, src, table, orders);
     }
 }
@@ -122,12 +128,16 @@ pub trait LimbOps: Send + Sync + Debug {
         scalar::pointwise::dot_into(self.modulus(), out, terms);
     }
 
+    /// Asks for memory that will be used soon. A hint.
+    fn prefetch(&self, _words: &[u64]) {}
+
     /// Brings weights (in `[0, q)`) into the form that [`LimbOps::linear_combination_into`] and
     /// [`LimbOps::block_matmul`] of this kernel read.
     fn prepare_weights(&self, _weights: &mut [u64]) {}
 
     /// `out = sum_k w[k] xs[k]`, or `out +=` if `accumulate`; the words of `xs` are below `2^52`
-    /// and need not be below `q`, `w` is prepared by [`LimbOps::prepare_weights`].
+    /// and need not be below `q`, `w` is prepared by [`LimbOps::prepare_weights`]; at most
+    /// [`MAX_SUM_TERMS`] terms.
     fn linear_combination_into(&self, out: &mut [u64], xs: &[&[u64]], w: &[u64], accumulate: bool) {
         scalar::pointwise::linear_combination_into(self.modulus(), out, xs, w, accumulate);
     }
@@ -135,8 +145,16 @@ pub trait LimbOps: Send + Sync + Debug {
     /// `out[r] = sum_c w[block][r][c] x[c]` on every block of words, or `out[r] +=` if `accumulate`.
     ///
     /// `w` holds `blocks * out.len() * x.len()` weights, prepared by
-    /// [`LimbOps::prepare_weights`]; the limbs are cut into `blocks` equal blocks.
-    fn block_matmul(&self, out: &mut [&mut [u64]], x: &[&[u64]], w: &[u64], blocks: usize, accumulate: bool) {
+    /// [`LimbOps::prepare_weights`]; the limbs are cut into `blocks` equal blocks; at most
+    /// [`MAX_SUM_TERMS`] columns.
+    fn block_matmul(
+        &self,
+        out: &mut [&mut [u64]],
+        x: &[&[u64]],
+        w: &[u64],
+        blocks: usize,
+        accumulate: bool,
+    ) {
         scalar::pointwise::block_matmul(self.modulus(), out, x, w, blocks, accumulate);
     }
 
@@ -175,6 +193,10 @@ pub trait LimbOps: Send + Sync + Debug {
 /// Largest number of terms of [`LimbOps::dot_into`].
 pub const MAX_DOT_TERMS: usize = 64;
 
+/// Largest number of terms of [`LimbOps::linear_combination_into`] and of columns of
+/// [`LimbOps::block_matmul`]: so many 52-bit halves fit a word.
+pub const MAX_SUM_TERMS: usize = 4095;
+
 /// Which kernel a ring uses.
 #[derive(Clone, Debug, Default)]
 pub enum KernelChoice {
@@ -203,18 +225,32 @@ fn candidates(choice: &KernelChoice) -> Result<Vec<Arc<dyn Kernel>>, MathError> 
         KernelChoice::Custom(kernel) => Ok(vec![kernel.clone()]),
         KernelChoice::Named(name) => {
             let kernel = built_in().into_iter().find(|k| k.name() == *name);
-            Ok(vec![kernel.ok_or_else(|| MathError::UnknownKernel { name: (*name).to_owned() })?])
+            Ok(vec![kernel.ok_or_else(|| MathError::UnknownKernel {
+                name: (*name).to_owned(),
+            })?])
         }
     }
 }
 
 /// Chooses a kernel for one modulus and degree and builds its operations.
-pub(crate) fn plan(choice: &KernelChoice, modulus: Modulus, log_n: u32, psi: u64) -> Result<Arc<dyn LimbOps>, MathError> {
+pub(crate) fn plan(
+    choice: &KernelChoice,
+    modulus: Modulus,
+    log_n: u32,
+    psi: u64,
+) -> Result<Arc<dyn LimbOps>, MathError> {
     let kernels = candidates(choice)?;
     // The portable kernel supports everything, so only a single named or custom one can fail.
-    let kernel = kernels.iter().find(|k| k.supports(modulus, log_n)).unwrap_or(&kernels[0]);
+    let kernel = kernels
+        .iter()
+        .find(|k| k.supports(modulus, log_n))
+        .unwrap_or(&kernels[0]);
     if !kernel.supports(modulus, log_n) {
-        return Err(MathError::KernelUnsupported { kernel: kernel.name(), modulus: modulus.value(), log_n });
+        return Err(MathError::KernelUnsupported {
+            kernel: kernel.name(),
+            modulus: modulus.value(),
+            log_n,
+        });
     }
     kernel.plan(modulus, log_n, psi)
 }
@@ -223,7 +259,10 @@ pub(crate) fn plan(choice: &KernelChoice, modulus: Modulus, log_n: u32, psi: u64
 pub(crate) fn available(choice: &KernelChoice) -> Result<Arc<dyn Kernel>, MathError> {
     let kernels = candidates(choice)?;
     let name = kernels[0].name();
-    kernels.into_iter().find(|k| k.is_available()).ok_or(MathError::KernelUnavailable { kernel: name })
+    kernels
+        .into_iter()
+        .find(|k| k.is_available())
+        .ok_or(MathError::KernelUnavailable { kernel: name })
 }
 
 /// A yardstick: runs `rounds` rounds of independent 52-bit multiply-adds in registers, and returns how

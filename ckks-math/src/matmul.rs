@@ -30,24 +30,43 @@ pub struct WeightMatrix {
 impl WeightMatrix {
     /// A zero matrix; its polynomials will have `2^log_block_degree` coefficients.
     pub fn new(rows: usize, cols: usize, log_block_degree: u32) -> Self {
-        Self { rows, cols, log_block_degree, entries: vec![Entry::Zero; rows * cols], coefficients: Vec::new() }
+        Self {
+            rows,
+            cols,
+            log_block_degree,
+            entries: vec![Entry::Zero; rows * cols],
+            coefficients: Vec::new(),
+        }
     }
 
     fn index(&self, row: usize, col: usize) -> usize {
-        assert!(row < self.rows && col < self.cols, "entry ({row}, {col}) of a {} x {} matrix", self.rows, self.cols);
+        assert!(
+            row < self.rows && col < self.cols,
+            "entry ({row}, {col}) of a {} x {} matrix",
+            self.rows,
+            self.cols
+        );
         row * self.cols + col
     }
 
     /// Sets an entry to one integer.
     pub fn set_scalar(&mut self, row: usize, col: usize, value: i64) {
         let index = self.index(row, col);
-        self.entries[index] = if value == 0 { Entry::Zero } else { Entry::Scalar(value) };
+        self.entries[index] = if value == 0 {
+            Entry::Zero
+        } else {
+            Entry::Scalar(value)
+        };
     }
 
     /// Sets an entry to a polynomial of `2^log_block_degree` coefficients.
     pub fn set_poly(&mut self, row: usize, col: usize, coefficients: &[i64]) {
         let n = 1usize << self.log_block_degree;
-        assert_eq!(coefficients.len(), n, "coefficients of a periodic polynomial");
+        assert_eq!(
+            coefficients.len(),
+            n,
+            "coefficients of a periodic polynomial"
+        );
         let index = self.index(row, col);
         let slot = if let Entry::Poly(slot) = self.entries[index] {
             slot
@@ -77,12 +96,16 @@ impl WeightMatrix {
 
     /// Number of entries that are not zero.
     pub fn nonzeros(&self) -> usize {
-        self.entries.iter().filter(|&&entry| entry != Entry::Zero).count()
+        self.entries
+            .iter()
+            .filter(|&&entry| entry != Entry::Zero)
+            .count()
     }
 
     /// Bytes on the heap.
     pub fn bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>() + self.coefficients.capacity() * size_of::<i64>()
+        self.entries.capacity() * size_of::<Entry>()
+            + self.coefficients.capacity() * size_of::<i64>()
     }
 }
 
@@ -98,6 +121,9 @@ pub struct ResidueMatrix {
     made_for: Option<Arc<dyn LimbOps>>,
 }
 
+/// Entries whose residues are generated together: a cache line of every block.
+const TOGETHER: usize = 8;
+
 impl ResidueMatrix {
     /// An empty one.
     pub fn new() -> Self {
@@ -111,29 +137,44 @@ impl ResidueMatrix {
     /// If `sub` is not that ring.
     pub fn generate(&mut self, ring: &LimbRing, sub: &LimbRing, weights: &WeightMatrix) {
         let q = ring.modulus();
-        assert!(sub.log_n() == weights.log_block_degree && sub.log_n() <= ring.log_n(), "degree of the subring");
+        assert!(
+            sub.log_n() == weights.log_block_degree && sub.log_n() <= ring.log_n(),
+            "degree of the subring"
+        );
         let root = q.pow(ring.psi(), 1 << (ring.log_n() - sub.log_n()));
-        assert!(sub.modulus() == q && sub.psi() == root, "a ring and its subring");
+        assert!(
+            sub.modulus() == q && sub.psi() == root,
+            "a ring and its subring"
+        );
 
         let n = sub.degree();
         (self.rows, self.cols, self.blocks) = (weights.rows, weights.cols, n);
         let stride = weights.rows * weights.cols;
         self.weights.resize(stride * n, 0);
-        self.scratch.resize(n, 0);
-        for (index, &entry) in weights.entries.iter().enumerate() {
-            match entry {
-                Entry::Zero => self.scratch.fill(0),
-                Entry::Scalar(value) => self.scratch.fill(q.from_i64(value)),
-                Entry::Poly(slot) => {
-                    sub.reduce_signed_into(&mut self.scratch, &weights.coefficients[slot * n..][..n]);
-                    sub.ntt(&mut self.scratch);
+        self.scratch.resize(TOGETHER * n, 0);
+        for (group, entries) in weights.entries.chunks(TOGETHER).enumerate() {
+            for (residues, &entry) in self.scratch.chunks_exact_mut(n).zip(entries) {
+                match entry {
+                    Entry::Zero => residues.fill(0),
+                    Entry::Scalar(value) => residues.fill(q.from_i64(value)),
+                    Entry::Poly(slot) => {
+                        sub.reduce_signed_into(residues, &weights.coefficients[slot * n..][..n]);
+                        sub.ntt(residues);
+                    }
                 }
             }
-            for (block, &word) in self.scratch.iter().enumerate() {
-                self.weights[block * stride + index] = word;
+            ring.ops()
+                .prepare_weights(&mut self.scratch[..entries.len() * n]);
+            let first = group * TOGETHER;
+            for (block, row) in self.weights.chunks_exact_mut(stride).enumerate() {
+                for (word, residues) in row[first..]
+                    .iter_mut()
+                    .zip(self.scratch[..entries.len() * n].chunks_exact(n))
+                {
+                    *word = residues[block];
+                }
             }
         }
-        ring.ops().prepare_weights(&mut self.weights);
         self.made_for = Some(ring.ops().clone());
     }
 
@@ -165,6 +206,9 @@ impl ResidueMatrix {
         let same = self.made_for.as_ref().is_some_and(|ops| {
             ops.modulus() == ring.modulus() && ops.kernel_name() == ring.kernel_name()
         });
-        assert!(same && self.blocks <= ring.degree(), "residues generated for another ring");
+        assert!(
+            same && self.blocks <= ring.degree(),
+            "residues generated for another ring"
+        );
     }
 }

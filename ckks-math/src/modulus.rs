@@ -36,7 +36,10 @@ impl Modulus {
         if u128::MAX % q as u128 == q as u128 - 1 {
             ratio += 1;
         }
-        Ok(Self { q, ratio: (ratio as u64, (ratio >> 64) as u64) })
+        Ok(Self {
+            q,
+            ratio: (ratio as u64, (ratio >> 64) as u64),
+        })
     }
 
     /// The modulus as an integer.
@@ -102,8 +105,15 @@ impl Modulus {
             (r0, r1) = (r1, r0 - quotient * r1);
             (t0, t1) = (t1, t0 - quotient * t1);
         }
-        assert!(r0 == 1, "inverse of a residue that is not coprime to the modulus");
-        if t0 < 0 { (t0 + self.q as i64) as u64 } else { t0 as u64 }
+        assert!(
+            r0 == 1,
+            "inverse of a residue that is not coprime to the modulus"
+        );
+        if t0 < 0 {
+            (t0 + self.q as i64) as u64
+        } else {
+            t0 as u64
+        }
     }
 
     /// Any word modulo `q`.
@@ -124,7 +134,10 @@ impl Modulus {
         let carry = (lo as u128 * r0 as u128) >> 64;
         let mid = lo as u128 * r1 as u128 + carry;
         let mid2 = hi as u128 * r0 as u128 + (mid as u64) as u128;
-        let quotient = hi.wrapping_mul(r1).wrapping_add((mid >> 64) as u64).wrapping_add((mid2 >> 64) as u64);
+        let quotient = hi
+            .wrapping_mul(r1)
+            .wrapping_add((mid >> 64) as u64)
+            .wrapping_add((mid2 >> 64) as u64);
         let r = lo.wrapping_sub(quotient.wrapping_mul(self.q));
         if r >= self.q { r - self.q } else { r }
     }
@@ -146,13 +159,20 @@ impl Modulus {
     /// The representative of `a` in `(-q/2, q/2]`.
     #[inline]
     pub const fn center(self, a: u64) -> i64 {
-        if a > self.q / 2 { a as i64 - self.q as i64 } else { a as i64 }
+        if a > self.q / 2 {
+            a as i64 - self.q as i64
+        } else {
+            a as i64
+        }
     }
 
     /// The constant of Shoup's product by `w` with words of 64 bits.
     #[inline]
     pub const fn shoup(self, w: u64) -> Shoup {
-        Shoup { w, quotient: (((w as u128) << 64) / self.q as u128) as u64 }
+        Shoup {
+            w,
+            quotient: (((w as u128) << 64) / self.q as u128) as u64,
+        }
     }
 
     /// `a * w.w mod q`; `a` may be any word.
@@ -166,7 +186,8 @@ impl Modulus {
     #[inline]
     pub(crate) const fn mul_shoup_lazy(self, a: u64, w: Shoup) -> u64 {
         let quotient = ((a as u128 * w.quotient as u128) >> 64) as u64;
-        a.wrapping_mul(w.w).wrapping_sub(quotient.wrapping_mul(self.q))
+        a.wrapping_mul(w.w)
+            .wrapping_sub(quotient.wrapping_mul(self.q))
     }
 }
 
@@ -188,7 +209,10 @@ mod tests {
     #[test]
     fn modulus_rejects_out_of_range() {
         for q in [0, 1, 1 << 62, u64::MAX] {
-            assert_eq!(Modulus::new(q), Err(MathError::ModulusOutOfRange { modulus: q }));
+            assert_eq!(
+                Modulus::new(q),
+                Err(MathError::ModulusOutOfRange { modulus: q })
+            );
         }
         for q in [2, 3, 4, (1 << 62) - 1, 1 << 61] {
             assert_eq!(Modulus::new(q).unwrap().value(), q);

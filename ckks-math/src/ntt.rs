@@ -43,7 +43,8 @@ impl LimbRing {
     /// [`MathError::UnknownKernel`], [`MathError::KernelUnsupported`].
     pub fn new(q: u64, log_n: u32, kernel: &KernelChoice) -> Result<Self, MathError> {
         let modulus = Self::check(q, log_n)?;
-        let psi = primes::primitive_root(modulus, log_n).ok_or(MathError::NoRootOfUnity { modulus: q, log_n })?;
+        let psi = primes::primitive_root(modulus, log_n)
+            .ok_or(MathError::NoRootOfUnity { modulus: q, log_n })?;
         Self::build(modulus, log_n, psi, kernel)
     }
 
@@ -51,27 +52,56 @@ impl LimbRing {
     ///
     /// # Errors
     /// As [`LimbRing::new`]; [`MathError::NotPrimitiveRoot`] if `psi^N != -1`.
-    pub fn with_root(q: u64, log_n: u32, psi: u64, kernel: &KernelChoice) -> Result<Self, MathError> {
+    pub fn with_root(
+        q: u64,
+        log_n: u32,
+        psi: u64,
+        kernel: &KernelChoice,
+    ) -> Result<Self, MathError> {
         let modulus = Self::check(q, log_n)?;
         if psi >= q || !primes::is_primitive_root(modulus, log_n, psi) {
-            return Err(MathError::NotPrimitiveRoot { root: psi, modulus: q, log_n });
+            return Err(MathError::NotPrimitiveRoot {
+                root: psi,
+                modulus: q,
+                log_n,
+            });
         }
         Self::build(modulus, log_n, psi, kernel)
     }
 
     fn check(q: u64, log_n: u32) -> Result<Modulus, MathError> {
         if log_n > Self::MAX_LOG_N {
-            return Err(MathError::DegreeOutOfRange { log_n, min: 0, max: Self::MAX_LOG_N });
+            return Err(MathError::DegreeOutOfRange {
+                log_n,
+                min: 0,
+                max: Self::MAX_LOG_N,
+            });
         }
         let modulus = Modulus::new(q)?;
-        if primes::is_prime(q) { Ok(modulus) } else { Err(MathError::ModulusNotPrime { modulus: q }) }
+        if primes::is_prime(q) {
+            Ok(modulus)
+        } else {
+            Err(MathError::ModulusNotPrime { modulus: q })
+        }
     }
 
-    fn build(modulus: Modulus, log_n: u32, psi: u64, kernel: &KernelChoice) -> Result<Self, MathError> {
+    fn build(
+        modulus: Modulus,
+        log_n: u32,
+        psi: u64,
+        kernel: &KernelChoice,
+    ) -> Result<Self, MathError> {
         let ops = kernel::plan(kernel, modulus, log_n, psi)?;
         // psi^(N/2); in degree 1 there is no X^(1/2), and nothing asks for it.
         let imaginary_unit = modulus.pow(psi, (1 << log_n) / 2);
-        Ok(Self(Arc::new(Inner { modulus, log_n, psi, imaginary_unit, kernel: kernel.clone(), ops })))
+        Ok(Self(Arc::new(Inner {
+            modulus,
+            log_n,
+            psi,
+            imaginary_unit,
+            kernel: kernel.clone(),
+            ops,
+        })))
     }
 
     /// The ring of degree `2^log_n` below this one, with the root `psi^(N/n)`: a polynomial in
@@ -83,7 +113,11 @@ impl LimbRing {
     /// ring's kernel was named and does not support the degree.
     pub fn subring(&self, log_n: u32) -> Result<Self, MathError> {
         if log_n > self.log_n() {
-            return Err(MathError::DegreeOutOfRange { log_n, min: 0, max: self.log_n() });
+            return Err(MathError::DegreeOutOfRange {
+                log_n,
+                min: 0,
+                max: self.log_n(),
+            });
         }
         let psi = self.modulus().pow(self.psi(), 1 << (self.log_n() - log_n));
         Self::build(self.modulus(), log_n, psi, &self.0.kernel)
@@ -223,15 +257,35 @@ impl LimbRing {
     /// `out = sum_k w[k] xs[k]`, or `out +=` if `accumulate`, with one reduction at the end.
     ///
     /// The words of `xs` are below `2^52`, not necessarily below `q`; `w` in `[0, q)`; at most
-    /// 4095 vectors.
-    pub fn linear_combination_into(&self, out: &mut [u64], xs: &[&[u64]], w: &[u64], accumulate: bool) {
+    /// [`MAX_SUM_TERMS`](kernel::MAX_SUM_TERMS) vectors.
+    pub fn linear_combination_into(
+        &self,
+        out: &mut [u64],
+        xs: &[&[u64]],
+        w: &[u64],
+        accumulate: bool,
+    ) {
+        assert!(
+            xs.len() <= kernel::MAX_SUM_TERMS,
+            "{} vectors in one combination",
+            xs.len()
+        );
         let mut prepared = w.to_vec();
         self.0.ops.prepare_weights(&mut prepared);
-        self.0.ops.linear_combination_into(out, xs, &prepared, accumulate);
+        self.0
+            .ops
+            .linear_combination_into(out, xs, &prepared, accumulate);
     }
 
     /// The tensor square of `(z0, z1)`: `d0 = z0^2`, `d1 = 2 z0 z1`, `d2 = z1^2`.
-    pub fn square_real_into(&self, d0: &mut [u64], d1: &mut [u64], d2: &mut [u64], z0: &[u64], z1: &[u64]) {
+    pub fn square_real_into(
+        &self,
+        d0: &mut [u64],
+        d1: &mut [u64],
+        d2: &mut [u64],
+        z0: &[u64],
+        z1: &[u64],
+    ) {
         self.0.ops.square_real_into([d0, d1, d2], [z0, z1]);
     }
 
@@ -266,12 +320,29 @@ impl LimbRing {
     ///
     /// # Panics
     /// If the shapes do not fit, or `w` was generated for another modulus or kernel.
-    pub fn block_matmul(&self, out: &mut [&mut [u64]], x: &[&[u64]], w: &ResidueMatrix, accumulate: bool) {
-        assert_eq!((out.len(), x.len()), (w.rows(), w.cols()), "rows and columns of the product");
+    pub fn block_matmul(
+        &self,
+        out: &mut [&mut [u64]],
+        x: &[&[u64]],
+        w: &ResidueMatrix,
+        accumulate: bool,
+    ) {
+        assert_eq!(
+            (out.len(), x.len()),
+            (w.rows(), w.cols()),
+            "rows and columns of the product"
+        );
         out.iter().for_each(|out| self.assert_limb(out));
         x.iter().for_each(|x| self.assert_limb(x));
+        assert!(
+            x.len() <= kernel::MAX_SUM_TERMS,
+            "{} columns in one product",
+            x.len()
+        );
         w.assert_made_for(self);
-        self.0.ops.block_matmul(out, x, w.weights(), w.blocks(), accumulate);
+        self.0
+            .ops
+            .block_matmul(out, x, w.weights(), w.blocks(), accumulate);
     }
 
     /// Residues of signed words.

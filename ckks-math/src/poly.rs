@@ -39,7 +39,9 @@ impl<D: Domain> RnsPoly<D> {
     /// # Errors
     /// [`MathError::PoolExhausted`], [`MathError::OutOfMemory`].
     pub fn new(pool: &Pool, limbs: usize) -> Result<Self, MathError> {
-        Ok(Self::from_limbs((0..limbs).map(|_| pool.limb()).collect::<Result<_, _>>()?))
+        Ok(Self::from_limbs(
+            (0..limbs).map(|_| pool.limb()).collect::<Result<_, _>>()?,
+        ))
     }
 
     /// The zero polynomial.
@@ -47,12 +49,19 @@ impl<D: Domain> RnsPoly<D> {
     /// # Errors
     /// [`MathError::PoolExhausted`], [`MathError::OutOfMemory`].
     pub fn zeroed(pool: &Pool, limbs: usize) -> Result<Self, MathError> {
-        Ok(Self::from_limbs((0..limbs).map(|_| pool.zeroed()).collect::<Result<_, _>>()?))
+        Ok(Self::from_limbs(
+            (0..limbs)
+                .map(|_| pool.zeroed())
+                .collect::<Result<_, _>>()?,
+        ))
     }
 
     /// A polynomial of given limbs, which hold words in the order `D`.
     pub fn from_limbs(limbs: Vec<Limb>) -> Self {
-        Self { limbs, domain: PhantomData }
+        Self {
+            limbs,
+            domain: PhantomData,
+        }
     }
 
     /// Number of limbs.
@@ -101,7 +110,12 @@ impl<D: Domain> RnsPoly<D> {
     /// # Errors
     /// [`MathError::PoolExhausted`], [`MathError::OutOfMemory`].
     pub fn try_clone(&self) -> Result<Self, MathError> {
-        Ok(Self::from_limbs(self.limbs.iter().map(Limb::try_clone).collect::<Result<_, _>>()?))
+        Ok(Self::from_limbs(
+            self.limbs
+                .iter()
+                .map(Limb::try_clone)
+                .collect::<Result<_, _>>()?,
+        ))
     }
 
     /// The limbs themselves.
@@ -117,7 +131,10 @@ impl RnsPoly<Coeff> {
     /// If there are fewer rings than limbs.
     pub fn into_eval(mut self, rings: &[LimbRing]) -> RnsPoly<Eval> {
         assert!(rings.len() >= self.limbs(), "a ring for each limb");
-        self.limbs.iter_mut().zip(rings).for_each(|(limb, ring)| ring.ntt(limb));
+        self.limbs
+            .iter_mut()
+            .zip(rings)
+            .for_each(|(limb, ring)| ring.ntt(limb));
         RnsPoly::from_limbs(self.limbs)
     }
 }
@@ -129,7 +146,10 @@ impl RnsPoly<Eval> {
     /// If there are fewer rings than limbs.
     pub fn into_coeff(mut self, rings: &[LimbRing]) -> RnsPoly<Coeff> {
         assert!(rings.len() >= self.limbs(), "a ring for each limb");
-        self.limbs.iter_mut().zip(rings).for_each(|(limb, ring)| ring.intt(limb));
+        self.limbs
+            .iter_mut()
+            .zip(rings)
+            .for_each(|(limb, ring)| ring.intt(limb));
         RnsPoly::from_limbs(self.limbs)
     }
 }
@@ -147,7 +167,11 @@ mod tests {
             .map(|q| LimbRing::new(q, 5, &KernelChoice::Auto).unwrap())
             .collect();
         let mut poly = RnsPoly::<Coeff>::zeroed(&pool, 3).unwrap();
-        poly.iter_mut().for_each(|limb| limb.iter_mut().enumerate().for_each(|(j, w)| *w = j as u64 * 7));
+        poly.iter_mut().for_each(|limb| {
+            limb.iter_mut()
+                .enumerate()
+                .for_each(|(j, w)| *w = j as u64 * 7)
+        });
         let copy = poly.try_clone().unwrap();
         let eval = poly.into_eval(&rings);
         assert_ne!(eval.limb(1)[..], copy.limb(1)[..]);

@@ -57,9 +57,24 @@ impl Pool {
     pub fn new(log_n: u32, budget_bytes: Option<u64>) -> Self {
         assert!(log_n <= 20, "pool of limbs of 2^{log_n} words");
         let limb_bytes = (size_of::<u64>() << log_n).max(slab::ALIGNMENT);
-        let stagger = if limb_bytes >= STAGGERED_LIMB_BYTES { STAGGER_BYTES } else { 0 };
-        let state = State { free: Vec::new(), slabs: Vec::new(), budget_bytes, in_use_bytes: 0, high_water_bytes: 0 };
-        Self(Arc::new(Inner { log_n, limb_bytes, stride_bytes: limb_bytes + stagger, state: Mutex::new(state) }))
+        let stagger = if limb_bytes >= STAGGERED_LIMB_BYTES {
+            STAGGER_BYTES
+        } else {
+            0
+        };
+        let state = State {
+            free: Vec::new(),
+            slabs: Vec::new(),
+            budget_bytes,
+            in_use_bytes: 0,
+            high_water_bytes: 0,
+        };
+        Self(Arc::new(Inner {
+            log_n,
+            limb_bytes,
+            stride_bytes: limb_bytes + stagger,
+            state: Mutex::new(state),
+        }))
     }
 
     /// Base-2 logarithm of the words of a limb.
@@ -75,7 +90,10 @@ impl Pool {
         let mut state = self.0.lock();
         let needed_bytes = state.in_use_bytes + self.0.limb_bytes as u64;
         if let Some(budget_bytes) = state.budget_bytes.filter(|&budget| needed_bytes > budget) {
-            return Err(MathError::PoolExhausted { budget_bytes, needed_bytes });
+            return Err(MathError::PoolExhausted {
+                budget_bytes,
+                needed_bytes,
+            });
         }
         if state.free.is_empty() {
             let slab = self.0.map_slab(&state, SLAB_LIMBS)?;
@@ -84,7 +102,10 @@ impl Pool {
         let block = state.free.pop().expect("a slab has at least one block");
         state.in_use_bytes = needed_bytes;
         state.high_water_bytes = state.high_water_bytes.max(needed_bytes);
-        Ok(Limb { block: Some(block), pool: self.0.clone() })
+        Ok(Limb {
+            block: Some(block),
+            pool: self.0.clone(),
+        })
     }
 
     /// A limb of zeros.
@@ -109,7 +130,10 @@ impl Pool {
             let state = self.0.lock();
             let needed_bytes = state.in_use_bytes + (limbs * self.0.limb_bytes) as u64;
             if let Some(budget_bytes) = state.budget_bytes.filter(|&budget| needed_bytes > budget) {
-                return Err(MathError::PoolExhausted { budget_bytes, needed_bytes });
+                return Err(MathError::PoolExhausted {
+                    budget_bytes,
+                    needed_bytes,
+                });
             }
             let mut missing = limbs.saturating_sub(state.free.len());
             while missing > 0 {
@@ -164,9 +188,13 @@ impl Inner {
     /// Maps a slab of at most `limbs` limbs, fewer if the budget says so, at least one.
     fn map_slab(&self, state: &State, limbs: usize) -> Result<Slab, MathError> {
         let room = state.budget_bytes.map_or(usize::MAX, |budget| {
-            usize::try_from(budget.saturating_sub(state.mapped_bytes()) / self.limb_bytes as u64).unwrap_or(usize::MAX)
+            usize::try_from(budget.saturating_sub(state.mapped_bytes()) / self.limb_bytes as u64)
+                .unwrap_or(usize::MAX)
         });
-        Slab::map(self.stride_bytes, limbs.min(self.slab_limbs()).min(room).max(1))
+        Slab::map(
+            self.stride_bytes,
+            limbs.min(self.slab_limbs()).min(room).max(1),
+        )
     }
 }
 
@@ -205,14 +233,20 @@ impl Deref for Limb {
     type Target = [u64];
 
     fn deref(&self) -> &[u64] {
-        let block = self.block.as_ref().expect("a limb has its block until it is dropped");
+        let block = self
+            .block
+            .as_ref()
+            .expect("a limb has its block until it is dropped");
         &block.words()[..1 << self.pool.log_n]
     }
 }
 
 impl DerefMut for Limb {
     fn deref_mut(&mut self) -> &mut [u64] {
-        let block = self.block.as_mut().expect("a limb has its block until it is dropped");
+        let block = self
+            .block
+            .as_mut()
+            .expect("a limb has its block until it is dropped");
         &mut block.words_mut()[..1 << self.pool.log_n]
     }
 }
@@ -247,7 +281,10 @@ mod tests {
     fn limbs_do_not_overlap() {
         let pool = Pool::new(3, None);
         let mut limbs: Vec<Limb> = (0..200).map(|_| pool.limb().unwrap()).collect();
-        limbs.iter_mut().enumerate().for_each(|(i, limb)| limb.fill(i as u64));
+        limbs
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, limb)| limb.fill(i as u64));
         for (i, limb) in limbs.iter().enumerate() {
             assert!(limb.iter().all(|&w| w == i as u64));
             assert_eq!(limb.try_clone().unwrap()[..], limb[..]);
@@ -259,12 +296,21 @@ mod tests {
         let bytes = 8 << 10;
         let pool = Pool::new(10, Some(3 * bytes + 1));
         let mut limbs: Vec<Limb> = (0..3).map(|_| pool.limb().unwrap()).collect();
-        let exhausted = MathError::PoolExhausted { budget_bytes: 3 * bytes + 1, needed_bytes: 4 * bytes };
+        let exhausted = MathError::PoolExhausted {
+            budget_bytes: 3 * bytes + 1,
+            needed_bytes: 4 * bytes,
+        };
         assert_eq!(pool.limb().unwrap_err(), exhausted);
         assert_eq!(pool.reserve(1).unwrap_err(), exhausted);
-        assert_eq!((pool.in_use_bytes(), pool.mapped_bytes()), (3 * bytes, 3 * bytes));
+        assert_eq!(
+            (pool.in_use_bytes(), pool.mapped_bytes()),
+            (3 * bytes, 3 * bytes)
+        );
         limbs.pop();
-        assert_eq!((pool.in_use_bytes(), pool.high_water_bytes()), (2 * bytes, 3 * bytes));
+        assert_eq!(
+            (pool.in_use_bytes(), pool.high_water_bytes()),
+            (2 * bytes, 3 * bytes)
+        );
         pool.reset_high_water();
         assert_eq!(pool.high_water_bytes(), 2 * bytes);
         pool.set_budget(Some(0));
@@ -310,8 +356,14 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..500 {
                         let mut limbs: Vec<Limb> = (0..5).map(|_| pool.limb().unwrap()).collect();
-                        limbs.iter_mut().for_each(|limb| limb.fill(id * 1000 + round));
-                        assert!(limbs.iter().all(|limb| limb.iter().all(|&w| w == id * 1000 + round)));
+                        limbs
+                            .iter_mut()
+                            .for_each(|limb| limb.fill(id * 1000 + round));
+                        assert!(
+                            limbs
+                                .iter()
+                                .all(|limb| limb.iter().all(|&w| w == id * 1000 + round))
+                        );
                     }
                 });
             }

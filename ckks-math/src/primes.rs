@@ -40,10 +40,16 @@ pub fn is_prime(n: u64) -> bool {
 /// # Panics
 /// If `bound > 2^62` or `log_n > 60`.
 pub fn ntt_primes_below(bound: u64, log_n: u32) -> impl Iterator<Item = u64> {
-    assert!(bound <= 1 << Modulus::MAX_BITS && log_n <= 60, "bound {bound} or log_n {log_n} out of range");
+    assert!(
+        bound <= 1 << Modulus::MAX_BITS && log_n <= 60,
+        "bound {bound} or log_n {log_n} out of range"
+    );
     let log_step = log_n + 1;
     let candidates = bound.saturating_sub(2) >> log_step;
-    (1..=candidates).rev().map(move |k| (k << log_step) + 1).filter(|&q| is_prime(q))
+    (1..=candidates)
+        .rev()
+        .map(move |k| (k << log_step) + 1)
+        .filter(|&q| is_prime(q))
 }
 
 /// The primes `bound <= q < 2^62` with `q = 1 mod 2^(log_n + 1)`, in ascending order.
@@ -51,10 +57,15 @@ pub fn ntt_primes_below(bound: u64, log_n: u32) -> impl Iterator<Item = u64> {
 /// # Panics
 /// If `bound > 2^62` or `log_n > 60`.
 pub fn ntt_primes_above(bound: u64, log_n: u32) -> impl Iterator<Item = u64> {
-    assert!(bound <= 1 << Modulus::MAX_BITS && log_n <= 60, "bound {bound} or log_n {log_n} out of range");
+    assert!(
+        bound <= 1 << Modulus::MAX_BITS && log_n <= 60,
+        "bound {bound} or log_n {log_n} out of range"
+    );
     let log_step = log_n + 1;
     let first = bound.saturating_sub(1).div_ceil(1 << log_step).max(1);
-    (first..1 << (Modulus::MAX_BITS - log_step)).map(move |k| (k << log_step) + 1).filter(|&q| is_prime(q))
+    (first..1 << (Modulus::MAX_BITS - log_step))
+        .map(move |k| (k << log_step) + 1)
+        .filter(|&q| is_prime(q))
 }
 
 /// A primitive root of unity of order `2^(log_n + 1)` modulo the prime `q`: `g^((q-1)/2^(log_n+1))`
@@ -65,7 +76,9 @@ pub(crate) fn primitive_root(q: Modulus, log_n: u32) -> Option<u64> {
         return None;
     }
     let cofactor = order_minus >> (log_n + 1);
-    (2..q.value()).map(|g| q.pow(g, cofactor)).find(|&root| is_primitive_root(q, log_n, root))
+    (2..q.value())
+        .map(|g| q.pow(g, cofactor))
+        .find(|&root| is_primitive_root(q, log_n, root))
 }
 
 /// Whether `root^(2^log_n) = -1`, that is, whether it has order exactly `2^(log_n + 1)`.
@@ -83,7 +96,9 @@ mod tests {
         for i in 2..sieve.len() {
             assert_eq!(is_prime(i as u64), sieve[i], "{i}");
             if sieve[i] {
-                (i * i..sieve.len()).step_by(i).for_each(|j| sieve[j] = false);
+                (i * i..sieve.len())
+                    .step_by(i)
+                    .for_each(|j| sieve[j] = false);
             }
         }
         // Carmichael numbers, a strong pseudoprime to bases 2 to 37 less one, and large primes.
@@ -101,7 +116,13 @@ mod tests {
         let mut above: Vec<u64> = ntt_primes_above(2, 3).take_while(|&q| q < 1000).collect();
         above.reverse();
         assert_eq!(below, above);
-        assert_eq!(below, (2..1000).rev().filter(|&q| q % 16 == 1 && is_prime(q)).collect::<Vec<_>>());
+        assert_eq!(
+            below,
+            (2..1000)
+                .rev()
+                .filter(|&q| q % 16 == 1 && is_prime(q))
+                .collect::<Vec<_>>()
+        );
         assert_eq!(ntt_primes_below(97, 4).next(), None);
         assert_eq!(ntt_primes_below(98, 4).next(), Some(97));
         assert_eq!(ntt_primes_above(97, 4).next(), Some(97));

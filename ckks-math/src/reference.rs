@@ -26,9 +26,19 @@ pub fn negacyclic_product(q: u64, a: &[u64], b: &[u64]) -> Vec<u64> {
 /// The transform in evaluation order: word `j` is `a(psi^(2 brv(j) + 1))`, by Horner's rule.
 pub fn ntt(q: Modulus, psi: u64, a: &[u64]) -> Vec<u64> {
     let bits = a.len().trailing_zeros();
-    let reverse = |j: usize| if bits == 0 { 0 } else { j.reverse_bits() >> (usize::BITS - bits) };
+    let reverse = |j: usize| {
+        if bits == 0 {
+            0
+        } else {
+            j.reverse_bits() >> (usize::BITS - bits)
+        }
+    };
     let point = |j: usize| q.pow(psi, 2 * reverse(j) as u64 + 1);
-    let horner = |x: u64| a.iter().rev().fold(0, |sum, &c| ((u128::from(times(q.value(), sum, x)) + u128::from(c)) % u128::from(q.value())) as u64);
+    let horner = |x: u64| {
+        a.iter().rev().fold(0, |sum, &c| {
+            ((u128::from(times(q.value(), sum, x)) + u128::from(c)) % u128::from(q.value())) as u64
+        })
+    };
     (0..a.len()).map(|j| horner(point(j))).collect()
 }
 
@@ -50,7 +60,9 @@ pub fn coeffs_to_slots(a: &[f64]) -> Vec<Complex64> {
     let mut exponent = 1;
     let mut slots = Vec::with_capacity(n / 2);
     for _ in 0..n / 2 {
-        let power = |k: usize| Complex64::cis(std::f64::consts::PI * ((k * exponent) % (2 * n)) as f64 / n as f64);
+        let power = |k: usize| {
+            Complex64::cis(std::f64::consts::PI * ((k * exponent) % (2 * n)) as f64 / n as f64)
+        };
         slots.push(a.iter().enumerate().map(|(k, &c)| power(k) * c).sum());
         exponent = exponent * 5 % (2 * n);
     }

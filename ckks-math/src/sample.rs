@@ -9,7 +9,11 @@ use crate::modulus::Modulus;
 const CHUNK_BYTES: usize = 4096;
 
 /// Feeds `take` with uniform words until it has had enough (returns `false`).
-fn for_each_word(rng: &mut (impl Rng + ?Sized), words_hint: usize, mut take: impl FnMut(u64) -> bool) {
+fn for_each_word(
+    rng: &mut (impl Rng + ?Sized),
+    words_hint: usize,
+    mut take: impl FnMut(u64) -> bool,
+) {
     let mut bytes = [0; CHUNK_BYTES];
     let chunk = (words_hint * size_of::<u64>()).clamp(64, CHUNK_BYTES);
     loop {
@@ -92,13 +96,34 @@ pub const SIGMA: f64 = 3.19;
 /// `2^63 P(|X| >= k)` for `k = 1, 2, ..`, rounded, `X` being the discrete Gaussian
 /// `P(x) ~ exp(-x^2 / (2 sigma^2))`; the next entry rounds to zero.
 const TAILS: [u64; 29] = [
-    0x6ffe_065e_4d35_6b98, 0x5183_0c10_f87c_934a, 0x3735_817a_27cb_5a86, 0x22a2_ae88_7089_f77f,
-    0x140c_aa67_aafb_de50, 0x0aad_236f_7f84_412a, 0x0537_7dfa_9e5b_368b, 0x0255_9a69_adb4_8003,
-    0x00f4_7eeb_445b_1347, 0x005b_5603_a15a_8b17, 0x001f_1ef8_8510_c6e6, 0x0009_a9c0_7ef0_ea30,
-    0x0002_bb6f_6664_3a6b, 0x0000_b3f7_fb32_c792, 0x0000_2a1e_7180_25e8, 0x0000_08f6_3986_3d12,
-    0x0000_01bb_a386_f094, 0x0000_004d_f085_5ab6, 0x0000_000c_6fc2_dca3, 0x0000_0001_cd4f_92e3,
-    0x0000_0000_3cae_da34, 0x0000_0000_073e_e89b, 0x0000_0000_00c9_01cd, 0x0000_0000_0013_c408,
-    0x0000_0000_0001_c375, 0x0000_0000_0000_248b, 0x0000_0000_0000_02af, 0x0000_0000_0000_002e,
+    0x6ffe_065e_4d35_6b98,
+    0x5183_0c10_f87c_934a,
+    0x3735_817a_27cb_5a86,
+    0x22a2_ae88_7089_f77f,
+    0x140c_aa67_aafb_de50,
+    0x0aad_236f_7f84_412a,
+    0x0537_7dfa_9e5b_368b,
+    0x0255_9a69_adb4_8003,
+    0x00f4_7eeb_445b_1347,
+    0x005b_5603_a15a_8b17,
+    0x001f_1ef8_8510_c6e6,
+    0x0009_a9c0_7ef0_ea30,
+    0x0002_bb6f_6664_3a6b,
+    0x0000_b3f7_fb32_c792,
+    0x0000_2a1e_7180_25e8,
+    0x0000_08f6_3986_3d12,
+    0x0000_01bb_a386_f094,
+    0x0000_004d_f085_5ab6,
+    0x0000_000c_6fc2_dca3,
+    0x0000_0001_cd4f_92e3,
+    0x0000_0000_3cae_da34,
+    0x0000_0000_073e_e89b,
+    0x0000_0000_00c9_01cd,
+    0x0000_0000_0013_c408,
+    0x0000_0000_0001_c375,
+    0x0000_0000_0000_248b,
+    0x0000_0000_0000_02af,
+    0x0000_0000_0000_002e,
     0x0000_0000_0000_0003,
 ];
 
@@ -114,7 +139,10 @@ pub fn gaussian_into(rng: &mut (impl CryptoRng + ?Sized), out: &mut [i64]) {
         for_each_word(rng, len - filled, |word| {
             let (level, sign) = (word >> 1, (word & 1) as i64);
             // Both are below 2^63, so the borrow of the difference is the comparison.
-            let magnitude: u64 = TAILS.iter().map(|&tail| level.wrapping_sub(tail) >> 63).sum();
+            let magnitude: u64 = TAILS
+                .iter()
+                .map(|&tail| level.wrapping_sub(tail) >> 63)
+                .sum();
             let magnitude = magnitude as i64;
             out[filled] = (magnitude ^ -sign) + sign;
             filled += 1;
@@ -156,14 +184,22 @@ mod tests {
             // Twelve bins: chi-square with 11 degrees of freedom stays below 40 (p = 4e-5).
             let bins = q.value().min(12);
             let mut count = vec![0f64; bins as usize];
-            words.iter().for_each(|&w| count[(u128::from(w) * u128::from(bins) / u128::from(q.value())) as usize] += 1.0);
+            words.iter().for_each(|&w| {
+                count[(u128::from(w) * u128::from(bins) / u128::from(q.value())) as usize] += 1.0
+            });
             let expected: Vec<f64> = (0..bins)
                 .map(|b| {
-                    let edge = |b: u64| (u128::from(b) * u128::from(q.value())).div_ceil(u128::from(bins)) as f64;
+                    let edge = |b: u64| {
+                        (u128::from(b) * u128::from(q.value())).div_ceil(u128::from(bins)) as f64
+                    };
                     40_000.0 * (edge(b + 1) - edge(b)) / q.value() as f64
                 })
                 .collect();
-            let chi: f64 = count.iter().zip(&expected).map(|(c, e)| (c - e).powi(2) / e).sum();
+            let chi: f64 = count
+                .iter()
+                .zip(&expected)
+                .map(|(c, e)| (c - e).powi(2) / e)
+                .sum();
             assert!(chi < 40.0, "q {q:?}: chi-square {chi}");
         }
     }
@@ -174,7 +210,10 @@ mod tests {
         ternary_into(&mut rng(3), &mut out);
         for value in -1..=1 {
             let count = out.iter().filter(|&&x| x == value).count() as f64;
-            assert!((count - 30_000.0).abs() < 5.0 * (20_000f64).sqrt(), "{value}: {count}");
+            assert!(
+                (count - 30_000.0).abs() < 5.0 * (20_000f64).sqrt(),
+                "{value}: {count}"
+            );
         }
         assert!(out.iter().all(|x| x.abs() <= 1));
     }
@@ -188,11 +227,19 @@ mod tests {
             sparse_ternary_into(&mut rng(seed), 32, &mut out);
             assert_eq!(out.iter().filter(|&&x| x != 0).count(), 32);
             plus += out.iter().filter(|&&x| x == 1).count();
-            out.iter().zip(&mut seen).for_each(|(&x, seen)| *seen += u32::from(x != 0));
+            out.iter()
+                .zip(&mut seen)
+                .for_each(|(&x, seen)| *seen += u32::from(x != 0));
         }
-        assert!((plus as f64 - 3200.0).abs() < 5.0 * 40.0, "{plus} of 6400 positive");
+        assert!(
+            (plus as f64 - 3200.0).abs() < 5.0 * 40.0,
+            "{plus} of 6400 positive"
+        );
         // Each position is hit 25 times on average, with deviation 4.7.
-        assert!(seen.iter().all(|&count| (2..=52).contains(&count)), "{seen:?}");
+        assert!(
+            seen.iter().all(|&count| (2..=52).contains(&count)),
+            "{seen:?}"
+        );
         let mut full = vec![0; 8];
         sparse_ternary_into(&mut rng(0), 8, &mut full);
         assert!(full.iter().all(|x| x.abs() == 1));
@@ -204,7 +251,11 @@ mod tests {
         let total: f64 = (-60..=60).map(density).sum();
         for (i, &tail) in TAILS.iter().enumerate() {
             let exact = 2.0 * (i as i32 + 1..=60).map(density).sum::<f64>() / total * 2f64.powi(63);
-            assert!((tail as f64 - exact).abs() <= 0.5 + exact * 1e-14, "entry {}", i + 1);
+            assert!(
+                (tail as f64 - exact).abs() <= 0.5 + exact * 1e-14,
+                "entry {}",
+                i + 1
+            );
         }
     }
 
@@ -224,7 +275,10 @@ mod tests {
         for k in -8..=8 {
             let expected = n * density(k) / total;
             let found = out.iter().filter(|&&x| x == k).count() as f64;
-            assert!((found - expected).abs() < 5.0 * expected.sqrt(), "{k}: {found} of {expected}");
+            assert!(
+                (found - expected).abs() < 5.0 * expected.sqrt(),
+                "{k}: {found} of {expected}"
+            );
         }
     }
 }

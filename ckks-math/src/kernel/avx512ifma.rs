@@ -25,7 +25,8 @@ pub(crate) struct Proof(());
 impl Proof {
     /// Asks the processor.
     pub(crate) fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma")).then_some(Self(()))
+        (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma"))
+            .then_some(Self(()))
     }
 }
 
@@ -66,18 +67,36 @@ impl Kernel for Avx512Ifma {
     }
 
     fn plan(&self, modulus: Modulus, log_n: u32, psi: u64) -> Result<Arc<dyn LimbOps>, MathError> {
-        let unsupported = MathError::KernelUnsupported { kernel: Self::NAME, modulus: modulus.value(), log_n };
-        let proof = self.0.filter(|_| self.supports(modulus, log_n)).ok_or(unsupported)?;
+        let unsupported = MathError::KernelUnsupported {
+            kernel: Self::NAME,
+            modulus: modulus.value(),
+            log_n,
+        };
+        let proof = self
+            .0
+            .filter(|_| self.supports(modulus, log_n))
+            .ok_or(unsupported)?;
         let constants = Constants::new(modulus);
         let tables = if log_n < Transform::MIN_LOG_N {
             Tables::Small(ScalarTransform::new(modulus, log_n, psi))
         } else {
             Tables::Vector(Transform::new(constants, log_n, psi))
         };
-        Ok(Arc::new(IfmaOps { proof, constants, fraction: scalar::pointwise::fraction_constant(modulus), tables }))
+        Ok(Arc::new(IfmaOps {
+            proof,
+            constants,
+            fraction: scalar::pointwise::fraction_constant(modulus),
+            tables,
+        }))
     }
 
-    fn permute_groups(&self, out: &mut [[u64; 8]], src: &[[u64; 8]], table: &[u32], orders: &[[u64; 8]; 8]) {
+    fn permute_groups(
+        &self,
+        out: &mut [[u64; 8]],
+        src: &[[u64; 8]],
+        table: &[u32],
+        orders: &[[u64; 8]; 8],
+    ) {
         let _proof: Proof = self.0.expect("only called on an available kernel");
         // SAFETY: the function only needs processor features, which the proof was made from.
         unsafe { pointwise::permute_groups(out, src, table, orders) }
@@ -182,8 +201,18 @@ impl LimbOps for IfmaOps {
     }
 
     fn dot_into(&self, out: &mut [u64], terms: &[(&[u64], &[u64])]) {
-        assert!(terms.len() <= super::MAX_DOT_TERMS, "{} terms in one dot product", terms.len());
+        assert!(
+            terms.len() <= super::MAX_DOT_TERMS,
+            "{} terms in one dot product",
+            terms.len()
+        );
         call!(self, sums::dot_into, out, terms);
+    }
+
+    fn prefetch(&self, words: &[u64]) {
+        let _proof: &Proof = &self.proof;
+        // SAFETY: the function only needs processor features, which the proof was made from.
+        unsafe { sums::prefetch_words(words) }
     }
 
     /// Montgomery form.
@@ -196,9 +225,16 @@ impl LimbOps for IfmaOps {
         call!(self, sums::linear_combination_into, out, xs, w, accumulate);
     }
 
-    fn block_matmul(&self, out: &mut [&mut [u64]], x: &[&[u64]], w: &[u64], blocks: usize, accumulate: bool) {
+    fn block_matmul(
+        &self,
+        out: &mut [&mut [u64]],
+        x: &[&[u64]],
+        w: &[u64],
+        blocks: usize,
+        accumulate: bool,
+    ) {
         assert_eq!(w.len(), blocks * out.len() * x.len(), "number of weights");
-        let Some(len) = x.first().map(|x| x.len()) else {
+        let Some(len) = x.first().map(|x| x.len()).filter(|_| !out.is_empty()) else {
             return scalar::pointwise::block_matmul(self.modulus(), out, x, w, blocks, accumulate);
         };
         if (len / blocks).is_multiple_of(LANES) {
@@ -239,6 +275,14 @@ impl LimbOps for IfmaOps {
     }
 
     fn digit_into(&self, y: &mut [u64], fraction: &mut [u64], x: &[u64], s: u64) {
-        call!(self, pointwise::digit_into, y, fraction, x, s, self.fraction);
+        call!(
+            self,
+            pointwise::digit_into,
+            y,
+            fraction,
+            x,
+            s,
+            self.fraction
+        );
     }
 }

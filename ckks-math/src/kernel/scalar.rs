@@ -27,7 +27,9 @@ impl Kernel for Scalar {
     }
 
     fn plan(&self, modulus: Modulus, log_n: u32, psi: u64) -> Result<Arc<dyn LimbOps>, MathError> {
-        Ok(Arc::new(ScalarOps(ScalarTransform::new(modulus, log_n, psi))))
+        Ok(Arc::new(ScalarOps(ScalarTransform::new(
+            modulus, log_n, psi,
+        ))))
     }
 }
 

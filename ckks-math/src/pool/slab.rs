@@ -39,13 +39,27 @@ unsafe impl Sync for Block {}
 impl Slab {
     /// Takes `blocks` blocks of `block_bytes` (a multiple of the alignment) from the system, zeroed.
     pub(super) fn map(block_bytes: usize, blocks: usize) -> Result<Self, MathError> {
-        assert!(block_bytes.is_multiple_of(ALIGNMENT) && block_bytes > 0 && blocks > 0, "shape of a slab");
-        let refused = |bytes: usize| MathError::OutOfMemory { bytes: bytes as u64 };
+        assert!(
+            block_bytes.is_multiple_of(ALIGNMENT) && block_bytes > 0 && blocks > 0,
+            "shape of a slab"
+        );
+        let refused = |bytes: usize| MathError::OutOfMemory {
+            bytes: bytes as u64,
+        };
         let bytes = block_bytes.checked_mul(blocks).ok_or(refused(usize::MAX))?;
-        let alignment = if bytes >= HUGE_PAGE { HUGE_PAGE } else { ALIGNMENT };
+        let alignment = if bytes >= HUGE_PAGE {
+            HUGE_PAGE
+        } else {
+            ALIGNMENT
+        };
         let layout = Layout::from_size_align(bytes, alignment).map_err(|_| refused(bytes))?;
         let base = system::allocate(layout).ok_or(refused(bytes))?;
-        Ok(Self { base, layout, block_bytes, taken: false })
+        Ok(Self {
+            base,
+            layout,
+            block_bytes,
+            taken: false,
+        })
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -67,13 +81,19 @@ impl Slab {
         (0..self.blocks()).rev().map(move |i| {
             // SAFETY: block i lies within the allocation, which is blocks * block_bytes long.
             let start = unsafe { base.add(i * block_bytes) };
-            Block { base: start.cast(), words: block_bytes / size_of::<u64>() }
+            Block {
+                base: start.cast(),
+                words: block_bytes / size_of::<u64>(),
+            }
         })
     }
 
     /// Writes one word of every page, so that the system provides them now.
     fn touch(&mut self) {
-        assert!(!self.taken, "pages are touched before the blocks are handed out");
+        assert!(
+            !self.taken,
+            "pages are touched before the blocks are handed out"
+        );
         for offset in (0..self.bytes()).step_by(4096) {
             // SAFETY: the offset lies within the allocation, and no block has been handed out.
             unsafe { self.base.add(offset).write_volatile(0) };
@@ -127,7 +147,14 @@ mod system {
         let total = layout.size().checked_add(layout.align())?;
         // SAFETY: an anonymous private mapping at an address of the system's choice.
         let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), total, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                total,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
         };
         if start == libc::MAP_FAILED {
             return None;

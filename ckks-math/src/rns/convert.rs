@@ -40,15 +40,26 @@ impl BaseConverter {
     pub fn new(sources: &[LimbRing], targets: &[LimbRing]) -> Result<Self, MathError> {
         if sources.is_empty() || targets.is_empty() || sources.len() > MAX_SOURCES {
             let (sources, targets) = (sources.len(), targets.len());
-            return Err(MathError::BasisSize { sources, targets, max_sources: MAX_SOURCES });
+            return Err(MathError::BasisSize {
+                sources,
+                targets,
+                max_sources: MAX_SOURCES,
+            });
         }
         let expected = sources[0].log_n();
-        if let Some(found) = sources.iter().chain(targets).map(LimbRing::log_n).find(|&log_n| log_n != expected) {
+        if let Some(found) = sources
+            .iter()
+            .chain(targets)
+            .map(LimbRing::log_n)
+            .find(|&log_n| log_n != expected)
+        {
             return Err(MathError::DegreeMismatch { found, expected });
         }
         let moduli: Vec<Modulus> = sources.iter().map(LimbRing::modulus).collect();
         if let Some(i) = (1..moduli.len()).find(|&i| moduli[..i].contains(&moduli[i])) {
-            return Err(MathError::RepeatedModulus { modulus: moduli[i].value() });
+            return Err(MathError::RepeatedModulus {
+                modulus: moduli[i].value(),
+            });
         }
         let cofactor = |skip: usize, modulus: Modulus| {
             let others = moduli.iter().enumerate().filter(|&(j, _)| j != skip);
@@ -65,7 +76,11 @@ impl BaseConverter {
             weights
         });
         Ok(Self {
-            inverse_cofactors: moduli.iter().enumerate().map(|(i, &q)| q.inv(cofactor(i, q))).collect(),
+            inverse_cofactors: moduli
+                .iter()
+                .enumerate()
+                .map(|(i, &q)| q.inv(cofactor(i, q)))
+                .collect(),
             weights: weights.collect(),
             sources: sources.to_vec(),
             targets: targets.to_vec(),
@@ -89,34 +104,67 @@ impl BaseConverter {
     /// # Panics
     /// If the numbers or lengths of slices do not fit.
     pub fn convert_into(&self, target: &mut [&mut [u64]], source: &[&[u64]]) {
-        assert_eq!((target.len(), source.len()), (self.targets(), self.sources()), "limbs of a base conversion");
+        assert_eq!(
+            (target.len(), source.len()),
+            (self.targets(), self.sources()),
+            "limbs of a base conversion"
+        );
         let words = source[0].len();
-        let mut lengths = source.iter().map(|s| s.len()).chain(target.iter().map(|t| t.len()));
-        assert!(lengths.all(|len| len == words), "limbs of different lengths");
+        let mut lengths = source
+            .iter()
+            .map(|s| s.len())
+            .chain(target.iter().map(|t| t.len()));
+        assert!(
+            lengths.all(|len| len == words),
+            "limbs of different lengths"
+        );
 
         let tile_words = TILE_WORDS.min(words).max(1);
         let mut tile = vec![0; (self.sources() + 1) * tile_words];
         for start in (0..words).step_by(tile_words) {
             let len = tile_words.min(words - start);
             let range = start..start + len;
+            let next = range.end..(range.end + tile_words).min(words);
             let (digits, quotient) = tile.split_at_mut(self.sources() * tile_words);
             let quotient = &mut quotient[..len];
             // Starting from one half turns the final floor into rounding.
             quotient.fill(1 << (FRACTION_BITS - 1));
-            for (((ring, digit), source), &s) in
-                self.sources.iter().zip(digits.chunks_exact_mut(tile_words)).zip(source).zip(&self.inverse_cofactors)
+            for (((ring, digit), source), &s) in self
+                .sources
+                .iter()
+                .zip(digits.chunks_exact_mut(tile_words))
+                .zip(source)
+                .zip(&self.inverse_cofactors)
             {
-                ring.ops().digit_into(&mut digit[..len], quotient, &source[range.clone()], s);
+                ring.ops().prefetch(&source[next.clone()]);
+                ring.ops()
+                    .digit_into(&mut digit[..len], quotient, &source[range.clone()], s);
             }
             quotient.iter_mut().for_each(|v| *v >>= FRACTION_BITS);
 
-            let rows: Vec<&[u64]> = tile.chunks_exact(tile_words).map(|row| &row[..len]).collect();
-            for ((ring, target), weights) in self.targets.iter().zip(target.iter_mut()).zip(&self.weights) {
+            let rows: Vec<&[u64]> = tile
+                .chunks_exact(tile_words)
+                .map(|row| &row[..len])
+                .collect();
+            for ((ring, target), weights) in self
+                .targets
+                .iter()
+                .zip(target.iter_mut())
+                .zip(&self.weights)
+            {
+                ring.ops().prefetch(&target[next.clone()]);
                 let target = &mut target[range.clone()];
                 if self.wide {
-                    pointwise::linear_combination_into(ring.modulus(), target, &rows, weights, false);
+                    pointwise::linear_combination_into(
+                        ring.modulus(),
+                        target,
+                        &rows,
+                        weights,
+                        false,
+                    );
                 } else {
-                    ring.ops().linear_combination_into(target, &rows, weights, false);
+                    ring.ops()
+                        .linear_combination_into(target, &rows, weights, false);
                 }
             }
         }

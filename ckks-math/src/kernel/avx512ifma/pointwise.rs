@@ -7,7 +7,11 @@ use crate::modulus::Modulus;
 /// at the end goes through buffers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn map<const O: usize, const K: usize>(mut outs: [&mut [u64]; O], inputs: [&[u64]; K], f: impl Fn([V; O], [V; K]) -> [V; O]) {
+fn map<const O: usize, const K: usize>(
+    mut outs: [&mut [u64]; O],
+    inputs: [&[u64]; K],
+    f: impl Fn([V; O], [V; K]) -> [V; O],
+) {
     let len = outs[0].len();
     for out in &outs {
         assert_eq!(out.len(), len, "slices of different lengths");
@@ -16,7 +20,9 @@ fn map<const O: usize, const K: usize>(mut outs: [&mut [u64]; O], inputs: [&[u64
         assert_eq!(input.len(), len, "slices of different lengths");
     }
     let whole = len / LANES;
-    let mut out_vectors: [&mut [Words]; O] = outs.each_mut().map(|out| &mut out.as_chunks_mut().0[..whole]);
+    let mut out_vectors: [&mut [Words]; O] = outs
+        .each_mut()
+        .map(|out| &mut out.as_chunks_mut().0[..whole]);
     let input_vectors: [&[Words]; K] = inputs.map(|input| &input.as_chunks().0[..whole]);
     for j in 0..whole {
         let mut old = [zero(); O];
@@ -72,21 +78,27 @@ pub(super) fn neg_assign(c: &Constants, a: &mut [u64]) {
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn mul_into(c: &Constants, out: &mut [u64], a: &[u64], b: &[u64]) {
     let f = c.field();
-    map([out], [a, b], |_, [a, b]| [f.reduce_pair::<false>(lo(zero(), a, b), hi(zero(), a, b))]);
+    map([out], [a, b], |_, [a, b]| {
+        [f.reduce_pair::<false>(lo(zero(), a, b), hi(zero(), a, b))]
+    });
 }
 
 /// `a *= b`.
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn mul_assign(c: &Constants, a: &mut [u64], b: &[u64]) {
     let f = c.field();
-    map([a], [b], |[a], [b]| [f.reduce_pair::<false>(lo(zero(), a, b), hi(zero(), a, b))]);
+    map([a], [b], |[a], [b]| {
+        [f.reduce_pair::<false>(lo(zero(), a, b), hi(zero(), a, b))]
+    });
 }
 
 /// `acc += a b`.
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn mul_add_assign(c: &Constants, acc: &mut [u64], a: &[u64], b: &[u64]) {
     let f = c.field();
-    map([acc], [a, b], |[acc], [a, b]| [f.reduce_pair::<false>(lo(acc, a, b), hi(zero(), a, b))]);
+    map([acc], [a, b], |[acc], [a, b]| {
+        [f.reduce_pair::<false>(lo(acc, a, b), hi(zero(), a, b))]
+    });
 }
 
 /// `a *= s`.
@@ -110,7 +122,9 @@ pub(super) fn mul_scalar_into(c: &Constants, out: &mut [u64], a: &[u64], s: u64)
 pub(super) fn mul_scalar_add_assign(c: &Constants, acc: &mut [u64], a: &[u64], s: u64) {
     let f = c.field();
     let s = f.factor(c.factor(s));
-    map([acc], [a], |[acc], [a]| [f.reduce_four(add(acc, f.mul_lazy(a, s)))]);
+    map([acc], [a], |[acc], [a]| {
+        [f.reduce_four(add(acc, f.mul_lazy(a, s)))]
+    });
 }
 
 /// `a += s`.
@@ -134,7 +148,9 @@ pub(super) fn sub_mul_scalar_into(c: &Constants, out: &mut [u64], a: &[u64], b: 
 pub(super) fn square_real_into(c: &Constants, d: [&mut [u64]; 3], z: [&[u64]; 2]) {
     let f = c.field();
     let product = |a: V, b: V| f.reduce_pair::<false>(lo(zero(), a, b), hi(zero(), a, b));
-    map(d, z, |_, [a, b]| [product(a, a), product(add(a, a), b), product(b, b)]);
+    map(d, z, |_, [a, b]| {
+        [product(a, a), product(add(a, a), b), product(b, b)]
+    });
 }
 
 /// `a b + c d`, the sum of the products below `2^104`.
@@ -146,7 +162,13 @@ fn two_products(f: &Field, a: V, b: V, c: V, d: V) -> V {
 
 /// The tensor square of `z + y` less `i` times that of `z - y`.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn square_complex_into(c: &Constants, d: [&mut [u64]; 3], [z0, z1]: [&[u64]; 2], [y0, y1]: [&[u64]; 2], i: u64) {
+pub(super) fn square_complex_into(
+    c: &Constants,
+    d: [&mut [u64]; 3],
+    [z0, z1]: [&[u64]; 2],
+    [y0, y1]: [&[u64]; 2],
+    i: u64,
+) {
     let f = c.field();
     let minus_i = f.factor(c.factor(c.modulus.neg(i)));
     map(d, [z0, z1, y0, y1], |_, [z0, z1, y0, y1]| {
@@ -164,10 +186,21 @@ pub(super) fn square_complex_into(c: &Constants, d: [&mut [u64]; 3], [z0, z1]: [
 
 /// `a0 b0`, `a0 b1 + a1 b0`, `a1 b1`.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn tensor_into(c: &Constants, d: [&mut [u64]; 3], [a0, a1]: [&[u64]; 2], [b0, b1]: [&[u64]; 2]) {
+pub(super) fn tensor_into(
+    c: &Constants,
+    d: [&mut [u64]; 3],
+    [a0, a1]: [&[u64]; 2],
+    [b0, b1]: [&[u64]; 2],
+) {
     let f = c.field();
     let product = |a: V, b: V| f.reduce_pair::<false>(lo(zero(), a, b), hi(zero(), a, b));
-    map(d, [a0, a1, b0, b1], |_, [a0, a1, b0, b1]| [product(a0, b0), two_products(&f, a0, b1, a1, b0), product(a1, b1)]);
+    map(d, [a0, a1, b0, b1], |_, [a0, a1, b0, b1]| {
+        [
+            product(a0, b0),
+            two_products(&f, a0, b1, a1, b0),
+            product(a1, b1),
+        ]
+    });
 }
 
 /// Residues of signed words.
@@ -186,7 +219,12 @@ pub(super) fn reduce_signed_into(c: &Constants, out: &mut [u64], a: &[i64]) {
 
 /// Residues of the centred representatives of residues of `from`, which has at most 52 bits.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn change_modulus_centered_into(c: &Constants, out: &mut [u64], a: &[u64], from: Modulus) {
+pub(super) fn change_modulus_centered_into(
+    c: &Constants,
+    out: &mut [u64],
+    a: &[u64],
+    from: Modulus,
+) {
     let f = c.field();
     let half = splat(from.value() / 2);
     // -from mod q, to be added where the representative is negative.
@@ -199,9 +237,20 @@ pub(super) fn change_modulus_centered_into(c: &Constants, out: &mut [u64], a: &[
 
 /// `y = x s`, `fraction += y / q`.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn digit_into(c: &Constants, y: &mut [u64], fraction: &mut [u64], x: &[u64], s: u64, mu: u64) {
+pub(super) fn digit_into(
+    c: &Constants,
+    y: &mut [u64],
+    fraction: &mut [u64],
+    x: &[u64],
+    s: u64,
+    mu: u64,
+) {
     let f = c.field();
-    let (s, mu, shift) = (f.factor(c.factor(s)), splat(mu), RADIX_BITS - c.modulus.bits());
+    let (s, mu, shift) = (
+        f.factor(c.factor(s)),
+        splat(mu),
+        RADIX_BITS - c.modulus.bits(),
+    );
     map([y, fraction], [x], |[_, fraction], [x]| {
         let y = f.mul(x, s);
         [y, hi(fraction, shift_left(y, shift), mu)]

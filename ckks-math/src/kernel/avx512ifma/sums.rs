@@ -38,6 +38,12 @@ fn prefetch_tile<const J: usize>(x: &[u64], at: usize) {
     }
 }
 
+/// Asks for all cache lines of a slice.
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn prefetch_words(words: &[u64]) {
+    words.iter().step_by(LANES).for_each(|word| prefetch(word));
+}
+
 /// Low and high sums of `J` vectors.
 type Sums<const J: usize> = ([V; J], [V; J]);
 
@@ -45,9 +51,16 @@ type Sums<const J: usize> = ([V; J], [V; J]);
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn dot_into(c: &Constants, out: &mut [u64], terms: &[(&[u64], &[u64])]) {
     for (a, b) in terms {
-        assert!(a.len() == out.len() && b.len() == out.len(), "slices of different lengths");
+        assert!(
+            a.len() == out.len() && b.len() == out.len(),
+            "slices of different lengths"
+        );
     }
-    if is_wide(c, terms.len(), c.modulus.bits()) { dot::<true>(c, out, terms) } else { dot::<false>(c, out, terms) }
+    if is_wide(c, terms.len(), c.modulus.bits()) {
+        dot::<true>(c, out, terms)
+    } else {
+        dot::<false>(c, out, terms)
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512ifma")]
@@ -75,7 +88,12 @@ fn dot<const WIDE: bool>(c: &Constants, out: &mut [u64], terms: &[(&[u64], &[u64
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn dot_tile<const WIDE: bool, const J: usize>(f: &Field, out: &mut [u64], terms: &[(&[u64], &[u64])], at: usize) {
+fn dot_tile<const WIDE: bool, const J: usize>(
+    f: &Field,
+    out: &mut [u64],
+    terms: &[(&[u64], &[u64])],
+    at: usize,
+) {
     let (mut low, mut high): Sums<J> = ([zero(); J], [zero(); J]);
     for (a, b) in terms {
         let (a, b) = (tile::<J>(a, at), tile::<J>(b, at));
@@ -91,7 +109,13 @@ fn dot_tile<const WIDE: bool, const J: usize>(f: &Field, out: &mut [u64], terms:
 
 /// `out = sum_k w[k] xs[k]` or `out +=`; `xs` below `2^52`, `w` in Montgomery form.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn linear_combination_into(c: &Constants, out: &mut [u64], xs: &[&[u64]], w: &[u64], accumulate: bool) {
+pub(super) fn linear_combination_into(
+    c: &Constants,
+    out: &mut [u64],
+    xs: &[&[u64]],
+    w: &[u64],
+    accumulate: bool,
+) {
     assert_eq!(xs.len(), w.len(), "one weight for each vector");
     for x in xs {
         assert_eq!(x.len(), out.len(), "slices of different lengths");
@@ -104,7 +128,13 @@ pub(super) fn linear_combination_into(c: &Constants, out: &mut [u64], xs: &[&[u6
 }
 
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn combine<const WIDE: bool>(c: &Constants, out: &mut [u64], xs: &[&[u64]], w: &[u64], accumulate: bool) {
+fn combine<const WIDE: bool>(
+    c: &Constants,
+    out: &mut [u64],
+    xs: &[&[u64]],
+    w: &[u64],
+    accumulate: bool,
+) {
     let f = c.field();
     let len = out.len();
     let mut at = 0;
@@ -118,7 +148,14 @@ fn combine<const WIDE: bool>(c: &Constants, out: &mut [u64], xs: &[&[u64]], w: &
     }
     if at < len {
         let out = &mut out[at..];
-        let (mut low, mut high) = (zero(), if accumulate { add(f.q, load_part(out)) } else { f.q });
+        let (mut low, mut high) = (
+            zero(),
+            if accumulate {
+                add(f.q, load_part(out))
+            } else {
+                f.q
+            },
+        );
         for (x, &w) in xs.iter().zip(w) {
             let (x, w) = (load_part(&x[at..]), splat(w));
             (low, high) = (lo(low, x, w), hi(high, x, w));
@@ -175,7 +212,10 @@ fn product_tile<const WIDE: bool, const R: usize, const J: usize>(
     for r in 0..R {
         let out = tile_mut::<J>(out[r], at);
         for j in 0..J {
-            store(&mut out[j], f.reduce_montgomery::<WIDE>(low[r][j], high[r][j]));
+            store(
+                &mut out[j],
+                f.reduce_montgomery::<WIDE>(low[r][j], high[r][j]),
+            );
         }
     }
 }
@@ -183,7 +223,14 @@ fn product_tile<const WIDE: bool, const R: usize, const J: usize>(
 /// `out[r] = sum_c w[block][r][c] x[c]` or `out[r] +=` on every block; `w` in Montgomery form; blocks
 /// of whole vectors.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn block_matmul(c: &Constants, out: &mut [&mut [u64]], x: &[&[u64]], w: &[u64], blocks: usize, accumulate: bool) {
+pub(super) fn block_matmul(
+    c: &Constants,
+    out: &mut [&mut [u64]],
+    x: &[&[u64]],
+    w: &[u64],
+    blocks: usize,
+    accumulate: bool,
+) {
     if is_wide(c, x.len(), c.modulus.bits()) {
         product::<true>(c, out, x, w, blocks, accumulate);
     } else {
@@ -192,7 +239,14 @@ pub(super) fn block_matmul(c: &Constants, out: &mut [&mut [u64]], x: &[&[u64]], 
 }
 
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn product<const WIDE: bool>(c: &Constants, out: &mut [&mut [u64]], x: &[&[u64]], w: &[u64], blocks: usize, accumulate: bool) {
+fn product<const WIDE: bool>(
+    c: &Constants,
+    out: &mut [&mut [u64]],
+    x: &[&[u64]],
+    w: &[u64],
+    blocks: usize,
+    accumulate: bool,
+) {
     let f = c.field();
     let block_words = x[0].len() / blocks;
     for (block, w) in w.chunks_exact(out.len() * x.len()).enumerate() {
@@ -214,7 +268,14 @@ const AHEAD_VECTORS: usize = 4;
 /// All rows of `J` vectors, four rows at a time.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn product_rows<const WIDE: bool, const J: usize>(f: &Field, out: &mut [&mut [u64]], x: &[&[u64]], w: &[u64], at: usize, accumulate: bool) {
+fn product_rows<const WIDE: bool, const J: usize>(
+    f: &Field,
+    out: &mut [&mut [u64]],
+    x: &[&[u64]],
+    w: &[u64],
+    at: usize,
+    accumulate: bool,
+) {
     for out in &*out {
         prefetch_tile::<J>(out, at + AHEAD_VECTORS * LANES);
     }
@@ -223,8 +284,18 @@ fn product_rows<const WIDE: bool, const J: usize>(f: &Field, out: &mut [&mut [u6
     let mut ahead = true;
     for out in out.chunks_mut(4) {
         match out.len() {
-            4 => product_tile::<WIDE, 4, J>(f, out, x, [row(), row(), row(), row()], at, accumulate, ahead),
-            3 => product_tile::<WIDE, 3, J>(f, out, x, [row(), row(), row()], at, accumulate, ahead),
+            4 => product_tile::<WIDE, 4, J>(
+                f,
+                out,
+                x,
+                [row(), row(), row(), row()],
+                at,
+                accumulate,
+                ahead,
+            ),
+            3 => {
+                product_tile::<WIDE, 3, J>(f, out, x, [row(), row(), row()], at, accumulate, ahead)
+            }
             2 => product_tile::<WIDE, 2, J>(f, out, x, [row(), row()], at, accumulate, ahead),
             _ => product_tile::<WIDE, 1, J>(f, out, x, [row()], at, accumulate, ahead),
         }
@@ -237,7 +308,10 @@ fn product_rows<const WIDE: bool, const J: usize>(f: &Field, out: &mut [&mut [u6
 pub(super) fn multiply_add_pairs(rounds: u64) -> u64 {
     const PAIRS: usize = 12;
     let (mut low, mut high) = ([zero(); PAIRS], [zero(); PAIRS]);
-    let (a, b) = (splat(std::hint::black_box(3)), splat(std::hint::black_box(5)));
+    let (a, b) = (
+        splat(std::hint::black_box(3)),
+        splat(std::hint::black_box(5)),
+    );
     for _ in 0..rounds {
         for i in 0..PAIRS {
             (low[i], high[i]) = (lo(low[i], a, b), hi(high[i], a, b));

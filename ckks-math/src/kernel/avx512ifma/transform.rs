@@ -124,7 +124,10 @@ impl Transform {
     pub(super) const MIN_LOG_N: u32 = TAIL_STAGES;
 
     pub(super) fn new(constants: Constants, log_n: u32, psi: u64) -> Self {
-        assert!(log_n >= Self::MIN_LOG_N, "degree 2^{log_n} is below one block");
+        assert!(
+            log_n >= Self::MIN_LOG_N,
+            "degree 2^{log_n} is below one block"
+        );
         let modulus: Modulus = constants.modulus;
         let roots = bit_reversed_powers(modulus, log_n, psi);
         let n = roots.len();
@@ -142,7 +145,10 @@ impl Transform {
         Self {
             constants,
             log_n,
-            nodes: roots[..n / LANES].iter().map(|&w| constants.factor(w)).collect(),
+            nodes: roots[..n / LANES]
+                .iter()
+                .map(|&w| constants.factor(w))
+                .collect(),
             tail: (0..n / TAIL_WORDS).map(tail).collect(),
             inverse_degree: constants.factor(inverse_degree),
             inverse_degree_root: constants.factor(modulus.mul(inverse_degree, roots[1])),
@@ -201,7 +207,12 @@ impl Transform {
 
     /// `LAST` for the whole limb: its last stage brings the factor `1/N`.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn inverse_blocks<const LIMIT: u64, const LAST: bool>(&self, a: &mut [Words], node: usize, passes: &[u32]) {
+    fn inverse_blocks<const LIMIT: u64, const LAST: bool>(
+        &self,
+        a: &mut [Words],
+        node: usize,
+        passes: &[u32],
+    ) {
         let Some((&stages, rest)) = passes.split_first() else {
             self.inverse_tail::<LIMIT, LAST>(a, node);
             return;
@@ -271,7 +282,11 @@ impl Transform {
             forward_stages!(LIMIT, 8, &field, q, x, roots);
             x = transpose(x);
             for (words, x) in block.iter_mut().zip(x) {
-                let x = if LIMIT == 4 { field.reduce_four(x) } else { field.reduce_twice(field.reduce_factor_lazy(x)) };
+                let x = if LIMIT == 4 {
+                    field.reduce_four(x)
+                } else {
+                    field.reduce_twice(field.reduce_factor_lazy(x))
+                };
                 store(words, x);
             }
         }
@@ -283,7 +298,10 @@ impl Transform {
         let (blocks, _) = a.as_chunks_mut::<TAIL_VECTORS>();
         let reverse = load(&[7, 6, 5, 4, 3, 2, 1, 0]);
         let first = 1 << (self.log_n - TAIL_STAGES);
-        let last = [field.factor(self.inverse_degree), field.factor(self.inverse_degree_root)];
+        let last = [
+            field.factor(self.inverse_degree),
+            field.factor(self.inverse_degree_root),
+        ];
         for (i, block) in blocks.iter_mut().enumerate() {
             let image = mirror(node + i);
             let tail = &self.tail[image - first];
@@ -315,10 +333,17 @@ impl Transform {
     }
 
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn inverse_pass<const LIMIT: u64, const RADIX: usize, const LAST: bool>(&self, a: &mut [Words], node: usize) {
+    fn inverse_pass<const LIMIT: u64, const RADIX: usize, const LAST: bool>(
+        &self,
+        a: &mut [Words],
+        node: usize,
+    ) {
         let (field, q) = (self.constants.field(), self.constants.modulus.value());
         let roots = self.mirrored_roots::<RADIX>(&field, node);
-        let last = [field.factor(self.inverse_degree), field.factor(self.inverse_degree_root)];
+        let last = [
+            field.factor(self.inverse_degree),
+            field.factor(self.inverse_degree_root),
+        ];
         let mut rows = rows::<RADIX>(a);
         for j in 0..rows[0].len() {
             let mut x = [zero(); RADIX];

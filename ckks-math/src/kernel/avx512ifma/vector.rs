@@ -40,12 +40,16 @@ pub(super) fn store(words: &mut Words, x: V) {
     unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), x) }
 }
 
-/// Asks for the cache line of a word, some time before it is used.
+/// Asks for the cache line of a word, some time before it is used, into the second-level cache: what is
+/// asked for ahead of its use would only drive out of the first what is used now.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
+#[allow(
+    unused_unsafe,
+    reason = "later versions of the standard library call it safe"
+)]
 pub(super) fn prefetch(word: &u64) {
     // SAFETY: a hint without effect on memory, on a valid address.
-    #[allow(unused_unsafe, reason = "safe in later versions of the standard library")]
     unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(word).cast()) }
 }
 
@@ -114,8 +118,14 @@ pub(super) fn transpose(r: [V; 8]) -> [V; 8] {
     let odd = |i: usize| _mm512_unpackhi_epi64(r[i], r[i + 1]);
     // From the words of pairs of rows to four of the columns 0, 2, 4, 6 or 1, 3, 5, 7.
     let columns = |p01: V, p23: V, p45: V, p67: V| {
-        let (a, b) = (_mm512_shuffle_i64x2::<0x88>(p01, p23), _mm512_shuffle_i64x2::<0xdd>(p01, p23));
-        let (c, d) = (_mm512_shuffle_i64x2::<0x88>(p45, p67), _mm512_shuffle_i64x2::<0xdd>(p45, p67));
+        let (a, b) = (
+            _mm512_shuffle_i64x2::<0x88>(p01, p23),
+            _mm512_shuffle_i64x2::<0xdd>(p01, p23),
+        );
+        let (c, d) = (
+            _mm512_shuffle_i64x2::<0x88>(p45, p67),
+            _mm512_shuffle_i64x2::<0xdd>(p45, p67),
+        );
         [
             _mm512_shuffle_i64x2::<0x88>(a, c),
             _mm512_shuffle_i64x2::<0x88>(b, d),
@@ -174,9 +184,14 @@ impl Constants {
 
     pub(super) fn new(modulus: Modulus) -> Self {
         let q = modulus.value();
-        assert!((Self::MIN_BITS..=Self::MAX_BITS).contains(&modulus.bits()) && q % 2 == 1, "modulus out of reach");
+        assert!(
+            (Self::MIN_BITS..=Self::MAX_BITS).contains(&modulus.bits()) && q % 2 == 1,
+            "modulus out of reach"
+        );
         // Newton: each step doubles the good bits; q is its own inverse modulo 8.
-        let inverse = (0..5).fold(q, |inverse, _| inverse.wrapping_mul(2u64.wrapping_sub(q.wrapping_mul(inverse))));
+        let inverse = (0..5).fold(q, |inverse, _| {
+            inverse.wrapping_mul(2u64.wrapping_sub(q.wrapping_mul(inverse)))
+        });
         let radix = modulus.reduce(1 << RADIX_BITS);
         Self {
             modulus,
@@ -196,7 +211,10 @@ impl Constants {
     /// Prepares a factor `w` in `[0, q)`.
     pub(super) fn factor(self, w: u64) -> Factor {
         let w = self.to_montgomery(w);
-        Factor { w, w_over_q: w.wrapping_mul(self.inverse) & MASK }
+        Factor {
+            w,
+            w_over_q: w.wrapping_mul(self.inverse) & MASK,
+        }
     }
 
     /// The constants in registers.
@@ -268,14 +286,20 @@ impl Field {
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn complete(&self, w: V) -> FactorV {
-        FactorV { w, w_over_q: lo(zero(), w, self.inverse) }
+        FactorV {
+            w,
+            w_over_q: lo(zero(), w, self.inverse),
+        }
     }
 
     /// The same factor in every lane.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn factor(&self, factor: Factor) -> FactorV {
-        FactorV { w: splat(factor.w), w_over_q: splat(factor.w_over_q) }
+        FactorV {
+            w: splat(factor.w),
+            w_over_q: splat(factor.w_over_q),
+        }
     }
 
     /// `y w` in `(-q, q)`, `y < 2^52`.
@@ -328,7 +352,11 @@ impl Field {
         }
         let low = _mm512_and_si512(low, self.mask);
         // Shoup products of `high` by 2^52 and of `low` by 1, each in [0, 2q).
-        let quotient = hi(hi(zero(), high, self.radix_quotient), low, self.one_quotient);
+        let quotient = hi(
+            hi(zero(), high, self.radix_quotient),
+            low,
+            self.one_quotient,
+        );
         let value = lo(lo(low, high, self.radix), quotient, self.negative);
         self.reduce_four(_mm512_and_si512(value, self.mask))
     }
@@ -340,7 +368,11 @@ impl Field {
     pub(super) fn reduce_montgomery<const WIDE: bool>(&self, low: V, high: V) -> V {
         let m = lo(zero(), low, self.inverse);
         let value = sub(add(high, carry(low)), hi(zero(), m, self.q));
-        if WIDE { self.reduce_four(self.reduce_word_lazy(value)) } else { self.reduce_twice(self.reduce_factor_lazy(value)) }
+        if WIDE {
+            self.reduce_four(self.reduce_word_lazy(value))
+        } else {
+            self.reduce_twice(self.reduce_factor_lazy(value))
+        }
     }
 
     /// Residues of signed words.
@@ -349,7 +381,9 @@ impl Field {
     pub(super) fn reduce_signed(&self, x: V) -> V {
         let magnitude = self.reduce_four(self.reduce_word_lazy(_mm512_abs_epi64(x)));
         let negative = _mm512_cmplt_epi64_mask(x, zero());
-        self.reduce_twice(_mm512_mask_sub_epi64(magnitude, negative, self.q, magnitude))
+        self.reduce_twice(_mm512_mask_sub_epi64(
+            magnitude, negative, self.q, magnitude,
+        ))
     }
 }
 
