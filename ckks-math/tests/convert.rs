@@ -1,5 +1,7 @@
 //! Base conversion against integers of any length.
 
+#![allow(clippy::unwrap_used, reason = "a failing test may say so by panicking")]
+
 use ckks_math::{BaseConverter, KernelChoice, LimbRing, MathError, primes};
 use num_bigint::{BigInt, BigUint};
 use proptest::prelude::*;

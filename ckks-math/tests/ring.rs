@@ -1,5 +1,7 @@
 //! What the operations of a ring mean, against definitions, on every kernel that the machine has.
 
+#![allow(clippy::unwrap_used, reason = "a failing test may say so by panicking")]
+
 use ckks_math::{
     KernelChoice, LimbRing, MathError, Modulus, ResidueMatrix, WeightMatrix, primes, reference,
 };
