@@ -36,7 +36,7 @@ def card(
 ) -> str:
     t, s, o, q, loss = recipe.topology, recipe.schedule, recipe.optimiser, recipe.quadratic, recipe.loss
     epochs = log["epochs"]
-    hours = sum(row["seconds"] for row in epochs) / 3600
+    hours, busy = (sum(row[key] for row in epochs) / 3600 for key in ("seconds", "cpu_seconds"))
     begun = (
         f"\n- Begun with exported weights (SHA-256 `{log['started_from_sha256'][:16]}…`)." if "started_from_sha256" in log else ""
     )
@@ -49,6 +49,8 @@ def card(
     held_out = ""
     if recipe.held_out:
         held_out = f"{recipe.held_out} training images were held out to choose by"
+        if loss.teacher_weight:
+            held_out += " (the teacher has seen them, which flatters their accuracy a little)"
         held_out += (
             " and trained too from the decay phase on, when nothing was chosen any more." if recipe.held_out_joins else "."
         )
@@ -85,7 +87,7 @@ quadratic per channel, g (x + t)² + d; zero padding, no normalisation left.
 {dataset.name}, {len(dataset.train)} training images (SHA-256 of the files, one after the other: `{dataset.sha256}`). {held_out}
 
 ## Recipe
-`{command}`, seed {recipe.seed}; {len(epochs)} epochs, {hours:.1f} hours of wall time on the machine that trained it. Curve in `{recipe.name}.csv` and `.png`.
+`{command}`, seed {recipe.seed}; {len(epochs)} epochs, {hours:.1f} hours, {busy:.1f} of processor time. Curve in `{recipe.name}.csv` and `.png`.
 
 - Epochs: {s.stable} at rate {o.rate:g} ({s.warmup} of them warm-up), {s.decay} decaying to zero, {s.frozen} with frozen statistics from {s.frozen_rate:g}.
 - SGD, batch {o.batch}, Nesterov momentum {o.momentum:g}, weight decay {o.weight_decay:g}, gradient norm clipped at {o.clip:g}; quadratics at {o.quadratic_rate:g} of the
