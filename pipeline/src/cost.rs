@@ -50,12 +50,43 @@ impl KeySteps {
 }
 
 impl CostModel {
-    /// Seconds of all operations on one thread.
-    pub fn seconds(&self, counts: &OpCounts, params: &Parameters, steps: &KeySteps) -> f64 {
+    /// Seconds of all operations on one thread; weights have a period of `cells`.
+    pub fn seconds(
+        &self,
+        counts: &OpCounts,
+        params: &Parameters,
+        steps: &KeySteps,
+        cells: usize,
+    ) -> f64 {
+        let one = |op, level| {
+            self.operation(op, level, params, steps) + self.weight(op, level, cells as f64)
+        };
         counts
             .iter()
-            .map(|((op, level), count)| count as f64 * self.operation(op, level, params, steps))
+            .map(|((op, level), count)| count as f64 * one(op, level))
             .sum()
+    }
+
+    /// Making the residues of one weight: 2 G words a limb, transformed if it is masked.
+    fn weight(&self, op: Op, level: Level, cells: f64) -> f64 {
+        let (l, words) = (level.limbs() as f64, 2.0 * cells);
+        match op {
+            Op::ConstantTerm => l * words * self.word,
+            Op::MaskedTerm => l * words * (self.word + words.log2() / 2.0 * self.butterfly),
+            Op::Rescale
+            | Op::ConjugateRescale
+            | Op::AddPlane
+            | Op::SquareReal
+            | Op::SquareComplex
+            | Op::Relinearize
+            | Op::Hoist
+            | Op::HoistedRotation
+            | Op::GiantRotation
+            | Op::GiantSum
+            | Op::FoldRotation
+            | Op::Lift
+            | Op::AccumulatorPass => 0.0,
+        }
     }
 
     fn operation(&self, op: Op, level: Level, params: &Parameters, steps: &KeySteps) -> f64 {

@@ -549,7 +549,10 @@ fn stage(
                 .map(|op| counts.total(op))
                 .sum(),
             pool_bytes: key_bytes + limbs as u64 * params.limb_bytes(),
-            seconds: machine.cost.seconds(&counts, params, steps) / machine.threads as f64,
+            seconds: machine
+                .cost
+                .seconds(&counts, params, steps, input.layout.grid().cells())
+                / machine.threads as f64,
         }
     };
     if let Some(group) = pins.group {
