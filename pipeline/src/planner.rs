@@ -11,7 +11,7 @@ use crate::plan::{FORMAT, Plan, StagePlan};
 use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::noise::BOUND_SIGMAS;
 use ckks_scheme::params::max_log_qp_128;
-use ckks_scheme::{ParamError, Parameters, ParamsLiteral, Scale};
+use ckks_scheme::{Level, ParamError, Parameters, ParamsLiteral, Scale};
 use datasets::{DataError, Dataset, Synthetic};
 use he_layers::{Grid, LayerError, Op, Packing, PlainTensor, PreparedLayer};
 use he_models::FoldedModel;
@@ -241,13 +241,35 @@ pub fn plan(
                 continue;
             }
         };
-        let draft = draft(model, batch.get(), machine, pins, &params, &network, scale);
-        let needed = draft.predicted_peak_bytes;
-        if needed > machine.memory_bytes {
-            least_memory = Some(least_memory.map_or(needed, |m| m.min(needed)));
-        } else if best
-            .as_ref()
-            .is_none_or(|(b, _)| draft.predicted_seconds_infer < b.predicted_seconds_infer)
+        let drafts = key_step_choices(&network.level_steps())
+            .into_iter()
+            .map(|steps| {
+                draft(
+                    model,
+                    batch.get(),
+                    machine,
+                    pins,
+                    &params,
+                    &network,
+                    scale,
+                    steps,
+                )
+            });
+        let mut fastest: Option<Plan> = None;
+        for draft in drafts {
+            let needed = draft.predicted_peak_bytes;
+            let seconds = draft.predicted_seconds_infer;
+            if needed > machine.memory_bytes {
+                least_memory = Some(least_memory.map_or(needed, |m| m.min(needed)));
+            } else if fastest.iter().all(|f| seconds < f.predicted_seconds_infer) {
+                fastest = Some(draft);
+            }
+        }
+        let Some(draft) = fastest else { continue };
+        let seconds = draft.predicted_seconds_infer;
+        if best
+            .iter()
+            .all(|(b, _)| seconds < b.predicted_seconds_infer)
         {
             best = Some((draft, network));
         }
@@ -460,6 +482,28 @@ fn candidates(
     out
 }
 
+/// Every choice of key levels that has the highest: more of them are faster at low levels and take more memory.
+fn key_step_choices(levels: &[Level]) -> Vec<KeySteps> {
+    let Some((&top, rest)) = levels.split_first() else {
+        return vec![KeySteps(Vec::new())];
+    };
+    let chosen = |mask: usize| {
+        rest.iter()
+            .enumerate()
+            .filter(move |(i, _)| mask >> i & 1 == 1)
+    };
+    (0..1usize << rest.len())
+        .map(|mask| {
+            KeySteps(
+                std::iter::once(top)
+                    .chain(chosen(mask).map(|(_, l)| *l))
+                    .collect(),
+            )
+        })
+        .collect()
+}
+
+#[expect(clippy::too_many_arguments, reason = "a plan depends on all of them")]
 fn draft(
     model: &FoldedModel,
     batch: usize,
@@ -468,8 +512,8 @@ fn draft(
     params: &Parameters,
     network: &Network,
     scale: Scale,
+    steps: KeySteps,
 ) -> Plan {
-    let steps = KeySteps(network.level_steps());
     let request = network
         .required_keys()
         .reduced(params.log_n())
