@@ -503,7 +503,6 @@ fn key_step_choices(levels: &[Level]) -> Vec<KeySteps> {
         .collect()
 }
 
-#[expect(clippy::too_many_arguments, reason = "a plan depends on all of them")]
 fn draft(
     model: &FoldedModel,
     batch: usize,
