@@ -42,11 +42,13 @@ const SLAB_LIMBS: usize = 64;
 /// Largest size of a slab.
 const SLAB_BYTES: usize = 32 << 20;
 
-/// What long limbs are apart beyond their length: an odd number of cache lines.
-const STAGGER_BYTES: usize = 3 * slab::ALIGNMENT;
+/// What long limbs are apart beyond their length: an odd number of cache lines, so that 64 limbs in a
+/// row use all sets of a cache; and large, because a load waits for stores a few lines before it that
+/// agree with its address in the low 12 bits.
+const STAGGER_BYTES: usize = 17 * slab::ALIGNMENT;
 
 /// Limbs from this length on are staggered.
-const STAGGERED_LIMB_BYTES: usize = 16 << 10;
+const STAGGERED_LIMB_BYTES: usize = 32 << 10;
 
 impl Pool {
     /// An empty pool for limbs of `2^log_n` words; no memory is taken yet. Limbs in use will never

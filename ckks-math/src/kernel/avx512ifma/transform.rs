@@ -1,6 +1,6 @@
 //! The negacyclic transform and its inverse.
 //!
-//! Passes of two, four, eight or sixteen rows in registers, depth first, so that a block that fits a
+//! Passes of two, four or eight rows in registers, depth first, so that a block that fits a
 //! cache is finished before the next; the last six stages on 64 words in eight registers, three of
 //! them across a transposition.
 //!
@@ -24,8 +24,14 @@ const TAIL_STAGES: u32 = 6;
 /// Vectors of an innermost block.
 const TAIL_VECTORS: usize = TAIL_WORDS / LANES;
 
-/// Roots of a group of eight innermost nodes: heap index 1 to 7 below each.
-const TAIL_ROOTS: usize = 7;
+/// Roots of an innermost block, heap index `h` at place `h - 1`: of the nodes below its own, and of the
+/// nodes below each of its groups of eight words, lane `i` for the `i`-th, without their quotients.
+#[derive(Debug)]
+#[repr(align(64))]
+struct TailRoots {
+    columns: [Words; 7],
+    rows: [Factor; 7],
+}
 
 // The runs of stages are macros, not functions: they must be inlined wherever they are used, and
 // `inline(always)` does not go with `target_feature`.
@@ -36,7 +42,6 @@ macro_rules! forward_stages {
         forward_stages!(@stage $limit, $radix, $field, $q, $x, $roots, 0);
         forward_stages!(@stage $limit, $radix, $field, $q, $x, $roots, 1);
         forward_stages!(@stage $limit, $radix, $field, $q, $x, $roots, 2);
-        forward_stages!(@stage $limit, $radix, $field, $q, $x, $roots, 3);
     };
     (@stage $limit:expr, $radix:expr, $field:expr, $q:expr, $x:expr, $roots:expr, $stage:literal) => {
         if (1 << $stage) < $radix {
@@ -62,7 +67,6 @@ macro_rules! forward_stages {
 /// the factors of sums and differences in the last stage, to `[0, q)`.
 macro_rules! inverse_stages {
     ($limit:expr, $radix:expr, $is_last:expr, $field:expr, $q:expr, $x:expr, $roots:expr, $last:expr) => {
-        inverse_stages!(@stage $limit, $radix, $is_last, $field, $q, $x, $roots, $last, 3);
         inverse_stages!(@stage $limit, $radix, $is_last, $field, $q, $x, $roots, $last, 2);
         inverse_stages!(@stage $limit, $radix, $is_last, $field, $q, $x, $roots, $last, 1);
         inverse_stages!(@stage $limit, $radix, $is_last, $field, $q, $x, $roots, $last, 0);
@@ -102,11 +106,9 @@ macro_rules! inverse_stages {
 pub(super) struct Transform {
     constants: Constants,
     log_n: u32,
-    /// Root of node `k` for `1 <= k < N/8`.
+    /// Root of node `k` for `1 <= k < N/64`, outside the innermost blocks.
     nodes: Vec<Factor>,
-    /// For each innermost block seven vectors: lane `i` of vector `h` is the root (without its
-    /// quotient) of the node of heap index `h` below the `i`-th group of eight words.
-    tail: Vec<[Words; TAIL_ROOTS]>,
+    tail: Vec<TailRoots>,
     /// `1/N`, and that times the inverse root of node 1, negated.
     inverse_degree: Factor,
     inverse_degree_root: Factor,
@@ -131,21 +133,28 @@ impl Transform {
         let modulus: Modulus = constants.modulus;
         let roots = bit_reversed_powers(modulus, log_n, psi);
         let n = roots.len();
-        let tail = |block: usize| {
-            std::array::from_fn(|index| {
-                let h = index + 1;
-                let level = 1 << h.ilog2();
+        // The node of heap index h below a node.
+        let below = |node: usize, h: usize| {
+            let level = 1 << h.ilog2();
+            node * level + h - level
+        };
+        let tail = |block: usize| TailRoots {
+            rows: std::array::from_fn(|h| {
+                let node = n / TAIL_WORDS + block;
+                constants.factor(roots[below(node, h + 1)])
+            }),
+            columns: std::array::from_fn(|h| {
                 std::array::from_fn(|lane| {
-                    let group = n / LANES + block * LANES + lane;
-                    constants.to_montgomery(roots[group * level + h - level])
+                    let node = n / LANES + block * LANES + lane;
+                    constants.to_montgomery(roots[below(node, h + 1)])
                 })
-            })
+            }),
         };
         let inverse_degree = modulus.inv(n as u64);
         Self {
             constants,
             log_n,
-            nodes: roots[..n / LANES]
+            nodes: roots[..n / TAIL_WORDS]
                 .iter()
                 .map(|&w| constants.factor(w))
                 .collect(),
@@ -192,8 +201,7 @@ impl Transform {
         match stages {
             1 => self.forward_pass::<LIMIT, 2>(a, node),
             2 => self.forward_pass::<LIMIT, 4>(a, node),
-            3 => self.forward_pass::<LIMIT, 8>(a, node),
-            _ => self.forward_pass::<LIMIT, 16>(a, node),
+            _ => self.forward_pass::<LIMIT, 8>(a, node),
         }
         if rest.is_empty() {
             self.forward_tail::<LIMIT>(a, node << stages);
@@ -228,8 +236,7 @@ impl Transform {
         match stages {
             1 => self.inverse_pass::<LIMIT, 2, LAST>(a, node),
             2 => self.inverse_pass::<LIMIT, 4, LAST>(a, node),
-            3 => self.inverse_pass::<LIMIT, 8, LAST>(a, node),
-            _ => self.inverse_pass::<LIMIT, 16, LAST>(a, node),
+            _ => self.inverse_pass::<LIMIT, 8, LAST>(a, node),
         }
     }
 
@@ -270,14 +277,16 @@ impl Transform {
         let (field, q) = (self.constants.field(), self.constants.modulus.value());
         let (blocks, _) = a.as_chunks_mut::<TAIL_VECTORS>();
         let tail = &self.tail[node - (1 << (self.log_n - TAIL_STAGES))..];
-        for (i, (block, tail)) in blocks.iter_mut().zip(tail).enumerate() {
+        for (block, tail) in blocks.iter_mut().zip(tail) {
             let mut x = load_block(block);
-            let roots = self.roots::<8>(&field, node + i);
+            let mut roots = [field.factor(tail.rows[0]); 8];
+            for h in 2..8 {
+                roots[h] = field.factor(tail.rows[h - 1]);
+            }
             forward_stages!(LIMIT, 8, &field, q, x, roots);
             x = transpose(x);
-            let mut roots = roots;
-            for (root, words) in roots[1..].iter_mut().zip(tail) {
-                *root = field.complete(load(words));
+            for h in 1..8 {
+                roots[h] = field.complete(load(&tail.columns[h - 1]));
             }
             forward_stages!(LIMIT, 8, &field, q, x, roots);
             x = transpose(x);
@@ -303,17 +312,18 @@ impl Transform {
             field.factor(self.inverse_degree_root),
         ];
         for (i, block) in blocks.iter_mut().enumerate() {
-            let image = mirror(node + i);
-            let tail = &self.tail[image - first];
+            let tail = &self.tail[mirror(node + i) - first];
             let mut x = transpose(load_block(block));
-            let upper_roots = self.mirrored_roots::<8>(&field, node + i);
-            let mut roots = upper_roots;
-            for (h, root) in roots.iter_mut().enumerate().skip(1) {
-                *root = field.complete(permute(load(&tail[mirror(h) - 1]), reverse));
+            let mut roots = [field.complete(permute(load(&tail.columns[0]), reverse)); 8];
+            for h in 2..8 {
+                roots[h] = field.complete(permute(load(&tail.columns[mirror(h) - 1]), reverse));
             }
             inverse_stages!(LIMIT, 8, false, &field, q, x, roots, last);
             x = transpose(x);
-            inverse_stages!(LIMIT, 8, LAST, &field, q, x, upper_roots, last);
+            for h in 1..8 {
+                roots[h] = field.factor(tail.rows[mirror(h) - 1]);
+            }
+            inverse_stages!(LIMIT, 8, LAST, &field, q, x, roots, last);
             for (words, x) in block.iter_mut().zip(x) {
                 store(words, x);
             }
@@ -358,14 +368,10 @@ impl Transform {
     }
 }
 
-/// Splits stages into passes of at most four, threes preferred.
+/// Splits stages into passes of at most three.
 fn split_stages(stages: u32) -> Vec<u32> {
-    let passes = stages.div_ceil(3).max(1);
-    match stages {
-        0 => Vec::new(),
-        1..=3 => vec![stages],
-        _ => (0..passes).map(|i| (stages + i) / passes).rev().collect(),
-    }
+    let passes = stages.div_ceil(3);
+    (0..passes).map(|i| (stages + i) / passes).rev().collect()
 }
 
 #[inline]
@@ -391,7 +397,7 @@ fn rows<const RADIX: usize>(a: &mut [Words]) -> [&mut [Words]; RADIX] {
 }
 
 /// Largest number of rows of a pass.
-const MAX_RADIX: usize = 16;
+const MAX_RADIX: usize = 8;
 
 /// Bounds, in units of `q`, of the words of a backward pass when `stage` stages are still to come.
 const fn inverse_bounds(limit: u64, radix: usize, stage: u32) -> [u64; MAX_RADIX] {
