@@ -21,14 +21,15 @@ pub struct CostModel {
 }
 
 impl Default for CostModel {
-    /// Measured on one core of an AMD EPYC 9004 at 2.6 GHz and more, kernel `avx512ifma`.
+    /// One core of an AMD EPYC 9004 with the kernel `avx512ifma`, memory shared with a second one: measured with
+    /// `cargo run --release -p ckks-math --example kernel_speed`.
     fn default() -> Self {
         Self {
-            butterfly: 0.36e-9,
-            conversion: 0.2e-9,
-            inner_product: 0.35e-9,
-            matrix_product: 0.2e-9,
-            word: 0.6e-9,
+            butterfly: 0.28e-9,
+            conversion: 0.16e-9,
+            inner_product: 0.5e-9,
+            matrix_product: 0.11e-9,
+            word: 0.5e-9,
         }
     }
 }
