@@ -1,16 +1,19 @@
 //! Levels, scales, plaintexts and ciphertexts.
 
+use crate::error::EvalError;
 use crate::noise::Tracked;
 use ckks_math::{Eval, MathError, RnsPoly};
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Number of ciphertext primes that a ciphertext still has (1 or more).
+/// Number of ciphertext primes that a ciphertext still has: 1 to [`crate::Parameters::max_level`]. What takes a level
+/// refuses any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Level(u32);
 
 impl Level {
-    /// The level with `limbs` primes left.
+    /// The level with `limbs` primes left (below 2^32).
     pub const fn new(limbs: usize) -> Self {
         Self(limbs as u32)
     }
@@ -35,9 +38,24 @@ impl fmt::Display for Level {
     }
 }
 
-/// Factor between slot values and the encoded integers; tracked exactly (every operation multiplies or divides it).
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+/// Factor between slot values and the encoded integers, positive and finite; tracked exactly (every operation multiplies
+/// or divides it).
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize)]
 pub struct Scale(f64);
+
+impl<'de> Deserialize<'de> for Scale {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename = "Scale")]
+        struct Unchecked(f64);
+        let Unchecked(value) = Unchecked::deserialize(deserializer)?;
+        Self::checked(value).ok_or_else(|| {
+            D::Error::custom(format_args!(
+                "scale {value}, expected a positive finite number"
+            ))
+        })
+    }
+}
 
 impl Scale {
     /// A scale; `value` is positive and finite.
@@ -45,8 +63,12 @@ impl Scale {
     /// # Panics
     /// If it is not: scales come from the caller's constants, never from data.
     pub fn new(value: f64) -> Self {
-        assert!(value.is_finite() && value > 0.0, "scale {value}");
-        Self(value)
+        Self::checked(value).unwrap_or_else(|| panic!("scale {value}"))
+    }
+
+    /// A scale, if `value` is positive and finite.
+    pub fn checked(value: f64) -> Option<Self> {
+        (value.is_finite() && value > 0.0).then_some(Self(value))
     }
 
     /// The factor.
@@ -66,7 +88,6 @@ impl Scale {
 }
 
 /// An encoded message: one polynomial in Eval order, `[level][N]`.
-#[derive(Debug)]
 pub struct Plaintext {
     pub(crate) poly: RnsPoly<Eval>,
     pub(crate) scale: Scale,
@@ -90,13 +111,32 @@ impl Plaintext {
     }
 }
 
+impl fmt::Debug for Plaintext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plaintext")
+            .field("level", &self.level())
+            .field("scale", &self.scale)
+            .finish_non_exhaustive()
+    }
+}
+
 /// An RLWE ciphertext: two polynomials (three between a product and its relinearisation) in Eval order,
 /// `[level][N]` each; it decrypts as `c0 + c1 s (+ c2 s^2)`.
-#[derive(Debug)]
 pub struct Ciphertext {
     pub(crate) parts: Vec<RnsPoly<Eval>>,
     pub(crate) scale: Scale,
     pub(crate) tracked: Tracked,
+}
+
+impl fmt::Debug for Ciphertext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ciphertext")
+            .field("parts", &self.parts())
+            .field("level", &self.level())
+            .field("scale", &self.scale)
+            .field("tracked", &self.tracked)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Ciphertext {
@@ -121,16 +161,40 @@ impl Ciphertext {
     }
 
     /// Replaces the declared value bounds by better knowledge (a layer's declared range, say); the error stays.
-    /// `max` bounds the modulus of every slot value, `rms` is its root mean square.
+    /// `max` bounds the modulus of every slot value, `rms` is its root mean square: neither is negative. What is not a
+    /// number declares nothing, and operations that check ranges will refuse the ciphertext.
     pub fn declare_values(&mut self, max: f64, rms: f64) {
-        self.tracked.max = max;
-        self.tracked.rms = rms;
+        let or_unbounded = |x: f64| if x.is_nan() { f64::INFINITY } else { x };
+        self.tracked.max = or_unbounded(max);
+        self.tracked.rms = or_unbounded(rms);
     }
 
     /// Declares that the encrypted values are `factor` times what they were held to be: a free multiplication.
+    ///
+    /// # Panics
+    /// Unless `factor` is positive and the scale divided by it remains a finite number above 0: factors come from the
+    /// caller's constants, never from data.
     pub fn reinterpret(&mut self, factor: f64) {
         self.scale = Scale::new(self.scale.value() / factor);
-        self.tracked = self.tracked.scaled(factor.abs());
+        self.tracked = self.tracked.scaled(factor);
+    }
+
+    /// The declared values and the error, at the scale, must not wrap around a modulus of `have_bits` bits.
+    pub(crate) fn check_fits(&self, op: &'static str, have_bits: f64) -> Result<(), EvalError> {
+        let largest = self.tracked.max + self.tracked.error_bound();
+        let need_bits = largest.log2() + self.scale.log2() + 1.0;
+        // All zero (minus infinity) fits, what is not a number does not.
+        if need_bits < have_bits {
+            return Ok(());
+        }
+        Err(EvalError::Range {
+            op,
+            max: self.tracked.max,
+            scale_log2: self.scale.log2(),
+            need_bits,
+            have_bits,
+            level: self.level(),
+        })
     }
 
     /// Bytes of limb memory held.

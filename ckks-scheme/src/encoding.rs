@@ -1,13 +1,19 @@
 //! Encoding of complex slot values into ring elements, and back.
 
 pub mod periodic;
+pub(crate) mod reconstruct;
 
 use crate::ciphertext::{Level, Plaintext, Scale};
 use crate::error::EncodeError;
 use crate::noise::Tracked;
 use crate::params::Parameters;
-use ckks_math::{Limb, LimbRing, MathError, Modulus, RnsPoly};
+use ckks_math::{Limb, LimbRing, MathError, RnsPoly};
 use num_complex::Complex64;
+use reconstruct::{Reconstruction, sufficient_limbs};
+use zeroize::Zeroizing;
+
+/// Encoded coefficients are below 2 to this, whatever the modulus: room for sums below 2^126, which decryption can tell.
+pub(crate) const MAX_COEFFICIENT_BITS: f64 = 120.0;
 
 /// Encodes slot vectors: slot j is the value at zeta^(5^j), zeta = exp(i pi / N).
 #[derive(Clone, Debug)]
@@ -26,8 +32,8 @@ impl Encoder {
     /// Encodes N/2 complex values at any scale and level.
     ///
     /// # Errors
-    /// [`EncodeError::SlotCount`], [`EncodeError::NotFinite`], [`EncodeError::TooLarge`] when the scaled values do not
-    /// fit the level's modulus (or 2^120), or when the pool's budget is exhausted.
+    /// [`EncodeError::NoSuchLevel`], [`EncodeError::SlotCount`], [`EncodeError::NotFinite`], [`EncodeError::TooLarge`] when
+    /// the scaled values do not fit the level's modulus (or 2^120), or when the pool's budget is exhausted.
     pub fn encode(
         &self,
         slots: &[Complex64],
@@ -35,6 +41,10 @@ impl Encoder {
         scale: Scale,
     ) -> Result<Plaintext, EncodeError> {
         let params = &self.params;
+        if !params.has_level(level) {
+            let max = params.max_level();
+            return Err(EncodeError::NoSuchLevel { level, max });
+        }
         if slots.len() != params.slots() {
             return Err(EncodeError::SlotCount {
                 found: slots.len(),
@@ -105,74 +115,27 @@ impl Encoder {
     /// # Errors
     /// When the pool's budget is exhausted.
     pub fn decode(&self, pt: &Plaintext) -> Result<Vec<Complex64>, MathError> {
-        let limbs = pt.level().limbs().min(3);
-        let rings = &self.params.q()[..limbs];
-        let coeffs = (0..limbs)
-            .map(|i| {
-                let mut limb = pt.poly.limb(i).try_clone()?;
-                rings[i].intt(&mut limb);
+        let rings = &self.params.q()[..pt.level().limbs()];
+        let rings = &rings[..sufficient_limbs(rings)];
+        let residues = rings
+            .iter()
+            .zip(pt.poly.iter())
+            .map(|(ring, limb)| {
+                let mut limb = limb.try_clone()?;
+                ring.intt(&mut limb);
                 Ok(limb)
             })
             .collect::<Result<Vec<_>, MathError>>()?;
-        let moduli: Vec<_> = rings.iter().map(LimbRing::modulus).collect();
-        Ok(self.decode_coeffs(
-            &ReconstructedCoeffs::from_residues(&coeffs, &moduli),
-            pt.scale,
-        ))
+        let residues: Vec<&[u64]> = residues.iter().map(|limb| &limb[..]).collect();
+        Ok(self.decode_coeffs(&Reconstruction::new(&residues, rings), pt.scale))
     }
 
-    pub(crate) fn decode_coeffs(
-        &self,
-        coeffs: &ReconstructedCoeffs,
-        scale: Scale,
-    ) -> Vec<Complex64> {
-        let scaled: Vec<f64> = coeffs.0.iter().map(|&c| c as f64 / scale.value()).collect();
+    pub(crate) fn decode_coeffs(&self, coeffs: &Reconstruction, scale: Scale) -> Vec<Complex64> {
+        let scaled = coeffs.0.iter().map(|&c| c as f64 / scale.value());
+        let scaled = Zeroizing::new(scaled.collect::<Vec<f64>>());
         let mut slots = vec![Complex64::default(); self.params.slots()];
         self.params.embedding().coeffs_to_slots(&scaled, &mut slots);
         slots
-    }
-}
-
-/// Centred integer coefficients of a message, |c| < 2^127.
-pub(crate) struct ReconstructedCoeffs(Vec<i128>);
-
-impl ReconstructedCoeffs {
-    /// Garner's mixed-radix reconstruction from at most three primes; sums wrap modulo 2^128, which is exact for
-    /// results below 2^127.
-    pub(crate) fn from_residues(residues: &[Limb], moduli: &[Modulus]) -> Self {
-        let n = residues[0].len();
-        let values: Vec<u64> = moduli.iter().map(|m| m.value()).collect();
-        let product = values
-            .iter()
-            .fold(1u128, |acc, &q| acc.wrapping_mul(u128::from(q)));
-        let out = (0..n)
-            .map(|k| {
-                let mut digits = [0u64; 3];
-                for (i, m) in moduli.iter().enumerate() {
-                    // digit_i = (x_i - (d_0 + d_1 q_0 + ...)) / (q_0 ... q_(i-1)) mod q_i
-                    let (mut partial, mut radix) = (0, 1);
-                    for (d, &q) in digits[..i].iter().zip(&values) {
-                        partial = m.add(partial, m.mul(radix, m.reduce(*d)));
-                        radix = m.mul(radix, m.reduce(q));
-                    }
-                    digits[i] = m.mul(m.sub(residues[i][k], partial), m.inv(radix));
-                }
-                let top = moduli.len() - 1;
-                let (mut sum, mut radix) = (0u128, 1u128);
-                for (d, &q) in digits.iter().zip(&values) {
-                    sum = sum.wrapping_add(radix.wrapping_mul(u128::from(*d)));
-                    radix = radix.wrapping_mul(u128::from(q));
-                }
-                // The upper half of the range is negative; the top digit tells (messages are far from the middle).
-                let negative = digits[top] > values[top] / 2;
-                (if negative {
-                    sum.wrapping_sub(product)
-                } else {
-                    sum
-                }) as i128
-            })
-            .collect();
-        Self(out)
     }
 }
 
@@ -190,16 +153,24 @@ fn bounds(slots: &[Complex64]) -> Result<Tracked, EncodeError> {
     Ok(Tracked::exact(max, (sum / slots.len() as f64).sqrt()))
 }
 
+/// The largest absolute value; infinite if any is not a finite number.
 fn largest(coeffs: &[f64]) -> f64 {
-    coeffs.iter().fold(0f64, |m, c| m.max(c.abs()))
+    coeffs.iter().fold(0f64, |m, c| {
+        if c.is_nan() {
+            f64::INFINITY
+        } else {
+            m.max(c.abs())
+        }
+    })
 }
 
-fn check_fits(coeffs: &[f64], scale: f64, limit: f64) -> Result<(), EncodeError> {
-    let bits = (largest(coeffs) * scale).max(1.0).log2();
-    let limit = limit.min(120.0);
-    if bits >= limit {
+/// The scaled coefficients must be below 2 to the lesser of `limit` and [`MAX_COEFFICIENT_BITS`].
+pub(crate) fn check_fits(coeffs: &[f64], scale: f64, limit: f64) -> Result<(), EncodeError> {
+    let scaled = largest(coeffs) * scale.abs();
+    let limit = limit.min(MAX_COEFFICIENT_BITS);
+    if scaled.is_nan() || scaled >= limit.exp2() {
         return Err(EncodeError::TooLarge {
-            bits,
+            bits: scaled.log2(),
             limit,
             scale_log2: scale.log2(),
         });

@@ -92,13 +92,45 @@ pub enum KeyError {
         /// The levels at which a key of this kind is present.
         present: String,
     },
-    /// A key was requested above the parameter set's chain.
-    #[error("key requested for level {level}, the parameter set has {max} levels")]
+    /// A key was requested for a level that the parameter set does not have.
+    #[error("key requested for level {level}, the parameter set has levels 1 to {max}")]
     LevelTooHigh {
         /// Level requested.
         level: Level,
         /// Highest level.
         max: Level,
+    },
+    /// A key that was made for another parameter set, or a key source that gave a key for a lower level than asked for.
+    #[error(
+        "the {kind} key given for level {level} belongs to other parameters or to a lower level"
+    )]
+    Foreign {
+        /// What was asked for.
+        kind: KeyKind,
+        /// Level of the ciphertext.
+        level: Level,
+    },
+    /// A key under a sparse ephemeral secret whose modulus is too large for 128-bit security, or unknown to be secure.
+    #[error(
+        "an ephemeral secret of weight {weight} under a modulus of {log_qp:.1} bits at level {level}: the 128-bit bound is {bound} bits, at level 1"
+    )]
+    EphemeralInsecure {
+        /// Hamming weight of the ephemeral secret.
+        weight: u32,
+        /// Level of the key.
+        level: Level,
+        /// Bits of the key's modulus.
+        log_qp: f64,
+        /// Largest admissible (0: no bound is known at this ring degree and weight).
+        bound: u32,
+    },
+    /// An ephemeral secret of more nonzero coefficients than the ring has, or of none.
+    #[error("an ephemeral secret of weight {weight} in a ring of degree {degree}")]
+    EphemeralWeight {
+        /// Hamming weight asked for.
+        weight: u32,
+        /// Ring degree.
+        degree: usize,
     },
     /// From the arithmetic below.
     #[error(transparent)]
@@ -109,7 +141,15 @@ pub enum KeyError {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// Wrong number of slots.
+    /// A level that the parameter set does not have.
+    #[error("level {level} does not exist, the parameter set has levels 1 to {max}")]
+    NoSuchLevel {
+        /// Level found.
+        level: Level,
+        /// Highest level.
+        max: Level,
+    },
+    /// Wrong number of slots (or of a periodic plaintext's coefficients).
     #[error("{found} slot values, expected {expected}")]
     SlotCount {
         /// Values given.
@@ -138,7 +178,7 @@ pub enum EncodeError {
         scale_log2: f64,
     },
     /// A period that is no power of two or does not divide the slots.
-    #[error("period of {found} cells, expected a power of two from 1 to {max}")]
+    #[error("period of {found} cells, expected a power of two from 2 to {max}")]
     Period {
         /// Cells given.
         found: usize,
@@ -183,6 +223,36 @@ pub enum EvalError {
         need: Level,
         /// Level found.
         have: Level,
+    },
+    /// A level that the parameter set does not have.
+    #[error("{op}: level {level} does not exist, the parameter set has levels 1 to {max}")]
+    NoSuchLevel {
+        /// Operation.
+        op: &'static str,
+        /// Level asked for.
+        level: Level,
+        /// Highest level.
+        max: Level,
+    },
+    /// A scale that leaves the range of double precision.
+    #[error("{op} gives a scale of 2^{log2:.1}, beyond double precision")]
+    ScaleRange {
+        /// Operation.
+        op: &'static str,
+        /// Base-2 logarithm of the scale.
+        log2: f64,
+    },
+    /// Noise to hide an error that is no deviation, or that has no room beside the message.
+    #[error(
+        "noise of deviation {deviation:e} (2^{units_log2:.1} units of the last place) cannot be added, expected 0 to 2^{max_log2} units"
+    )]
+    Flooding {
+        /// Deviation asked for, in units of the encrypted values.
+        deviation: f64,
+        /// Base-2 logarithm of the deviation of one coefficient.
+        units_log2: f64,
+        /// Most that there is room for.
+        max_log2: f64,
     },
     /// A ciphertext of another number of polynomials than the operation takes.
     #[error("{op} takes a ciphertext of {expected} polynomials, found {found}")]
@@ -259,6 +329,9 @@ impl EvalError {
             Self::ScaleMismatch { .. }
             | Self::LevelMismatch { .. }
             | Self::LevelTooLow { .. }
+            | Self::NoSuchLevel { .. }
+            | Self::ScaleRange { .. }
+            | Self::Flooding { .. }
             | Self::Parts { .. }
             | Self::Range { .. }
             | Self::Shape { .. }

@@ -3,7 +3,10 @@
 //! Every operation allocates its result and its temporaries from the parameter set's pool and runs on the calling
 //! thread (products with a [`crate::PeriodicMatrix`] excepted, which spread their limbs over the current rayon pool);
 //! callers run independent ciphertexts in parallel. Scales and levels are never repaired silently: operands that do not
-//! match are an error.
+//! match are an error. Products and drops of levels whose declared values would wrap around the modulus are errors as
+//! well; sums are not looked at, because bounds of long sums say little before a layer declares what it knows.
+//!
+//! Ciphertexts and plaintexts of another parameter set are a mistake of the caller and may panic; keys are checked.
 
 mod add;
 mod keyswitch;
@@ -13,12 +16,12 @@ mod rescale;
 mod rotate;
 
 use crate::ciphertext::{Ciphertext, Level, Scale};
-use crate::error::EvalError;
-use crate::keys::KeySource;
+use crate::error::{EvalError, KeyError};
+use crate::keys::{KeyKind, KeySource, SwitchingKey};
 use crate::noise::Tracked;
 use crate::params::Parameters;
 use crate::profile::{Operation, Profile, Timer};
-use ckks_math::{Eval, Limb, LimbRing, MathError, RnsPoly};
+use ckks_math::{Limb, LimbRing, MathError, RnsPoly};
 use std::sync::Arc;
 
 /// Computes on ciphertexts with switching keys; holds no secret and no buffers.
@@ -56,12 +59,10 @@ impl Evaluator {
     /// A trivial encryption of zero: an accumulator.
     ///
     /// # Errors
-    /// When the pool's budget is exhausted.
+    /// [`EvalError::NoSuchLevel`], or when the pool's budget is exhausted.
     pub fn zero(&self, level: Level, scale: Scale) -> Result<Ciphertext, EvalError> {
-        let zero = || -> Result<RnsPoly<Eval>, MathError> {
-            let limbs = (0..level.limbs()).map(|_| self.params.pool().zeroed());
-            Ok(RnsPoly::from_limbs(limbs.collect::<Result<Vec<_>, _>>()?))
-        };
+        self.check_level("zero", level)?;
+        let zero = || RnsPoly::zeroed(self.params.pool(), level.limbs());
         Ok(Ciphertext {
             parts: vec![zero()?, zero()?],
             scale,
@@ -116,24 +117,32 @@ impl Evaluator {
         }
     }
 
+    fn check_level(&self, op: &'static str, level: Level) -> Result<(), EvalError> {
+        if self.params.has_level(level) {
+            Ok(())
+        } else {
+            let max = self.params.max_level();
+            Err(EvalError::NoSuchLevel { op, level, max })
+        }
+    }
+
     /// The declared values, at the scale, must not wrap around the modulus.
     fn check_range(&self, op: &'static str, ct: Ciphertext) -> Result<Ciphertext, EvalError> {
-        let have_bits = self.params.log_q(ct.level());
-        let need_bits = (ct.tracked.max + ct.tracked.error_bound())
-            .max(f64::MIN_POSITIVE)
-            .log2()
-            + ct.scale.log2()
-            + 1.0;
-        if need_bits < have_bits {
-            return Ok(ct);
+        ct.check_fits(op, self.params.log_q(ct.level()))?;
+        Ok(ct)
+    }
+
+    /// A scale that was computed.
+    fn scale(op: &'static str, value: f64) -> Result<Scale, EvalError> {
+        let log2 = value.log2();
+        Scale::checked(value).ok_or(EvalError::ScaleRange { op, log2 })
+    }
+
+    fn switching_key(&self, kind: KeyKind, level: Level) -> Result<Arc<SwitchingKey>, EvalError> {
+        let key = self.keys.switching_key(kind, level)?;
+        if key.fingerprint != *self.params.fingerprint() || key.level < level {
+            return Err(KeyError::Foreign { kind, level }.into());
         }
-        Err(EvalError::Range {
-            op,
-            max: ct.tracked.max,
-            scale_log2: ct.scale.log2(),
-            need_bits,
-            have_bits,
-            level: ct.level(),
-        })
+        Ok(key)
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::ciphertext::Level;
 use crate::error::KeyError;
-use crate::params::Parameters;
+use crate::params::{Fingerprint, KeyShape, Parameters};
+use crate::secret::SecretLimb;
 use ckks_math::{Eval, Limb, RnsPoly};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 /// An automorphism of the slots: a rotation or the complex conjugation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,7 +21,7 @@ pub enum Galois {
 }
 
 impl Galois {
-    /// The exponent g of X -> X^g in the ring of degree 2^log_n.
+    /// The exponent g of X -> X^g in the ring of degree 2^log_n, 2 <= log_n < 62.
     pub fn element(self, log_n: u32) -> u64 {
         let two_n = 1u64 << (log_n + 1);
         match self {
@@ -40,7 +41,7 @@ impl Galois {
         }
     }
 
-    /// The same automorphism with its steps in `0..slots`.
+    /// The same automorphism with its steps in `0..slots`, in the ring of degree 2^log_n, 2 <= log_n < 62.
     pub fn reduced(self, log_n: u32) -> Self {
         match self {
             Self::Conjugation => self,
@@ -56,6 +57,16 @@ pub enum KeyKind {
     Relinearization,
     /// For an automorphism.
     Galois(Galois),
+}
+
+impl KeyKind {
+    /// The same with the steps of a rotation in `0..slots`, in the ring of degree 2^log_n.
+    pub(crate) fn reduced(self, log_n: u32) -> Self {
+        match self {
+            Self::Galois(g) => Self::Galois(g.reduced(log_n)),
+            Self::Relinearization => self,
+        }
+    }
 }
 
 impl fmt::Display for KeyKind {
@@ -110,15 +121,15 @@ impl KeyRequest {
         }
     }
 
-    /// The same request with steps reduced to the ring's slots (so that -1 and slots-1 are one key).
+    /// The same request with steps reduced to the ring's slots (so that -1 and slots-1 are one key, and a rotation all
+    /// the way round is none).
     pub fn reduced(&self, log_n: u32) -> Self {
         let mut out = Self::new();
         for (kind, levels) in &self.keys {
-            let kind = match *kind {
-                KeyKind::Galois(g) => KeyKind::Galois(g.reduced(log_n)),
-                KeyKind::Relinearization => KeyKind::Relinearization,
-            };
-            out.keys.entry(kind).or_default().extend(levels);
+            let kind = kind.reduced(log_n);
+            if kind != KeyKind::Galois(Galois::Rotation(0)) {
+                out.keys.entry(kind).or_default().extend(levels);
+            }
         }
         out
     }
@@ -151,6 +162,9 @@ impl KeyRequest {
     }
 
     /// Bytes of all keys, as resident.
+    ///
+    /// # Panics
+    /// If a level is none of the parameter set's.
     pub fn bytes(&self, params: &Parameters) -> u64 {
         let reduced = self.reduced(params.log_n());
         reduced
@@ -164,25 +178,14 @@ impl KeyRequest {
 /// hold one. Wiped when dropped, never printed.
 pub struct SecretKey {
     pub(crate) params: Parameters,
-    pub(crate) coeffs: Vec<i64>,
+    pub(crate) coeffs: Zeroizing<Vec<i64>>,
     /// Transform modulo every ciphertext prime.
-    pub(crate) q: Vec<Limb>,
-    /// Transform modulo every special prime.
-    pub(crate) p: Vec<Limb>,
+    pub(crate) q: Vec<SecretLimb>,
 }
 
 impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SecretKey").finish_non_exhaustive()
-    }
-}
-
-impl Drop for SecretKey {
-    fn drop(&mut self) {
-        self.coeffs.zeroize();
-        for limb in self.q.iter_mut().chain(&mut self.p) {
-            limb[..].zeroize();
-        }
     }
 }
 
@@ -193,16 +196,21 @@ impl SecretKey {
     }
 }
 
-/// A public encryption key `(b, a)` with `b = -a s + e` at the highest level.
-#[derive(Debug)]
+/// A public encryption key: an encryption `(a s + e, -a)` of zero at the highest level.
 pub struct PublicKey {
     pub(crate) params: Parameters,
     pub(crate) b: RnsPoly<Eval>,
     pub(crate) a: RnsPoly<Eval>,
 }
 
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublicKey").finish_non_exhaustive()
+    }
+}
+
 /// Polynomial modulo some ciphertext primes and some special primes, Eval order.
-#[derive(Debug)]
+#[derive(Default)]
 pub(crate) struct ExtendedPoly {
     pub(crate) q: Vec<Limb>,
     pub(crate) p: Vec<Limb>,
@@ -220,12 +228,21 @@ impl ExtendedPoly {
 }
 
 /// A hybrid switching key: one RLWE pair `(b, a)` a digit.
-#[derive(Debug)]
 pub struct SwitchingKey {
+    /// Of the parameters that the key was made for.
+    pub(crate) fingerprint: Fingerprint,
     pub(crate) level: Level,
-    pub(crate) digit_limbs: usize,
-    pub(crate) specials: usize,
+    pub(crate) shape: KeyShape,
     pub(crate) digits: Vec<[ExtendedPoly; 2]>,
+}
+
+impl fmt::Debug for SwitchingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SwitchingKey")
+            .field("level", &self.level)
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SwitchingKey {
@@ -237,7 +254,8 @@ impl SwitchingKey {
 
 /// Where an evaluator finds switching keys.
 pub trait KeySource: Send + Sync + fmt::Debug {
-    /// A key of the kind that serves `level`: the one made for the lowest such level.
+    /// A key of the kind that serves `level`: the one made for the lowest such level. Evaluators ask for rotations with
+    /// steps in `1..slots`.
     ///
     /// # Errors
     /// [`KeyError::Missing`] if there is none.
@@ -247,7 +265,6 @@ pub trait KeySource: Send + Sync + fmt::Debug {
 /// Switching keys in memory; public material, holds nothing secret.
 #[derive(Debug, Default)]
 pub struct EvaluationKeys {
-    pub(crate) log_n: u32,
     pub(crate) keys: BTreeMap<(KeyKind, Level), Arc<SwitchingKey>>,
     pub(crate) bytes: u64,
 }
@@ -266,10 +283,6 @@ impl EvaluationKeys {
 
 impl KeySource for EvaluationKeys {
     fn switching_key(&self, kind: KeyKind, level: Level) -> Result<Arc<SwitchingKey>, KeyError> {
-        let kind = match kind {
-            KeyKind::Galois(g) => KeyKind::Galois(g.reduced(self.log_n)),
-            KeyKind::Relinearization => kind,
-        };
         let top = Level::new(u32::MAX as usize);
         if let Some((_, key)) = self.keys.range((kind, level)..=(kind, top)).next() {
             return Ok(key.clone());
@@ -312,6 +325,7 @@ mod tests {
         r.rotation(7, Level::new(3));
         r.rotation(7, Level::new(2));
         r.rotation(0, Level::new(3));
+        r.rotation(8, Level::new(3));
         r.relin(Level::new(3));
         let r = r.reduced(4);
         assert_eq!(r.count(), 3);

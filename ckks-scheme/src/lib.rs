@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ciphertext;
+pub mod decrypt;
 pub mod encoding;
 pub mod encrypt;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod keys;
 pub mod noise;
 pub mod params;
 pub mod profile;
+mod secret;
 
 /// What the layers above need of the arithmetic crate: kernel choice and the limb pool.
 pub mod exec {
@@ -18,15 +20,16 @@ pub mod exec {
 }
 
 pub use ciphertext::{Ciphertext, Level, Plaintext, Scale};
+pub use decrypt::Decryptor;
 pub use encoding::Encoder;
 pub use encoding::periodic::{
     PeriodicMatrix, PeriodicPlain, decode_periodic, encode_periodic, round_periodic_real,
 };
-pub use encrypt::{Decryptor, Encryptor, SecretEncryptor};
+pub use encrypt::{Encryptor, SecretEncryptor};
 pub use error::{EncodeError, EvalError, KeyError, ParamError};
 pub use evaluator::Evaluator;
 pub use keygen::KeyGenerator;
 pub use keys::{EvaluationKeys, Galois, KeyKind, KeyRequest, KeySource, PublicKey, SecretKey};
 pub use noise::{NoiseModel, Tracked};
-pub use params::{KeyShape, Parameters, ParametersBuilder, ParamsLiteral};
+pub use params::{Fingerprint, KeyShape, Parameters, ParametersBuilder, ParamsLiteral};
 pub use profile::{Operation, Profile};

@@ -55,6 +55,12 @@ impl Tracked {
         self
     }
 
+    /// Adds an error of at most `bound`, which need not be random. It enters with twice its size, so that the predicted
+    /// bound covers it on top of a random error: `hypot(12 s, 2 b) >= 5 s + b`.
+    pub fn plus_bounded_error(self, bound: f64) -> Self {
+        self.plus_error(2.0 * bound / BOUND_SIGMAS)
+    }
+
     /// Of a sum (or difference) of two independent operands.
     pub fn sum(&self, other: &Self) -> Self {
         Self {
@@ -109,7 +115,19 @@ impl NoiseModel {
 
     /// Rounding of the two polynomials by a rescale or a ModDown, in units of the last place.
     pub fn rounding(&self) -> f64 {
-        self.slots((1.0 + 2.0 * self.degree / 3.0) / 12.0)
+        self.rounding_of(2)
+    }
+
+    /// Rounding of `parts` polynomials (2 or 3), in units of the last place: the third is multiplied by s^2, whose slots
+    /// have mean square modulus 2 (2N/3)^2.
+    pub fn rounding_of(&self, parts: usize) -> f64 {
+        let secret = 2.0 * self.degree / 3.0;
+        let square = if parts > 2 {
+            2.0 * secret * secret
+        } else {
+            0.0
+        };
+        self.slots((1.0 + secret + square) / 12.0)
     }
 
     /// Rounding of an encoded plaintext, in units of the last place.

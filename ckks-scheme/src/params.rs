@@ -1,27 +1,27 @@
 //! Parameter sets: a literal for files, a builder for code, one checked and immutable type for use.
 
+mod builder;
 mod presets;
 mod security;
+mod tables;
 
+pub use builder::ParametersBuilder;
 pub use presets::insecure_log_n;
 pub use security::max_log_qp_128;
+pub(crate) use tables::{ConverterId, digit_range};
 
 use crate::ciphertext::{Level, Scale};
 use crate::error::ParamError;
-use crate::keys::Galois;
 use crate::noise::NoiseModel;
-use ckks_math::{
-    Automorphism, BaseConverter, Embedding, KernelChoice, LimbRing, MathError, Pool, ResidueMatrix,
-    primes,
-};
+use ckks_math::{Embedding, KernelChoice, LimbRing, Pool};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, RwLock};
+use std::fmt;
+use std::sync::Arc;
 
-/// Least and greatest prime size, in bits: the kernels work below 2^50.
-const PRIME_BITS: (u32, u32) = (24, 50);
-/// Least and greatest log2 of the ring degree.
-const LOG_N: (u32, u32) = (4, 17);
+/// What the special primes may fall short of a digit, in bits. Key switching is right for any special primes: what they
+/// lack multiplies the noise of the switch, here by at most 2^0.5, which the tracker counts; security depends on log QP
+/// alone. A whole prime more would cost time and modulus for that.
+const COVER_SLACK_BITS: f64 = 0.5;
 
 /// What a file says of a parameter set; [`Parameters::from_literal`] checks it, always against the 128-bit bound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,44 +38,37 @@ pub struct ParamsLiteral {
 }
 
 /// A checked parameter set with its tables, its plaintext encoder's transform and its limb pool. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Parameters(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     literal: ParamsLiteral,
+    fingerprint: Fingerprint,
     q: Vec<LimbRing>,
     p: Vec<LimbRing>,
     security_bits: u32,
     pool: Pool,
     noise: NoiseModel,
     embedding: Embedding,
-    automorphisms: RwLock<HashMap<Galois, Arc<Automorphism>>>,
-    converters: RwLock<HashMap<ConverterId, Arc<BaseConverter>>>,
-    subrings: RwLock<HashMap<u32, Arc<Vec<LimbRing>>>>,
-    residues: Mutex<Vec<ResidueMatrix>>,
+    kernel: KernelChoice,
+    tables: tables::Tables,
 }
 
-/// Which base conversion: a run of source primes to a run of ciphertext primes and special primes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum ConverterId {
-    /// Digit `digit` of `digit_limbs` limbs at `level`, to the other limbs of `level` and `specials` special primes.
-    ModUp {
-        level: usize,
-        digit_limbs: usize,
-        digit: usize,
-        specials: usize,
-    },
-    /// From `specials` special primes and the `dropped` last ciphertext primes of `level` to those below.
-    ModDown {
-        level: usize,
-        dropped: usize,
-        specials: usize,
-    },
+impl fmt::Debug for Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parameters")
+            .field("literal", &self.0.literal)
+            .field("security_bits", &self.0.security_bits)
+            .field("kernel", &self.kernel_name())
+            .finish_non_exhaustive()
+    }
 }
+
+/// Hash of a parameter set, see [`Parameters::fingerprint`].
+pub type Fingerprint = [u8; 32];
 
 /// Shape of the switching keys of one level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyShape {
     /// Ciphertext primes of a digit.
     pub digit_limbs: usize,
@@ -83,188 +76,11 @@ pub struct KeyShape {
     pub specials: usize,
 }
 
-/// Builder of [`Parameters`].
-#[derive(Clone, Debug)]
-pub struct ParametersBuilder {
-    literal: ParamsLiteral,
-    p_bits_given: bool,
-    kernel: KernelChoice,
-    budget_bytes: Option<u64>,
-}
-
-impl Default for ParametersBuilder {
-    fn default() -> Self {
-        Self {
-            literal: ParamsLiteral {
-                log_n: 16,
-                q_bits: vec![50; 2],
-                p_bits: Vec::new(),
-                digits: 2,
-            },
-            p_bits_given: false,
-            kernel: KernelChoice::Auto,
-            budget_bytes: None,
-        }
+impl KeyShape {
+    /// Digits of a polynomial at `level`.
+    pub fn digits(self, level: Level) -> usize {
+        level.limbs().div_ceil(self.digit_limbs)
     }
-}
-
-impl ParametersBuilder {
-    /// Base-2 logarithm of the ring degree.
-    pub fn log_n(mut self, log_n: u32) -> Self {
-        self.literal.log_n = log_n;
-        self
-    }
-
-    /// Bits of each ciphertext prime, the base prime first.
-    pub fn q_bits(mut self, bits: impl IntoIterator<Item = u32>) -> Self {
-        self.literal.q_bits = bits.into_iter().collect();
-        self
-    }
-
-    /// Bits of each special prime; by default as many 50-bit primes as cover the largest digit.
-    pub fn p_bits(mut self, bits: impl IntoIterator<Item = u32>) -> Self {
-        self.literal.p_bits = bits.into_iter().collect();
-        self.p_bits_given = true;
-        self
-    }
-
-    /// Digits of a key switch (dnum), 2 by default.
-    pub fn digits(mut self, digits: usize) -> Self {
-        self.literal.digits = digits;
-        self
-    }
-
-    /// The kernel of the arithmetic.
-    pub fn kernel(mut self, kernel: KernelChoice) -> Self {
-        self.kernel = kernel;
-        self
-    }
-
-    /// Bound on the limb pool.
-    pub fn budget_bytes(mut self, bytes: Option<u64>) -> Self {
-        self.budget_bytes = bytes;
-        self
-    }
-
-    /// Builds a set of 128-bit security.
-    ///
-    /// # Errors
-    /// [`ParamError::Insecure`] above the bound, and the other variants for what cannot be built at all.
-    pub fn build(self) -> Result<Parameters, ParamError> {
-        self.build_checked(true)
-    }
-
-    /// Builds a set without the security check: **insecure**, for tests at small rings.
-    ///
-    /// # Errors
-    /// As [`Self::build`], but for the security.
-    pub fn build_insecure_for_tests(self) -> Result<Parameters, ParamError> {
-        self.build_checked(false)
-    }
-
-    fn build_checked(mut self, secure: bool) -> Result<Parameters, ParamError> {
-        let lit = &mut self.literal;
-        let log_n = lit.log_n;
-        if !(LOG_N.0..=LOG_N.1).contains(&log_n) {
-            return Err(ParamError::Degree {
-                log_n,
-                min: LOG_N.0,
-                max: LOG_N.1,
-            });
-        }
-        if lit.q_bits.is_empty() || lit.digits == 0 {
-            return Err(ParamError::Invalid {
-                what: "number of ciphertext primes or of digits",
-                found: "0".into(),
-                expected: "1 or more",
-            });
-        }
-        if !self.p_bits_given {
-            let alpha = lit.q_bits.len().div_ceil(lit.digits);
-            let digit = lit
-                .q_bits
-                .chunks(alpha)
-                .map(|c| c.iter().sum::<u32>())
-                .max()
-                .unwrap_or(0);
-            lit.p_bits = vec![PRIME_BITS.1; digit.div_ceil(PRIME_BITS.1).max(1) as usize];
-        }
-        // Special primes are taken first: among equal sizes they are the larger ones, so that they cover a digit of
-        // as many ciphertext primes.
-        let mut taken = HashMap::new();
-        let p = take_primes(&lit.p_bits, log_n, &mut taken)?;
-        let q = take_primes(&lit.q_bits, log_n, &mut taken)?;
-        let log_qp: f64 = p.iter().chain(&q).map(|&x| (x as f64).log2()).sum();
-        let bound = max_log_qp_128(log_n);
-        let is_secure = log_qp <= f64::from(bound);
-        if secure && !is_secure {
-            return Err(ParamError::Insecure {
-                log_n,
-                log_qp,
-                bound,
-            });
-        }
-        let rings = |primes: &[u64]| {
-            primes
-                .iter()
-                .map(|&x| LimbRing::new(x, log_n, &self.kernel))
-                .collect::<Result<Vec<_>, MathError>>()
-        };
-        let params = Parameters(Arc::new(Inner {
-            q: rings(&q)?,
-            p: rings(&p)?,
-            security_bits: if is_secure { 128 } else { 0 },
-            pool: Pool::new(log_n, self.budget_bytes),
-            noise: NoiseModel::new(log_n),
-            embedding: Embedding::new(log_n),
-            automorphisms: RwLock::default(),
-            converters: RwLock::default(),
-            subrings: RwLock::default(),
-            residues: Mutex::default(),
-            literal: self.literal,
-        }));
-        for level in 1..=params.max_level().limbs() {
-            let level = Level::new(level);
-            params
-                .specials(level)
-                .ok_or_else(|| ParamError::SpecialsTooSmall {
-                    p_bits: params.log_p(params.0.p.len()),
-                    digit_bits: params.digit_bits(level),
-                    level,
-                })?;
-        }
-        Ok(params)
-    }
-}
-
-/// The next unused primes of each size, largest first.
-fn take_primes(
-    bits: &[u32],
-    log_n: u32,
-    taken: &mut HashMap<u32, usize>,
-) -> Result<Vec<u64>, ParamError> {
-    let mut out = Vec::with_capacity(bits.len());
-    for &b in bits {
-        if !(PRIME_BITS.0.max(log_n + 2)..=PRIME_BITS.1).contains(&b) {
-            return Err(ParamError::PrimeBits {
-                bits: b,
-                min: PRIME_BITS.0.max(log_n + 2),
-                max: PRIME_BITS.1,
-            });
-        }
-        let used = taken.entry(b).or_insert(0);
-        let next = primes::ntt_primes_below(1 << b, log_n)
-            .nth(*used)
-            .filter(|&p| p >= 1 << (b - 1));
-        *used += 1;
-        out.push(next.ok_or(ParamError::NotEnoughPrimes {
-            bits: b,
-            log_n,
-            found: *used - 1,
-            wanted: bits.iter().filter(|&&x| x == b).count(),
-        })?);
-    }
-    Ok(out)
 }
 
 impl Parameters {
@@ -282,18 +98,25 @@ impl Parameters {
         kernel: KernelChoice,
         budget_bytes: Option<u64>,
     ) -> Result<Self, ParamError> {
-        ParametersBuilder {
-            literal: literal.clone(),
-            p_bits_given: true,
-            kernel,
-            budget_bytes,
-        }
-        .build()
+        ParametersBuilder::from_literal(literal.clone())
+            .kernel(kernel)
+            .budget_bytes(budget_bytes)
+            .build()
     }
 
     /// The literal that builds this set again.
     pub fn literal(&self) -> &ParamsLiteral {
         &self.0.literal
+    }
+
+    /// Hash of the ring degree, all primes and the number of digits: the same for equal sets and for no others.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.0.fingerprint
+    }
+
+    /// Whether `level` is 1 to [`Self::max_level`].
+    pub fn has_level(&self, level: Level) -> bool {
+        (1..=self.0.q.len()).contains(&level.limbs())
     }
 
     /// Base-2 logarithm of the ring degree.
@@ -317,11 +140,17 @@ impl Parameters {
     }
 
     /// The prime by which a rescale at `level` divides (the last of the `level` primes).
+    ///
+    /// # Panics
+    /// Unless [`Self::has_level`].
     pub fn prime(&self, level: Level) -> u64 {
         self.0.q[level.limbs() - 1].modulus().value()
     }
 
     /// Bits of the modulus of a ciphertext at `level`.
+    ///
+    /// # Panics
+    /// If the set has fewer levels.
     pub fn log_q(&self, level: Level) -> f64 {
         log2_product(&self.0.q[..level.limbs()])
     }
@@ -352,6 +181,9 @@ impl Parameters {
     }
 
     /// Limbs of a digit, and number of special primes, of switching keys made for `level`.
+    ///
+    /// # Panics
+    /// Unless [`Self::has_level`].
     pub fn key_shape(&self, level: Level) -> KeyShape {
         KeyShape {
             digit_limbs: self.digit_limbs(level),
@@ -362,9 +194,12 @@ impl Parameters {
     }
 
     /// Bytes of a switching key for `level`, as resident: both halves.
+    ///
+    /// # Panics
+    /// Unless [`Self::has_level`].
     pub fn switching_key_bytes(&self, level: Level) -> u64 {
         let shape = self.key_shape(level);
-        let digits = level.limbs().div_ceil(shape.digit_limbs);
+        let digits = shape.digits(level);
         (2 * digits * (level.limbs() + shape.specials)) as u64 * self.limb_bytes()
     }
 
@@ -374,6 +209,9 @@ impl Parameters {
     }
 
     /// Largest value that fits at `level` and `scale`, with one bit to spare.
+    ///
+    /// # Panics
+    /// If the set has fewer levels.
     pub fn max_value(&self, level: Level, scale: Scale) -> f64 {
         (self.log_q(level) - scale.log2() - 2.0).exp2()
     }
@@ -386,14 +224,24 @@ impl Parameters {
     /// Special primes that a key made for `level` uses: the least number that covers its largest digit.
     pub(crate) fn specials(&self, level: Level) -> Option<usize> {
         let need = self.digit_bits(level);
-        (1..=self.0.p.len()).find(|&k| self.log_p(k) + 0.5 >= need)
+        (1..=self.0.p.len()).find(|&k| self.log_p(k) + COVER_SLACK_BITS >= need)
     }
 
+    /// Bits of the largest digit of a key made for `level`.
     pub(crate) fn digit_bits(&self, level: Level) -> f64 {
-        self.0.q[..level.limbs()]
-            .chunks(self.digit_limbs(level))
-            .map(log2_product)
+        self.digits_bits(level, self.digit_limbs(level))
             .fold(0.0, f64::max)
+    }
+
+    /// Bits of every digit of `digit_limbs` primes at `level`.
+    pub(crate) fn digits_bits(
+        &self,
+        level: Level,
+        digit_limbs: usize,
+    ) -> impl Iterator<Item = f64> {
+        self.0.q[..level.limbs()]
+            .chunks(digit_limbs)
+            .map(log2_product)
     }
 
     pub(crate) fn log_p(&self, specials: usize) -> f64 {
@@ -411,65 +259,6 @@ impl Parameters {
     pub(crate) fn embedding(&self) -> &Embedding {
         &self.0.embedding
     }
-
-    pub(crate) fn automorphism(&self, g: Galois) -> Result<Arc<Automorphism>, MathError> {
-        cached(&self.0.automorphisms, g, || {
-            Automorphism::new(self.log_n(), g.element(self.log_n()))
-        })
-    }
-
-    pub(crate) fn converter(&self, id: ConverterId) -> Result<Arc<BaseConverter>, MathError> {
-        cached(&self.0.converters, id, || match id {
-            ConverterId::ModUp {
-                level,
-                digit_limbs,
-                digit,
-                specials,
-            } => {
-                let (from, to) = digit_range(level, digit_limbs, digit);
-                let mut dst = self.0.q[..from].to_vec();
-                dst.extend_from_slice(&self.0.q[to..level]);
-                dst.extend_from_slice(&self.0.p[..specials]);
-                BaseConverter::new(&self.0.q[from..to], &dst)
-            }
-            ConverterId::ModDown {
-                level,
-                dropped,
-                specials,
-            } => {
-                let mut src = self.0.p[..specials].to_vec();
-                src.extend_from_slice(&self.0.q[level - dropped..level]);
-                BaseConverter::new(&src, &self.0.q[..level - dropped])
-            }
-        })
-    }
-
-    /// The sub-rings of degree `2^log_degree` of every ciphertext prime.
-    pub(crate) fn subrings(&self, log_degree: u32) -> Result<Arc<Vec<LimbRing>>, MathError> {
-        cached(&self.0.subrings, log_degree, || {
-            self.0.q.iter().map(|r| r.subring(log_degree)).collect()
-        })
-    }
-
-    /// Runs `f` with a reusable residue buffer.
-    pub(crate) fn with_residues<T>(&self, f: impl FnOnce(&mut ResidueMatrix) -> T) -> T {
-        let lock = || {
-            self.0
-                .residues
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-        };
-        let mut buffer = lock().pop().unwrap_or_default();
-        let out = f(&mut buffer);
-        lock().push(buffer);
-        out
-    }
-}
-
-/// Limbs `[from, to)` of digit `digit`.
-pub(crate) fn digit_range(level: usize, digit_limbs: usize, digit: usize) -> (usize, usize) {
-    let from = digit * digit_limbs;
-    (from, (from + digit_limbs).min(level))
 }
 
 fn log2_product(rings: &[LimbRing]) -> f64 {
@@ -479,23 +268,18 @@ fn log2_product(rings: &[LimbRing]) -> f64 {
         .sum()
 }
 
-fn cached<K: Copy + Eq + std::hash::Hash, V>(
-    map: &RwLock<HashMap<K, Arc<V>>>,
-    key: K,
-    make: impl FnOnce() -> Result<V, MathError>,
-) -> Result<Arc<V>, MathError> {
-    let read = map
-        .read()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(v) = read.get(&key) {
-        return Ok(v.clone());
+fn fingerprint(literal: &ParamsLiteral, q: &[LimbRing], p: &[LimbRing]) -> Fingerprint {
+    let mut hasher = blake3::Hasher::new_derive_key("polyphase ckks-scheme 1 parameters");
+    let mut number = |x: u64| {
+        hasher.update(&x.to_le_bytes());
+    };
+    number(u64::from(literal.log_n));
+    number(literal.digits as u64);
+    for rings in [q, p] {
+        number(rings.len() as u64);
+        rings.iter().for_each(|r| number(r.modulus().value()));
     }
-    drop(read);
-    let made = Arc::new(make()?);
-    let mut write = map
-        .write()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    Ok(write.entry(key).or_insert(made).clone())
+    *hasher.finalize().as_bytes()
 }
 
 #[cfg(test)]

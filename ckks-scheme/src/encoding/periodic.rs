@@ -11,11 +11,12 @@ use crate::noise::Tracked;
 use ckks_math::{Embedding, WeightMatrix};
 use num_complex::Complex64;
 
-/// Most cells: the slots of the largest ring.
+/// Least number of cells, and base-2 logarithm of the most: the slots of the largest ring.
+const MIN_CELLS: usize = 2;
 const MAX_LOG_CELLS: u32 = 16;
 
 fn log_cells(cells: usize) -> Result<u32, EncodeError> {
-    if !cells.is_power_of_two() || !(2..=1 << MAX_LOG_CELLS).contains(&cells) {
+    if !cells.is_power_of_two() || !(MIN_CELLS..=1 << MAX_LOG_CELLS).contains(&cells) {
         return Err(EncodeError::Period {
             found: cells,
             max: 1 << MAX_LOG_CELLS,
@@ -61,9 +62,16 @@ pub fn round_periodic_real(cells: &[f64], scale: f64) -> Result<Vec<i64>, Encode
 /// The cells (G) that rounded coefficients (2G) stand for.
 ///
 /// # Errors
-/// [`EncodeError::Period`].
+/// [`EncodeError::Period`], [`EncodeError::SlotCount`] for an odd number of coefficients.
 pub fn decode_periodic(coeffs: &[i64], scale: f64) -> Result<Vec<Complex64>, EncodeError> {
-    Ok(PeriodicCodec::new(coeffs.len() / 2)?.decode(coeffs, scale))
+    let codec = PeriodicCodec::new(coeffs.len() / 2)?;
+    if !coeffs.len().is_multiple_of(2) {
+        return Err(EncodeError::SlotCount {
+            found: coeffs.len(),
+            expected: 2 * codec.cells,
+        });
+    }
+    Ok(codec.decode(coeffs, scale))
 }
 
 /// The transform of one period, to encode many plaintexts of it.
@@ -114,6 +122,9 @@ impl PeriodicCodec {
     }
 
     /// As [`decode_periodic`].
+    ///
+    /// # Panics
+    /// Unless there are two coefficients a cell.
     pub fn decode(&self, coeffs: &[i64], scale: f64) -> Vec<Complex64> {
         let scaled: Vec<f64> = coeffs.iter().map(|&c| c as f64 / scale).collect();
         let mut slots = vec![Complex64::default(); self.cells];

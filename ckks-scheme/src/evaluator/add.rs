@@ -2,8 +2,10 @@
 
 use super::Evaluator;
 use crate::ciphertext::{Ciphertext, Level, Plaintext};
+use crate::encoding::check_fits;
 use crate::encoding::periodic::PeriodicPlain;
 use crate::error::{EncodeError, EvalError};
+use crate::noise::Tracked;
 use crate::profile::Operation;
 use ckks_math::{Eval, Limb, LimbRing, RnsPoly};
 use num_complex::Complex64;
@@ -111,7 +113,7 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Adds the same complex constant to every slot.
+    /// Adds the same complex constant to every slot, rounded to the scale.
     ///
     /// # Errors
     /// [`EncodeError::NotFinite`] or [`EncodeError::TooLarge`] for a constant that cannot be encoded at the
@@ -124,9 +126,9 @@ impl Evaluator {
             let q = ring.modulus();
             ring.add_i_scalar_assign(a.parts[0].limb_mut(i), q.from_i128(re), q.from_i128(im));
         }
-        a.tracked.max += c.norm();
-        a.tracked.rms += c.norm();
-        a.tracked = a.tracked.plus_error(0.3 / a.scale.value());
+        let exact = Tracked::exact(c.norm(), c.norm());
+        let rounding = 0.5 / a.scale.value();
+        a.tracked = a.tracked.sum(&exact.plus_bounded_error(rounding));
         Ok(())
     }
 
@@ -172,15 +174,16 @@ impl Evaluator {
     /// Drops primes without changing values: `a mod Q_level`; gives their memory back.
     ///
     /// # Errors
-    /// [`EvalError::LevelTooLow`] if the ciphertext has fewer.
+    /// [`EvalError::NoSuchLevel`], [`EvalError::LevelTooLow`] if the ciphertext has fewer, [`EvalError::Range`] if its
+    /// declared values do not fit what is left of the modulus.
     pub fn drop_level(&self, a: &mut Ciphertext, level: Level) -> Result<(), EvalError> {
+        let op = "drop level";
+        self.check_level(op, level)?;
         if a.level() < level {
-            return Err(EvalError::LevelTooLow {
-                op: "drop level",
-                need: level,
-                have: a.level(),
-            });
+            let (need, have) = (level, a.level());
+            return Err(EvalError::LevelTooLow { op, need, have });
         }
+        a.check_fits(op, self.params.log_q(level))?;
         for part in &mut a.parts {
             part.truncate(level.limbs());
         }
@@ -188,18 +191,11 @@ impl Evaluator {
     }
 }
 
+/// The integer nearest to a value times a scale.
 pub(super) fn round_to_integer(value: f64, scale: f64) -> Result<i128, EncodeError> {
     if !value.is_finite() {
         return Err(EncodeError::NotFinite { slot: 0, value });
     }
-    let scaled = (value * scale).round();
-    let (bits, limit) = (scaled.abs().max(1.0).log2(), 120.0);
-    if bits >= limit {
-        return Err(EncodeError::TooLarge {
-            bits,
-            limit,
-            scale_log2: scale.log2(),
-        });
-    }
-    Ok(scaled as i128)
+    check_fits(&[value], scale, f64::INFINITY)?;
+    Ok((value * scale).round() as i128)
 }

@@ -7,9 +7,9 @@ use super::Evaluator;
 use crate::ciphertext::Level;
 use crate::error::EvalError;
 use crate::keys::{ExtendedPoly, SwitchingKey};
-use crate::params::{ConverterId, digit_range};
+use crate::params::{ConverterId, KeyShape, digit_range};
 use crate::profile::Operation;
-use ckks_math::{Eval, Limb, RnsPoly};
+use ckks_math::{BaseConverter, Eval, Limb, MathError, RnsPoly};
 
 /// The digits of a polynomial, each extended to the other ciphertext primes and the special primes, Eval order. A
 /// digit's own limbs are those of the polynomial itself and not stored again.
@@ -18,40 +18,33 @@ pub(super) struct Digits {
 }
 
 impl Evaluator {
-    /// ModUp of every digit.
-    pub(super) fn mod_up(
-        &self,
-        c: &RnsPoly<Eval>,
-        key: &SwitchingKey,
-    ) -> Result<Digits, EvalError> {
+    /// ModUp of every digit, for keys of that shape.
+    pub(super) fn mod_up(&self, c: &RnsPoly<Eval>, shape: KeyShape) -> Result<Digits, EvalError> {
         let _timer = self.time(Operation::ModUp);
         let level = c.limbs();
-        let mut coeffs = Vec::with_capacity(level);
-        for (i, ring) in self.rings(level).iter().enumerate() {
-            let mut limb = self.limb()?;
-            limb.copy_from_slice(c.limb(i));
-            ring.intt(&mut limb);
-            coeffs.push(limb);
-        }
-        let specials = &self.params.p()[..key.specials];
-        let mut extended = Vec::new();
-        for digit in 0..level.div_ceil(key.digit_limbs) {
-            let (from, to) = digit_range(level, key.digit_limbs, digit);
+        let specials = &self.params.p()[..shape.specials];
+        let digits = shape.digits(Level::new(level));
+        let mut extended = Vec::with_capacity(digits);
+        for digit in 0..digits {
+            let (from, to) = digit_range(level, shape.digit_limbs, digit);
             let converter = self.params.converter(ConverterId::ModUp {
                 level,
-                digit_limbs: key.digit_limbs,
+                digit_limbs: shape.digit_limbs,
                 digit,
-                specials: key.specials,
+                specials: shape.specials,
             })?;
+            let mut coeffs = Vec::with_capacity(to - from);
+            for i in from..to {
+                let mut limb = c.limb(i).try_clone()?;
+                self.params.q()[i].intt(&mut limb);
+                coeffs.push(limb);
+            }
             let rings = self.params.q()[..from]
                 .iter()
                 .chain(&self.params.q()[to..level])
                 .chain(specials);
-            let mut limbs = rings
-                .clone()
-                .map(|_| self.limb())
-                .collect::<Result<Vec<_>, _>>()?;
-            convert(&converter, &mut limbs, coeffs[from..to].iter());
+            let mut limbs = self.limbs(level - (to - from) + shape.specials)?;
+            convert(&converter, &mut limbs, &coeffs);
             for (limb, ring) in limbs.iter_mut().zip(rings) {
                 ring.ntt(limb);
             }
@@ -69,78 +62,77 @@ impl Evaluator {
     ) -> Result<[ExtendedPoly; 2], EvalError> {
         let _timer = self.time(Operation::InnerProduct);
         let level = c.limbs();
+        let KeyShape {
+            digit_limbs,
+            specials,
+        } = key.shape;
         let half = |h: usize| -> Result<ExtendedPoly, EvalError> {
-            let (mut q, mut p) = (Vec::with_capacity(level), Vec::with_capacity(key.specials));
-            let rings = self
-                .rings(level)
+            let mut out = ExtendedPoly {
+                q: self.limbs(level)?,
+                p: self.limbs(specials)?,
+            };
+            let mut terms: Vec<(&[u64], &[u64])> = Vec::with_capacity(digits.extended.len());
+            let rings = self.params.q()[..level]
                 .iter()
-                .chain(&self.params.p()[..key.specials]);
-            for (i, ring) in rings.enumerate() {
-                let terms: Vec<(&[u64], &[u64])> = digits
-                    .extended
-                    .iter()
-                    .enumerate()
-                    .map(|(j, limbs)| {
-                        let (from, to) = digit_range(level, key.digit_limbs, j);
-                        let digit: &[u64] = if i < from {
-                            &limbs[i]
-                        } else if i < to {
-                            c.limb(i)
-                        } else {
-                            &limbs[i - (to - from)]
-                        };
-                        (digit, key.digits[j][h].limb(i, level))
-                    })
-                    .collect();
-                let mut out = self.limb()?;
-                ring.dot_into(&mut out, &terms);
-                if i < level { q.push(out) } else { p.push(out) }
+                .chain(&self.params.p()[..specials]);
+            for (i, (ring, out)) in rings.zip(out.q.iter_mut().chain(&mut out.p)).enumerate() {
+                terms.clear();
+                for (j, limbs) in digits.extended.iter().enumerate() {
+                    let (from, to) = digit_range(level, digit_limbs, j);
+                    let digit: &[u64] = if i < from {
+                        &limbs[i]
+                    } else if i < to {
+                        c.limb(i)
+                    } else {
+                        &limbs[i - (to - from)]
+                    };
+                    terms.push((digit, key.digits[j][h].limb(i, level)));
+                }
+                ring.dot_into(out, &terms);
             }
-            Ok(ExtendedPoly { q, p })
+            Ok(out)
         };
         Ok([half(0)?, half(1)?])
     }
 
-    /// Divides by the special primes, and by the last `dropped` ciphertext primes at once, and rounds.
+    /// Divides by the first `specials` special primes, and by the last `dropped` ciphertext primes at once, and rounds.
     pub(super) fn mod_down(
         &self,
         mut ext: ExtendedPoly,
         level: Level,
-        key: &SwitchingKey,
+        specials: usize,
         dropped: usize,
     ) -> Result<RnsPoly<Eval>, EvalError> {
         let _timer = self.time(Operation::ModDown);
         let level = level.limbs();
         let kept = level - dropped;
-        let specials = &self.params.p()[..key.specials];
-        for (limb, ring) in ext.p.iter_mut().zip(specials) {
-            ring.intt(limb);
-        }
-        for (limb, ring) in ext.q[kept..].iter_mut().zip(&self.params.q()[kept..level]) {
+        // The limbs of the divisor, in coefficient order.
+        let mut divisor = ext.p;
+        divisor.extend(ext.q.drain(kept..));
+        let divisor_rings = || {
+            let specials = &self.params.p()[..specials];
+            specials.iter().chain(&self.params.q()[kept..level])
+        };
+        for (limb, ring) in divisor.iter_mut().zip(divisor_rings()) {
             ring.intt(limb);
         }
         let converter = self.params.converter(ConverterId::ModDown {
             level,
             dropped,
-            specials: key.specials,
+            specials,
         })?;
-        let mut remainders = (0..kept)
-            .map(|_| self.limb())
-            .collect::<Result<Vec<_>, _>>()?;
-        convert(
-            &converter,
-            &mut remainders,
-            ext.p.iter().chain(&ext.q[kept..]),
-        );
-        let divisors = || specials.iter().chain(&self.params.q()[kept..level]);
-        let mut out = RnsPoly::from_limbs(Vec::new());
-        for (i, ring) in self.rings(kept).iter().enumerate() {
-            ring.ntt(&mut remainders[i]);
+        let mut remainders = self.limbs(kept)?;
+        convert(&converter, &mut remainders, &divisor);
+        drop(divisor);
+        let mut out = RnsPoly::from_limbs(Vec::with_capacity(kept));
+        // Limb by limb what is done with goes back to the pool, to be taken again while it is in the caches.
+        for ((ring, limb), mut remainder) in self.rings(kept).iter().zip(ext.q).zip(remainders) {
+            ring.ntt(&mut remainder);
             let q = ring.modulus();
-            let divisor = divisors().fold(1, |acc, d| q.mul(acc, q.reduce(d.modulus().value())));
-            let mut limb = self.limb()?;
-            ring.sub_mul_scalar_into(&mut limb, &ext.q[i], &remainders[i], q.inv(divisor));
-            out.push(limb);
+            let divisor = divisor_rings().fold(1, |acc, d| q.mul(acc, d.modulus().value()));
+            let mut quotient = self.limb()?;
+            ring.sub_mul_scalar_into(&mut quotient, &limb, &remainder, q.inv(divisor));
+            out.push(quotient);
         }
         Ok(out)
     }
@@ -157,34 +149,36 @@ impl Evaluator {
             let q = ring.modulus();
             let product = self.params.p()[..specials]
                 .iter()
-                .fold(1, |acc, p| q.mul(acc, q.reduce(p.modulus().value())));
+                .fold(1, |acc, p| q.mul(acc, p.modulus().value()));
             ring.mul_scalar_add_assign(&mut ext.q[i], c.limb(i), product);
         }
     }
 
     /// Slot deviation that a key switch at `level` adds, in units of the last place after dividing by the special
     /// primes and the `dropped` last ciphertext primes.
-    pub(super) fn switch_error(&self, key: &SwitchingKey, level: Level, dropped: usize) -> f64 {
+    pub(super) fn switch_error(&self, shape: KeyShape, level: Level, dropped: usize) -> f64 {
+        self.digit_error(shape, level, dropped)
+            .hypot(self.params.noise().rounding())
+    }
+
+    /// The part of [`Self::switch_error`] that comes from the errors in the key, without the rounding by the ModDown.
+    pub(super) fn digit_error(&self, shape: KeyShape, level: Level, dropped: usize) -> f64 {
         let kept = Level::new(level.limbs() - dropped);
         let dropped_bits = self.params.log_q(level) - self.params.log_q(kept);
-        let digits = level.limbs().div_ceil(key.digit_limbs);
-        let noise = self.params.noise();
-        noise
-            .key_switch(
-                digits,
-                self.params.digit_bits(key.level()),
-                self.params.log_p(key.specials) + dropped_bits,
-            )
-            .hypot(noise.rounding())
+        let divisor_bits = self.params.log_p(shape.specials) + dropped_bits;
+        self.params
+            .digits_bits(level, shape.digit_limbs)
+            .map(|bits| self.params.noise().key_switch(1, bits, divisor_bits))
+            .fold(0.0, f64::hypot)
+    }
+
+    fn limbs(&self, count: usize) -> Result<Vec<Limb>, MathError> {
+        (0..count).map(|_| self.limb()).collect()
     }
 }
 
-fn convert<'a>(
-    converter: &ckks_math::BaseConverter,
-    dst: &mut [Limb],
-    src: impl Iterator<Item = &'a Limb>,
-) {
-    let src: Vec<&[u64]> = src.map(|l| &l[..]).collect();
+fn convert(converter: &BaseConverter, dst: &mut [Limb], src: &[Limb]) {
+    let src: Vec<&[u64]> = src.iter().map(|l| &l[..]).collect();
     let mut dst: Vec<&mut [u64]> = dst.iter_mut().map(|l| &mut l[..]).collect();
     converter.convert_into(&mut dst, &src);
 }

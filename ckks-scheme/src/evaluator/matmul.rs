@@ -1,7 +1,7 @@
 //! The RNS matrix product: plaintext weights that repeat over the slots, times ciphertexts.
 
 use super::Evaluator;
-use crate::ciphertext::{Ciphertext, Scale};
+use crate::ciphertext::Ciphertext;
 use crate::encoding::periodic::PeriodicMatrix;
 use crate::error::EvalError;
 use crate::profile::Operation;
@@ -17,7 +17,7 @@ impl Evaluator {
     /// Errors add up as independent; declared values likewise (the layer knows better and declares its own).
     /// # Errors
     /// [`EvalError::Shape`], [`EvalError::LevelMismatch`], [`EvalError::LevelTooLow`], [`EvalError::ScaleMismatch`],
-    /// [`EvalError::Parts`].
+    /// [`EvalError::Parts`], [`EvalError::ScaleRange`].
     pub fn matmul_accumulate(
         &self,
         out: &mut [&mut Ciphertext],
@@ -46,7 +46,8 @@ impl Evaluator {
             return shape("period", w.cells(), self.params.slots());
         }
         let (level, scale) = (o.level(), o.scale);
-        Self::check_scale(op, scale, Scale::new(first.scale.value() * w.scale.value()))?;
+        let product = Self::scale(op, first.scale.value() * w.scale.value())?;
+        Self::check_scale(op, scale, product)?;
         for c in x {
             Self::check_parts(op, c, 2)?;
             Self::check_scale(op, first.scale, c.scale)?;
@@ -63,8 +64,8 @@ impl Evaluator {
             Self::check_same(op, (level, scale), (o.level(), o.scale))?;
         }
 
-        self.track_product(out, x, w);
         let subrings = self.params.subrings((2 * w.cells()).trailing_zeros())?;
+        self.track_product(out, x, w);
         // Transpose the outputs: limb by limb, for each of the two polynomials, one slice a row.
         let limbs = level.limbs();
         let mut rows: Vec<[Vec<&mut [u64]>; 2]> =

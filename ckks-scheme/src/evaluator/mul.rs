@@ -12,25 +12,31 @@ impl Evaluator {
     /// Multiplies every slot by a real constant encoded as one integer at `scale`; the ciphertext's scale grows by it.
     ///
     /// # Errors
-    /// As [`Self::add_const_assign`]; [`EvalError::Range`] if the product would wrap.
+    /// As [`Self::add_const_assign`]; [`EvalError::Range`] if the product would wrap, [`EvalError::ScaleRange`].
     pub fn mul_const(
         &self,
         a: &Ciphertext,
         value: f64,
         scale: Scale,
     ) -> Result<Ciphertext, EvalError> {
+        let op = "multiply by constant";
         let integer = round_to_integer(value, scale.value())?;
         let effective = integer as f64 / scale.value();
+        let out_scale = Self::scale(op, a.scale.value() * scale.value())?;
         let parts = self.map_parts(a, |ring, _, out, x| {
             ring.mul_scalar_into(out, x, ring.modulus().from_i128(integer));
         })?;
-        let rounding = (effective - value).abs() * a.tracked.rms;
+        // The same factor is off in every slot: no random error.
+        let rounding = (effective - value).abs() * a.tracked.max;
         self.check_range(
-            "multiply by constant",
+            op,
             Ciphertext {
                 parts,
-                scale: Scale::new(a.scale.value() * scale.value()),
-                tracked: a.tracked.scaled(effective.abs()).plus_error(rounding),
+                scale: out_scale,
+                tracked: a
+                    .tracked
+                    .scaled(effective.abs())
+                    .plus_bounded_error(rounding),
             },
         )
     }
@@ -58,7 +64,7 @@ impl Evaluator {
             op,
             Ciphertext {
                 parts,
-                scale: Scale::new(a.scale.value() * b.scale.value()),
+                scale: Self::scale(op, a.scale.value() * b.scale.value())?,
                 tracked: a.tracked.product(&b.tracked),
             },
         )
@@ -113,7 +119,7 @@ impl Evaluator {
             op,
             Ciphertext {
                 parts,
-                scale: Scale::new(a.scale.value() * b.scale.value()),
+                scale: Self::scale(op, a.scale.value() * b.scale.value())?,
                 tracked: a.tracked.product(&b.tracked),
             },
         )
@@ -133,7 +139,7 @@ impl Evaluator {
             op,
             Ciphertext {
                 parts,
-                scale: Scale::new(a.scale.value() * a.scale.value()),
+                scale: Self::scale(op, a.scale.value() * a.scale.value())?,
                 tracked: a.tracked.square(),
             },
         )
@@ -158,14 +164,15 @@ impl Evaluator {
             );
             ring.square_complex_into(d0, d1, d2, z0, z1, y0, y1);
         })?;
-        let mut tracked = z.tracked.square();
-        // a is the mean of two numbers whose errors are at worst the same: each part has the error of one.
-        tracked.error_std = 2.0 * z.tracked.error_std.max(zc.tracked.error_std) * z.tracked.rms;
+        // The parts of z are means of numbers from both ciphertexts, whose errors are at worst the same.
+        let mut tracked = z.tracked;
+        tracked.error_std = tracked.error_std.max(zc.tracked.error_std);
+        let tracked = tracked.square();
         self.check_range(
             op,
             Ciphertext {
                 parts,
-                scale: Scale::new(4.0 * z.scale.value() * z.scale.value()),
+                scale: Self::scale(op, 4.0 * z.scale.value() * z.scale.value())?,
                 tracked,
             },
         )
@@ -196,18 +203,17 @@ impl Evaluator {
     pub fn relinearize(&self, mut ct: Ciphertext) -> Result<Ciphertext, EvalError> {
         Self::check_parts("relinearise", &ct, 3)?;
         let level = ct.level();
-        let key = self.keys.switching_key(KeyKind::Relinearization, level)?;
+        let key = self.switching_key(KeyKind::Relinearization, level)?;
         let d2 = ct.parts.pop().expect("three parts");
-        let digits = self.mod_up(&d2, &key)?;
+        let digits = self.mod_up(&d2, key.shape)?;
         let [b, a] = self.inner_product(&digits, &d2, &key)?;
         drop((digits, d2));
         for (part, ext) in ct.parts.iter_mut().zip([b, a]) {
-            let switched = self.mod_down(ext, level, &key, 0)?;
+            let switched = self.mod_down(ext, level, key.shape.specials, 0)?;
             self.add_poly(part, &switched);
         }
-        ct.tracked = ct
-            .tracked
-            .plus_error(self.switch_error(&key, level, 0) / ct.scale.value());
+        let error = self.switch_error(key.shape, level, 0) / ct.scale.value();
+        ct.tracked = ct.tracked.plus_error(error);
         Ok(ct)
     }
 }

@@ -1,7 +1,7 @@
 //! Rescaling and lifting.
 
 use super::Evaluator;
-use crate::ciphertext::{Ciphertext, Level, Scale};
+use crate::ciphertext::{Ciphertext, Level};
 use crate::error::EvalError;
 use crate::profile::Operation;
 use ckks_math::{Eval, RnsPoly};
@@ -10,29 +10,26 @@ impl Evaluator {
     /// Divides by the last prime q_l and rounds: level l -> l-1, scale s -> s / q_l.
     ///
     /// # Errors
-    /// [`EvalError::LevelTooLow`] at level 1.
+    /// [`EvalError::LevelTooLow`] at level 1; [`EvalError::ScaleRange`].
     ///
     /// # Reference
     /// Cheon, Han, Kim, Kim, Song: A full RNS variant of approximate homomorphic encryption, section 3,
     /// <https://eprint.iacr.org/2018/931>.
     pub fn rescale(&self, ct: &Ciphertext) -> Result<Ciphertext, EvalError> {
         let _timer = self.time(Operation::Rescale);
+        let op = "rescale";
         let level = ct.level();
-        let Some(below) = level.below(1) else {
-            return Err(EvalError::LevelTooLow {
-                op: "rescale",
-                need: Level::new(2),
-                have: level,
-            });
-        };
+        if level.below(1).is_none() {
+            let (need, have) = (Level::new(2), level);
+            return Err(EvalError::LevelTooLow { op, need, have });
+        }
+        let scale = Self::scale(op, ct.scale.value() / self.params.prime(level) as f64)?;
         let parts = ct
             .parts
             .iter()
             .map(|part| self.rescale_poly(part))
             .collect::<Result<Vec<_>, EvalError>>()?;
-        let scale = Scale::new(ct.scale.value() / self.params.prime(level) as f64);
-        let rounding = self.params.noise().rounding() / scale.value();
-        debug_assert_eq!(parts[0].limbs(), below.limbs());
+        let rounding = self.params.noise().rounding_of(parts.len()) / scale.value();
         Ok(Ciphertext {
             parts,
             scale,
@@ -65,26 +62,30 @@ impl Evaluator {
     /// This is how a residual stream joins sums that are not rescaled yet.
     ///
     /// # Errors
-    /// [`EvalError::LevelTooLow`] if the ciphertext has fewer than `target - 1` primes or `target` is 1.
+    /// [`EvalError::NoSuchLevel`]; [`EvalError::LevelTooLow`] if the ciphertext has fewer than `target - 1` primes or
+    /// `target` is 1; [`EvalError::Range`] as for [`Self::drop_level`]; [`EvalError::ScaleRange`].
     pub fn lift(&self, mut ct: Ciphertext, target: Level) -> Result<Ciphertext, EvalError> {
         let _timer = self.time(Operation::Addition);
-        let Some(below) = target.below(1).filter(|b| *b <= ct.level()) else {
-            let need = target.below(1).unwrap_or(Level::new(2));
-            return Err(EvalError::LevelTooLow {
-                op: "lift",
-                need,
-                have: ct.level(),
-            });
+        let op = "lift";
+        self.check_level(op, target)?;
+        let Some(below) = target.below(1) else {
+            let (need, have) = (Level::new(2), target);
+            return Err(EvalError::LevelTooLow { op, need, have });
         };
-        self.drop_level(&mut ct, below)?;
+        if ct.level() < below {
+            let (need, have) = (below, ct.level());
+            return Err(EvalError::LevelTooLow { op, need, have });
+        }
         let top = self.params.prime(target);
+        let scale = Self::scale(op, ct.scale.value() * top as f64)?;
+        self.drop_level(&mut ct, below)?;
         for part in &mut ct.parts {
             for (i, ring) in self.rings(below.limbs()).iter().enumerate() {
                 ring.mul_scalar_assign(part.limb_mut(i), ring.modulus().reduce(top));
             }
             part.push(self.params.pool().zeroed()?);
         }
-        ct.scale = Scale::new(ct.scale.value() * top as f64);
+        ct.scale = scale;
         Ok(ct)
     }
 }

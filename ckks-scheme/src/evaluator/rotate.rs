@@ -5,12 +5,14 @@
 
 use super::Evaluator;
 use super::keyswitch::Digits;
-use crate::ciphertext::{Ciphertext, Level, Scale};
+use crate::ciphertext::{Ciphertext, Level};
 use crate::error::EvalError;
 use crate::keys::{ExtendedPoly, Galois, KeyKind, SwitchingKey};
+use crate::params::KeyShape;
 use crate::profile::Operation;
 use ckks_math::{Eval, Limb, RnsPoly};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 impl Evaluator {
@@ -23,36 +25,51 @@ impl Evaluator {
         Ok(out.pop().expect("one rotation"))
     }
 
-    /// Rotations of one ciphertext by several steps, sharing one ModUp (Halevi, Shoup: Faster homomorphic linear
-    /// transformations in HElib, section 4, <https://eprint.iacr.org/2018/244>). Steps of 0 are copies.
+    /// Rotations of one ciphertext by several steps, in their order, sharing one ModUp among all keys of one shape
+    /// (Halevi, Shoup: Faster homomorphic linear transformations in HElib, section 4,
+    /// <https://eprint.iacr.org/2018/244>). Steps of 0 are copies.
     ///
     /// # Errors
-    /// As [`Self::rotate`].
+    /// As [`Self::rotate`]; nothing is computed if any key is missing.
     pub fn rotate_many(
         &self,
         ct: &Ciphertext,
         steps: &[i64],
     ) -> Result<Vec<Ciphertext>, EvalError> {
         Self::check_parts("rotate", ct, 2)?;
-        let mut hoisted: Option<(Digits, usize)> = None;
-        let mut out = Vec::with_capacity(steps.len());
-        for &s in steps {
-            let galois = Galois::Rotation(s).reduced(self.params.log_n());
-            if galois == Galois::Rotation(0) {
-                out.push(ct.try_clone()?);
-                continue;
+        let mut by_shape: BTreeMap<KeyShape, Vec<(usize, Galois, Arc<SwitchingKey>)>> =
+            BTreeMap::new();
+        let mut out: Vec<Option<Ciphertext>> = Vec::with_capacity(steps.len());
+        for (index, &steps) in steps.iter().enumerate() {
+            if let Some((galois, key)) = self.rotation_key(steps, ct.level())? {
+                let group = by_shape.entry(key.shape).or_default();
+                group.push((index, galois, key));
             }
-            let key = self.galois_key(galois, ct.level())?;
-            // Digits fit every key of the same shape; keys of one level all have it.
-            let shape = key.level().limbs();
-            let digits = match hoisted.take() {
-                Some((digits, have)) if have == shape => digits,
-                _ => self.mod_up(&ct.parts[1], &key)?,
-            };
-            out.push(self.automorphism_with(ct, &digits, &key, galois, 0)?);
-            hoisted = Some((digits, shape));
+            out.push(None);
         }
-        Ok(out)
+        for (shape, rotations) in by_shape {
+            let digits = self.mod_up(&ct.parts[1], shape)?;
+            for (index, galois, key) in rotations {
+                out[index] = Some(self.automorphism_with(ct, &digits, &key, galois, 0)?);
+            }
+        }
+        out.into_iter()
+            .map(|rotated| rotated.map_or_else(|| Ok(ct.try_clone()?), Ok))
+            .collect()
+    }
+
+    /// The automorphism and the key of a rotation that is not the identity.
+    fn rotation_key(
+        &self,
+        steps: i64,
+        level: Level,
+    ) -> Result<Option<(Galois, Arc<SwitchingKey>)>, EvalError> {
+        let galois = Galois::Rotation(steps).reduced(self.params.log_n());
+        if galois == Galois::Rotation(0) {
+            return Ok(None);
+        }
+        let key = self.switching_key(KeyKind::Galois(galois), level)?;
+        Ok(Some((galois, key)))
     }
 
     /// The complex conjugate of every slot.
@@ -69,69 +86,66 @@ impl Evaluator {
     /// As [`Self::rotate`]; [`EvalError::LevelTooLow`] at level 1.
     pub fn conjugate_rescale(&self, ct: &Ciphertext) -> Result<Ciphertext, EvalError> {
         if ct.level().below(1).is_none() {
-            let op = "conjugate and rescale";
-            return Err(EvalError::LevelTooLow {
-                op,
-                need: Level::new(2),
-                have: ct.level(),
-            });
+            let (op, need, have) = ("conjugate and rescale", Level::new(2), ct.level());
+            return Err(EvalError::LevelTooLow { op, need, have });
         }
         self.conjugate_dropping(ct, 1)
     }
 
     fn conjugate_dropping(&self, ct: &Ciphertext, dropped: usize) -> Result<Ciphertext, EvalError> {
         Self::check_parts("conjugate", ct, 2)?;
-        let key = self.galois_key(Galois::Conjugation, ct.level())?;
-        let digits = self.mod_up(&ct.parts[1], &key)?;
+        let kind = KeyKind::Galois(Galois::Conjugation);
+        let key = self.switching_key(kind, ct.level())?;
+        let digits = self.mod_up(&ct.parts[1], key.shape)?;
         self.automorphism_with(ct, &digits, &key, Galois::Conjugation, dropped)
     }
 
     /// Sum of rotations of different ciphertexts, `sum_k rot(ct_k, steps_k)`, with one ModDown for all rotations whose
-    /// keys are of one level. All ciphertexts at the same level and scale.
+    /// keys have as many special primes. All ciphertexts at the same level and scale.
     ///
     /// # Errors
     /// As [`Self::rotate`], [`EvalError::LevelMismatch`], [`EvalError::ScaleMismatch`]; [`EvalError::Shape`] for none.
     pub fn rotate_sum(&self, terms: &[(&Ciphertext, i64)]) -> Result<Ciphertext, EvalError> {
         let op = "sum of rotations";
         let Some(&(first, _)) = terms.first() else {
-            let (found, expected) = (0, 1);
+            let (what, found, expected) = ("number of terms", 0, 1);
             return Err(EvalError::Shape {
                 op,
-                what: "number of terms",
+                what,
                 found,
                 expected,
             });
         };
         let level = first.level();
         let mut sum = self.zero(level, first.scale)?;
-        let mut rotated: BTreeMap<Level, (Arc<SwitchingKey>, [ExtendedPoly; 2])> = BTreeMap::new();
+        // By the number of special primes: sums of rotated ciphertexts times those primes.
+        let mut rotated: BTreeMap<usize, [ExtendedPoly; 2]> = BTreeMap::new();
         let mut error = 0f64;
         for &(ct, steps) in terms {
             Self::check_parts(op, ct, 2)?;
             Self::check_same(op, (level, first.scale), (ct.level(), ct.scale))?;
-            let galois = Galois::Rotation(steps).reduced(self.params.log_n());
-            if galois == Galois::Rotation(0) {
+            let Some((galois, key)) = self.rotation_key(steps, level)? else {
                 self.add_assign(&mut sum, ct)?;
                 continue;
-            }
-            let key = self.galois_key(galois, level)?;
+            };
             let term = self.rotate_extended(ct, galois, &key)?;
-            error = error.hypot(self.switch_error(&key, level, 0));
+            error = error.hypot(self.digit_error(key.shape, level, 0));
             sum.tracked = sum.tracked.sum(&ct.tracked);
-            match rotated.get_mut(&key.level()) {
-                Some((_, acc)) => {
-                    for (x, y) in acc.iter_mut().zip(&term) {
+            match rotated.entry(key.shape.specials) {
+                Entry::Vacant(entry) => {
+                    entry.insert(term);
+                }
+                Entry::Occupied(mut entry) => {
+                    for (x, y) in entry.get_mut().iter_mut().zip(&term) {
                         self.add_extended(x, y);
                     }
                 }
-                None => {
-                    rotated.insert(key.level(), (key, term));
-                }
             }
         }
-        for (key, term) in rotated.into_values() {
+        for (specials, term) in rotated {
+            error = error.hypot(self.params.noise().rounding());
             for (part, ext) in sum.parts.iter_mut().zip(term) {
-                let switched = self.mod_down(ext, level, &key, 0)?;
+                let switched = self.mod_down(ext, level, specials, 0)?;
                 self.add_poly(part, &switched);
             }
         }
@@ -146,18 +160,14 @@ impl Evaluator {
         galois: Galois,
         key: &SwitchingKey,
     ) -> Result<[ExtendedPoly; 2], EvalError> {
-        let digits = self.mod_up(&ct.parts[1], key)?;
+        let digits = self.mod_up(&ct.parts[1], key.shape)?;
         let [mut b, a] = self.inner_product(&digits, &ct.parts[1], key)?;
         drop(digits);
-        self.add_times_specials(&mut b, &ct.parts[0], key.specials);
+        self.add_times_specials(&mut b, &ct.parts[0], key.shape.specials);
         Ok([
             self.permute_extended(b, galois)?,
             self.permute_extended(a, galois)?,
         ])
-    }
-
-    fn galois_key(&self, galois: Galois, level: Level) -> Result<Arc<SwitchingKey>, EvalError> {
-        Ok(self.keys.switching_key(KeyKind::Galois(galois), level)?)
     }
 
     fn automorphism_with(
@@ -169,23 +179,23 @@ impl Evaluator {
         dropped: usize,
     ) -> Result<Ciphertext, EvalError> {
         let level = ct.level();
-        let [mut b, a] = self.inner_product(digits, &ct.parts[1], key)?;
-        self.add_times_specials(&mut b, &ct.parts[0], key.specials);
-        let mut parts = Vec::with_capacity(2);
-        for ext in [b, a] {
-            let switched = self.mod_down(ext, level, key, dropped)?;
-            let limbs = (0..switched.limbs()).map(|i| self.permute(switched.limb(i), galois));
-            parts.push(RnsPoly::<Eval>::from_limbs(
-                limbs.collect::<Result<Vec<_>, _>>()?,
-            ));
-        }
+        let specials = key.shape.specials;
         let divisor = if dropped == 1 {
             self.params.prime(level) as f64
         } else {
             1.0
         };
-        let scale = Scale::new(ct.scale.value() / divisor);
-        let error = self.switch_error(key, level, dropped) / scale.value();
+        let scale = Self::scale("automorphism", ct.scale.value() / divisor)?;
+        let [mut b, a] = self.inner_product(digits, &ct.parts[1], key)?;
+        self.add_times_specials(&mut b, &ct.parts[0], specials);
+        let mut parts = Vec::with_capacity(2);
+        for ext in [b, a] {
+            let switched = self.mod_down(ext, level, specials, dropped)?;
+            parts.push(RnsPoly::<Eval>::from_limbs(
+                self.permute(switched.into_limbs(), galois)?,
+            ));
+        }
+        let error = self.switch_error(key.shape, level, dropped) / scale.value();
         Ok(Ciphertext {
             parts,
             scale,
@@ -193,12 +203,15 @@ impl Evaluator {
         })
     }
 
-    fn permute(&self, limb: &[u64], galois: Galois) -> Result<Limb, EvalError> {
+    fn permute(&self, limbs: Vec<Limb>, galois: Galois) -> Result<Vec<Limb>, EvalError> {
         let _timer = self.time(Operation::Automorphism);
         let automorphism = self.params.automorphism(galois)?;
-        let mut out = self.limb()?;
-        automorphism.apply_into(&mut out, limb);
-        Ok(out)
+        let permuted = limbs.into_iter().map(|limb| {
+            let mut out = self.limb()?;
+            automorphism.apply_into(&mut out, &limb);
+            Ok(out)
+        });
+        permuted.collect()
     }
 
     fn permute_extended(
@@ -206,15 +219,9 @@ impl Evaluator {
         ext: ExtendedPoly,
         galois: Galois,
     ) -> Result<ExtendedPoly, EvalError> {
-        let permute = |limbs: Vec<Limb>| {
-            limbs
-                .iter()
-                .map(|l| self.permute(l, galois))
-                .collect::<Result<Vec<_>, _>>()
-        };
         Ok(ExtendedPoly {
-            q: permute(ext.q)?,
-            p: permute(ext.p)?,
+            q: self.permute(ext.q, galois)?,
+            p: self.permute(ext.p, galois)?,
         })
     }
 

@@ -2,7 +2,8 @@
 
 /// Largest log2(QP) with 128-bit classical security for a uniform ternary secret and error deviation 3.19, by ring
 /// degree: Bossuat et al., Security Guidelines for Implementing Homomorphic Encryption, 2024,
-/// <https://eprint.iacr.org/2024/463>. 0 where no set is known.
+/// <https://eprint.iacr.org/2024/463>. 0 for degrees that no set is admitted for: below 2^13 there is no room for a
+/// computation, above 2^17 the guidelines end.
 pub const fn max_log_qp_128(log_n: u32) -> u32 {
     match log_n {
         13 => 214,
