@@ -31,8 +31,6 @@ pub enum CliError {
     Plan(#[from] PlanError),
     #[error(transparent)]
     Inference(#[from] InferenceError),
-    #[error("--memory-gib: found {found}, expected a positive number")]
-    MemoryBound { found: f64 },
     #[error("plan file {}: {reason}", path.display())]
     PlanFile { path: PathBuf, reason: String },
     #[error("{}: cannot be read: {source}", path.display())]
@@ -50,7 +48,7 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// 1 internal, 2 usage (also clap's), 3 bad input, 4 not feasible, 130 interrupted.
+    /// 1 internal, 3 bad input, 4 not feasible, 130 interrupted; 2, usage, is clap's.
     pub fn exit_code(&self) -> u8 {
         match self {
             #[cfg(feature = "download")]
@@ -58,7 +56,6 @@ impl CliError {
             #[cfg(feature = "download")]
             Self::Download(_) => 3,
             Self::Data(_) | Self::Model(_) | Self::DataForModel { .. } | Self::Write { .. } => 3,
-            Self::MemoryBound { .. } => 2,
             Self::Read { .. } | Self::PlanFile { .. } => 3,
             Self::Plan(PlanError::Foreign { .. }) => 3,
             Self::Plan(_) => 4,

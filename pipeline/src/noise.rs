@@ -48,3 +48,22 @@ pub fn logit_deviation(
     let values = DRAWS as f64 * clean.shape.volume() as f64;
     Ok((squares.into_iter().fold(0.0, f64::max) / values).sqrt())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::layers_of;
+    use he_models::Model;
+
+    #[test]
+    fn small_errors_reach_the_logits_in_proportion() {
+        let model = Model::bundled("tiny").unwrap().fold().unwrap();
+        let images = PlainTensor::from_fn(3, model.input, |n, c, y, x| {
+            ((7 * n + 3 * c + y * x) % 11) as f64 / 10.0
+        });
+        let at = |std| logit_deviation(&layers_of(&model), &images, std).unwrap();
+        assert_eq!(at(0.0), 0.0);
+        let ratio = at(2e-6) / at(1e-6);
+        assert!(at(1e-6) > 0.0 && (ratio - 2.0).abs() < 1e-3, "{ratio}");
+    }
+}

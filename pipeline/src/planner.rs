@@ -4,6 +4,10 @@
 //! tries the grids and packings that hold the batch in one or a few groups, chooses for each stage how many channel
 //! blocks to absorb at a time, and keeps the fastest plan, by the cost model, that stays within the memory.
 
+mod pins;
+
+pub use pins::{Pin, PinError, Pins};
+
 use crate::cost::{CostModel, KeySteps, temporary_limbs};
 use crate::network::{self, Network};
 use crate::noise;
@@ -17,19 +21,21 @@ use he_layers::{Grid, LayerError, Op, Packing, PlainTensor, PreparedLayer};
 use he_models::FoldedModel;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::str::FromStr;
+use std::ops::RangeInclusive;
 use thiserror::Error;
 
 /// Bits of a special prime, and the most of a ciphertext prime.
 const WORD_BITS: u32 = 50;
 /// Fewest bits of a ciphertext prime that leave a scale and weights worth having.
 const LEAST_PRIME_BITS: u32 = 36;
+/// Rings that are tried, by the base-2 logarithm of their degree.
+const RINGS: RangeInclusive<u32> = 13..=17;
 /// Most digits of a key switch.
 const MOST_DIGITS: usize = 6;
 /// Synthetic images that the effect of noise is simulated on.
 const NOISE_IMAGES: usize = 8;
 /// Bytes of the process beside limbs, tables and slot vectors: program, threads' stacks, weights.
-const BASE_BYTES: u64 = 150_000_000;
+const BASE_BYTES: u64 = 300_000_000;
 
 /// Where a plan is to run.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,107 +46,6 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// Speed of the primitives.
     pub cost: CostModel,
-}
-
-/// Choices of the planner that the user has made.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pins {
-    /// Base-2 logarithm of the ring degree.
-    pub log_n: Option<u32>,
-    /// Packing.
-    pub packing: Option<Packing>,
-    /// Grid.
-    pub grid: Option<Grid>,
-    /// Bits of the ciphertext primes.
-    pub prime_bits: Option<u32>,
-    /// Digits of a key switch.
-    pub digits: Option<usize>,
-    /// Base-2 logarithm of the nominal scale.
-    pub log_scale: Option<u32>,
-    /// Channel blocks taken at a time, in every stage.
-    pub group: Option<usize>,
-}
-
-/// Names of the choices that can be pinned, and their values.
-pub const PIN_KEYS: &str = "log_n=13..17, packing=real|complex, grid=ROWSxCOLUMNS, prime_bits=36..50, digits=1..6, \
-                            log_scale=20..40, group=1,2,...";
-
-/// A pin that is not understood.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("pin `{found}`: expected one of {PIN_KEYS}")]
-pub struct PinError {
-    found: String,
-}
-
-/// One pinned choice.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pin {
-    /// `log_n=`
-    LogN(u32),
-    /// `packing=`
-    Packing(Packing),
-    /// `grid=`
-    Grid(Grid),
-    /// `prime_bits=`
-    PrimeBits(u32),
-    /// `digits=`
-    Digits(usize),
-    /// `log_scale=`
-    LogScale(u32),
-    /// `group=`
-    Group(usize),
-}
-
-impl FromStr for Pin {
-    type Err = PinError;
-
-    fn from_str(s: &str) -> Result<Self, PinError> {
-        let parse = || -> Option<Self> {
-            let (key, value) = s.split_once('=')?;
-            let number = |low: u32, high: u32| {
-                value
-                    .parse::<u32>()
-                    .ok()
-                    .filter(|v| (low..=high).contains(v))
-            };
-            Some(match key {
-                "log_n" => Self::LogN(number(13, 17)?),
-                "packing" => Self::Packing(match value {
-                    "real" => Packing::Real,
-                    "complex" => Packing::Complex,
-                    _ => return None,
-                }),
-                "grid" => {
-                    let (rows, cols) = value.split_once('x')?;
-                    Self::Grid(Grid::new(rows.parse().ok()?, cols.parse().ok()?))
-                }
-                "prime_bits" => Self::PrimeBits(number(LEAST_PRIME_BITS, WORD_BITS)?),
-                "digits" => Self::Digits(number(1, MOST_DIGITS as u32)? as usize),
-                "log_scale" => Self::LogScale(number(20, 40)?),
-                "group" => Self::Group(number(1, 1 << 16)? as usize),
-                _ => return None,
-            })
-        };
-        parse().ok_or_else(|| PinError {
-            found: s.to_owned(),
-        })
-    }
-}
-
-impl Extend<Pin> for Pins {
-    fn extend<T: IntoIterator<Item = Pin>>(&mut self, pins: T) {
-        for pin in pins {
-            match pin {
-                Pin::LogN(v) => self.log_n = Some(v),
-                Pin::Packing(v) => self.packing = Some(v),
-                Pin::Grid(v) => self.grid = Some(v),
-                Pin::PrimeBits(v) => self.prime_bits = Some(v),
-                Pin::Digits(v) => self.digits = Some(v),
-                Pin::LogScale(v) => self.log_scale = Some(v),
-                Pin::Group(v) => self.group = Some(v),
-            }
-        }
-    }
 }
 
 /// Why there is no plan.
@@ -232,7 +137,7 @@ pub fn plan(
     let mut best: Option<(Plan, Network)> = None;
     let mut least_memory: Option<u64> = None;
     let mut last_error = None;
-    for (packing, grid) in candidates(model, &params, batch.get(), pins) {
+    for (packing, grid) in candidates(model, &params, pins) {
         let scale = choose_scale(&literal, packing, pins);
         let network = match Network::prepare(model, &params, scale, packing, grid) {
             Ok(network) => network,
@@ -399,7 +304,7 @@ fn logit_error(model: &FoldedModel, params: &Parameters, plan: &Plan) -> Result<
 /// The smallest ring that is secure, the largest primes, the fewest digits.
 fn choose_literal(model: &FoldedModel, pins: &Pins) -> Result<ParamsLiteral, PlanError> {
     let levels = network::levels(model);
-    let rings: Vec<u32> = pins.log_n.map_or_else(|| (13..=17).collect(), |n| vec![n]);
+    let rings: Vec<u32> = pins.log_n.map_or_else(|| RINGS.collect(), |n| vec![n]);
     let digits: Vec<usize> = pins
         .digits
         .map_or_else(|| (2..=MOST_DIGITS).collect(), |d| vec![d]);
@@ -445,14 +350,8 @@ fn choose_scale(literal: &ParamsLiteral, packing: Packing, pins: &Pins) -> Scale
     Scale::new(f64::from(log_scale).exp2())
 }
 
-/// Layouts worth a look: square grids and those twice as wide as high, from one that holds the whole batch down to an
-/// eighth of it, and sparser ones of at most eight times the images' cells.
-fn candidates(
-    model: &FoldedModel,
-    params: &Parameters,
-    batch: usize,
-    pins: &Pins,
-) -> Vec<(Packing, Grid)> {
+/// Layouts worth a look: square grids and those twice as wide as high, from 64 pixels a cell to eight cells a pixel.
+fn candidates(model: &FoldedModel, params: &Parameters, pins: &Pins) -> Vec<(Packing, Grid)> {
     let packings = pins
         .packing
         .map_or_else(|| vec![Packing::Real, Packing::Complex], |p| vec![p]);
@@ -468,18 +367,8 @@ fn candidates(
         },
         |g| vec![g],
     );
-    let mut out = Vec::new();
-    for packing in packings {
-        let halves = if packing == Packing::Complex { 2 } else { 1 };
-        for &grid in &grids {
-            let images = params.slots() / grid.cells() * halves;
-            let groups = batch.div_ceil(images.max(1));
-            if pins.grid.is_some() || (groups <= 8 && images <= 8 * batch.max(64)) {
-                out.push((packing, grid));
-            }
-        }
-    }
-    out
+    let with_grids = |packing| grids.iter().map(move |&grid| (packing, grid));
+    packings.into_iter().flat_map(with_grids).collect()
 }
 
 /// Every choice of key levels that has the highest: more of them are faster at low levels and take more memory.
@@ -634,23 +523,4 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(s, "{b:02x}");
         s
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pins_are_parsed_and_refused_by_name() {
-        let mut pins = Pins::default();
-        pins.extend(["log_n=16", "packing=real", "grid=8x16"].map(|s| s.parse::<Pin>().unwrap()));
-        assert_eq!(pins.grid, Some(Grid::new(8, 16)));
-        assert_eq!(pins.packing, Some(Packing::Real));
-        let e = "log_n=40".parse::<Pin>().unwrap_err();
-        assert!(
-            e.to_string()
-                .starts_with("pin `log_n=40`: expected one of log_n=13..17"),
-            "{e}"
-        );
-    }
 }

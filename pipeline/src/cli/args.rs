@@ -44,6 +44,13 @@ fn count(text: &str) -> Result<usize, &'static str> {
         .map_err(|_| "expected a whole number from 0 on")
 }
 
+/// An amount of memory.
+fn gib(text: &str) -> Result<f64, &'static str> {
+    let gib: Option<f64> = text.parse().ok();
+    gib.filter(|gib| gib.is_finite() && *gib > 0.0)
+        .ok_or("expected a number of GiB above 0")
+}
+
 /// Which network.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
@@ -97,6 +104,7 @@ pub struct PlanningArgs {
         long,
         value_name = "B",
         default_value = "32",
+        value_parser = positive,
         allow_negative_numbers = true
     )]
     pub batch: NonZeroUsize,
@@ -104,8 +112,8 @@ pub struct PlanningArgs {
     #[command(flatten)]
     pub threads: ThreadArgs,
 
-    /// Upper bound for the resident memory of the whole process [default: 80 % of what is free]
-    #[arg(long, value_name = "GIB", allow_negative_numbers = true)]
+    /// Upper bound for the resident memory of the whole process, in GiB [default: 80 % of what is free]
+    #[arg(long, value_name = "M", value_parser = gib, allow_negative_numbers = true)]
     pub memory_gib: Option<f64>,
 
     /// Kernel of the arithmetic

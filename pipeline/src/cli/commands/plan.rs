@@ -54,7 +54,7 @@ fn to_ron(plan: &Plan) -> Result<String, CliError> {
 pub fn prepare(model: &FoldedModel, args: &PlanningArgs) -> Result<Planned, CliError> {
     let machine = Machine {
         threads: args.threads(),
-        memory_bytes: memory_bytes(args.memory_gib)?,
+        memory_bytes: memory_bytes(args.memory_gib),
         cost: CostModel::default(),
     };
     let kernel = kernel(args.kernel);
@@ -83,14 +83,12 @@ fn read(path: &Path) -> Result<Plan, CliError> {
     })
 }
 
-fn memory_bytes(gib: Option<f64>) -> Result<u64, CliError> {
+fn memory_bytes(gib: Option<f64>) -> u64 {
     match gib {
-        None => {
-            let free = system::available_memory_bytes();
-            Ok(free.map_or(UNKNOWN_MEMORY, |bytes| (bytes as f64 * MEMORY_SHARE) as u64))
-        }
-        Some(gib) if gib.is_finite() && gib > 0.0 => Ok((gib * f64::from(1 << 30)) as u64),
-        Some(found) => Err(CliError::MemoryBound { found }),
+        Some(gib) => (gib * f64::from(1 << 30)) as u64,
+        None => system::available_memory_bytes().map_or(UNKNOWN_MEMORY, |free| {
+            (free as f64 * MEMORY_SHARE) as u64
+        }),
     }
 }
 
