@@ -13,6 +13,11 @@
 //! **Tables.** The inverse of the root of node `m + i` of a level of `m` nodes is minus that of its
 //! mirror image `m + (m - 1 - i)`, so both directions read the same tables.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops run over places in a heap, with several arrays at each"
+)]
+
 use super::vector::*;
 use crate::kernel::scalar::bit_reversed_powers;
 use crate::modulus::Modulus;
