@@ -259,6 +259,34 @@ fn empty_products_are_zero() {
 }
 
 #[test]
+fn longest_sums_do_not_overflow() {
+    let terms = ckks_math::kernel::MAX_SUM_TERMS;
+    for bits in [30, 48, 49, 50] {
+        let rings = kernels().map(|kernel| LimbRing::new(prime(bits, 3), 3, &kernel).unwrap());
+        let q = rings[0].modulus();
+        for (word, weight) in [((1 << 52) - 1, q.value() - 1), ((1 << 52) - 1, 1), (1, 1)] {
+            let x = vec![word; 41];
+            for ring in &rings {
+                let mut out = vec![q.value() - 1; 41];
+                ring.linear_combination_into(
+                    &mut out,
+                    &vec![&x[..]; terms],
+                    &vec![weight; terms],
+                    true,
+                );
+                let expected = q.sub(q.mul(q.mul(word, weight), terms as u64), 1);
+                assert_eq!(
+                    out,
+                    vec![expected; 41],
+                    "{} with {bits} bits",
+                    ring.kernel_name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
 #[should_panic(expected = "residues generated for another ring")]
 fn block_matmul_rejects_residues_of_another_modulus() {
     let mut moduli = primes::ntt_primes_below(1 << 40, 6);

@@ -333,16 +333,17 @@ impl Field {
         _mm512_and_si512(lo(x, quotient, self.negative), self.mask)
     }
 
-    /// `x` modulo `q` in `[0, 3q)`, `x` any word.
+    /// `x` modulo `q` in `[0, 2q)`, `x <= 2^63`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn reduce_word_lazy(&self, x: V) -> V {
-        // x / q is less than two above the quotient: one for the bits shifted out, one for rounding.
+        // With x = 2^12 h + l, x / q is at most l / q + h / 2^52 <= 2^12 / q + 1/2 < 1 above what is
+        // rounded down, because q > 2^13.
         let quotient = hi(zero(), _mm512_srli_epi64::<12>(x), self.word_quotient);
         _mm512_and_si512(lo(x, quotient, self.negative), self.mask)
     }
 
-    /// `low + 2^52 high` modulo `q`; `high + (low >> 52)` below `2^52`, or any words if `WIDE`.
+    /// `low + 2^52 high` modulo `q`; `high + (low >> 52)` below `2^52`, or `2^63` if `WIDE`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn reduce_pair<const WIDE: bool>(&self, low: V, high: V) -> V {
@@ -362,14 +363,14 @@ impl Field {
     }
 
     /// `(low + 2^52 (high - q)) / 2^52` modulo `q`: Montgomery's reduction of a sum whose high part
-    /// started from `q`. `high + (low >> 52)` below `2^52`, or any words if `WIDE`.
+    /// started from `q`. `high + (low >> 52)` below `2^52`, or `2^63` if `WIDE`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn reduce_montgomery<const WIDE: bool>(&self, low: V, high: V) -> V {
         let m = lo(zero(), low, self.inverse);
         let value = sub(add(high, carry(low)), hi(zero(), m, self.q));
         if WIDE {
-            self.reduce_four(self.reduce_word_lazy(value))
+            self.reduce_twice(self.reduce_word_lazy(value))
         } else {
             self.reduce_twice(self.reduce_factor_lazy(value))
         }
@@ -379,7 +380,7 @@ impl Field {
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn reduce_signed(&self, x: V) -> V {
-        let magnitude = self.reduce_four(self.reduce_word_lazy(_mm512_abs_epi64(x)));
+        let magnitude = self.reduce_twice(self.reduce_word_lazy(_mm512_abs_epi64(x)));
         let negative = _mm512_cmplt_epi64_mask(x, zero());
         self.reduce_twice(_mm512_mask_sub_epi64(
             magnitude, negative, self.q, magnitude,
