@@ -271,5 +271,8 @@ pub fn multiply_add_pairs(rounds: u64) -> Option<u64> {
     #[cfg(target_arch = "x86_64")]
     return avx512ifma::Avx512Ifma::detect().multiply_add_pairs(rounds);
     #[cfg(not(target_arch = "x86_64"))]
-    return None;
+    {
+        let _ = rounds;
+        None
+    }
 }
