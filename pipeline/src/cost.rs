@@ -159,11 +159,3 @@ impl CostModel {
             + self.words(params, 3.0 * l)
     }
 }
-
-/// Limbs that one thread needs for the temporaries of a key switch at `level`.
-pub fn temporary_limbs(params: &Parameters, level: Level) -> usize {
-    let shape = params.key_shape(level);
-    let (l, k) = (level.limbs(), shape.specials);
-    let digits = l.div_ceil(shape.digit_limbs);
-    digits * (l + k) + 2 * (l + k) + 2 * l
-}

@@ -5,6 +5,7 @@ pub mod client;
 pub mod cost;
 pub mod executor;
 pub mod inference;
+pub mod memory;
 pub mod network;
 pub mod noise;
 pub mod plan;

@@ -8,7 +8,8 @@ mod pins;
 
 pub use pins::{Pin, PinError, Pins};
 
-use crate::cost::{CostModel, KeySteps, temporary_limbs};
+use crate::cost::{CostModel, KeySteps};
+use crate::memory;
 use crate::network::{self, Network};
 use crate::noise;
 use crate::plan::{FORMAT, Plan, StagePlan};
@@ -34,8 +35,6 @@ const RINGS: RangeInclusive<u32> = 13..=17;
 const MOST_DIGITS: usize = 6;
 /// Synthetic images that the effect of noise is simulated on.
 const NOISE_IMAGES: usize = 8;
-/// Bytes of the process beside limbs, tables and slot vectors: program, threads' stacks, weights.
-const BASE_BYTES: u64 = 300_000_000;
 
 /// Where a plan is to run.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,8 +54,8 @@ pub enum PlanError {
     /// Every plan needs more memory than there may be.
     #[error(
         "memory of {:.2} GiB is not enough for {batch} images of {model}: at least {:.2} GiB are needed",
-        gib(*budget_bytes),
-        gib(*needed_bytes)
+        gib(*budget_bytes).floor() / 100.0,
+        gib(*needed_bytes + 1).ceil() / 100.0
     )]
     Memory {
         /// Name of the model.
@@ -106,8 +105,9 @@ pub enum PlanError {
     Params(#[from] ParamError),
 }
 
+/// Hundredths of a GiB.
 fn gib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 30)
+    bytes as f64 / f64::from(1 << 30) * 100.0
 }
 
 /// A plan with what it was made from, ready to run.
@@ -146,20 +146,17 @@ pub fn plan(
                 continue;
             }
         };
+        let draft = Draft {
+            model,
+            batch: batch.get(),
+            machine,
+            params: &params,
+            network: &network,
+            scale,
+        };
         let drafts = key_step_choices(&network.level_steps())
             .into_iter()
-            .map(|steps| {
-                draft(
-                    model,
-                    batch.get(),
-                    machine,
-                    pins,
-                    &params,
-                    &network,
-                    scale,
-                    steps,
-                )
-            });
+            .map(|steps| draft.plan(steps, |_| pins.group));
         let mut fastest: Option<Plan> = None;
         for draft in drafts {
             let needed = draft.predicted_peak_bytes;
@@ -180,14 +177,7 @@ pub fn plan(
         }
     }
     match (best, least_memory, last_error) {
-        (Some((mut plan, network)), _, _) => {
-            plan.predicted_max_logit_error = logit_error(model, &params, &plan)?;
-            Ok(Planned {
-                plan,
-                params,
-                network,
-            })
-        }
+        (Some((plan, network)), _, _) => ready(model, plan, params, network, machine),
         (None, Some(needed_bytes), _) => Err(PlanError::Memory {
             model: model.name.clone(),
             batch: batch.get(),
@@ -206,47 +196,73 @@ pub fn plan(
     }
 }
 
-/// Prepares a run that obeys a plan, after checking that it belongs to this model, batch and memory.
+/// Prepares a run that obeys the decisions of a plan: parameters, scale, packing, grid, key levels and group sizes. What
+/// the plan predicts is predicted anew for this machine.
 ///
 /// # Errors
-/// [`PlanError::Foreign`], [`PlanError::Memory`], and what can be wrong with its parameters and layout.
+/// [`PlanError::Foreign`] if it belongs to another model or batch or cannot be obeyed, [`PlanError::Memory`],
+/// [`PlanError::Params`].
 pub fn obey(
-    plan: Plan,
+    plan: &Plan,
     model: &FoldedModel,
     batch: NonZeroUsize,
     machine: &Machine,
     kernel: &KernelChoice,
 ) -> Result<Planned, PlanError> {
+    let foreign = |what, found: String, expected: String| PlanError::Foreign {
+        what,
+        found,
+        expected,
+    };
     let same = |what, found: String, expected: String| {
         if found == expected {
             Ok(())
         } else {
-            Err(PlanError::Foreign {
-                what,
-                found,
-                expected,
-            })
+            Err(foreign(what, found, expected))
         }
     };
     same("format", plan.format.to_string(), FORMAT.to_string())?;
     same("model", plan.model.clone(), model.name.clone())?;
-    same(
-        "model checksum",
-        plan.model_checksum.clone(),
-        hex(&model.checksum),
-    )?;
+    let checksum = hex(&model.checksum);
+    same("model checksum", plan.model_checksum.clone(), checksum)?;
     same("batch", plan.batch.to_string(), batch.to_string())?;
-    let levels = network::levels(model);
-    same(
-        "number of primes",
-        plan.params.q_bits.len().to_string(),
-        levels.to_string(),
-    )?;
-    same(
-        "number of stages",
-        plan.stages.len().to_string(),
-        (model.blocks.len() + 2).to_string(),
-    )?;
+    let (primes, levels) = (plan.params.q_bits.len(), network::levels(model));
+    same("number of primes", primes.to_string(), levels.to_string())?;
+    let (stages, layers) = (plan.stages.len(), network::layers_of(model).len());
+    same("number of stages", stages.to_string(), layers.to_string())?;
+    if !pins::LOG_SCALES.contains(&plan.log_scale) {
+        let (low, high) = (pins::LOG_SCALES.start(), pins::LOG_SCALES.end());
+        let expected = format!("{low} to {high}");
+        return Err(foreign("log_scale", plan.log_scale.to_string(), expected));
+    }
+    let within = |level: &&Level| !(1..=levels).contains(&level.limbs());
+    if let Some(level) = plan.key_steps.0.iter().find(within) {
+        let expected = format!("1 to {levels}");
+        return Err(foreign("level of keys", level.to_string(), expected));
+    }
+    let groups = |s: &&StagePlan| !(1..=pins::MOST_BLOCKS as usize).contains(&s.group_blocks);
+    if let Some(stage) = plan.stages.iter().find(groups) {
+        let (found, expected) = (stage.group_blocks.to_string(), "1 or more".to_owned());
+        return Err(foreign("number of blocks of a group", found, expected));
+    }
+
+    let params = Parameters::from_literal(&plan.params, kernel.clone(), None)?;
+    let scale = Scale::new(f64::from(plan.log_scale).exp2());
+    let network = Network::prepare(model, &params, scale, plan.packing, plan.grid);
+    let network = network.map_err(|reason| {
+        let found = format!("{} on {} ({reason})", plan.packing, plan.grid);
+        foreign("layout", found, format!("one that fits {}", model.name))
+    })?;
+    let draft = Draft {
+        model,
+        batch: batch.get(),
+        machine,
+        params: &params,
+        network: &network,
+        scale,
+    };
+    let group = |stage: usize| Some(plan.stages[stage].group_blocks);
+    let plan = draft.plan(plan.key_steps.clone(), group);
     if plan.predicted_peak_bytes > machine.memory_bytes {
         return Err(PlanError::Memory {
             model: model.name.clone(),
@@ -255,25 +271,21 @@ pub fn obey(
             needed_bytes: plan.predicted_peak_bytes,
         });
     }
-    let params = Parameters::from_literal(&plan.params, kernel.clone(), None)?;
-    let scale = Scale::new(f64::from(plan.log_scale).exp2());
-    let network =
-        Network::prepare(model, &params, scale, plan.packing, plan.grid).map_err(|reason| {
-            PlanError::Layout {
-                model: model.name.clone(),
-                reason,
-            }
-        })?;
-    same(
-        "images per group",
-        plan.images_per_group.to_string(),
-        network.images().to_string(),
-    )?;
-    same(
-        "groups",
-        plan.groups.to_string(),
-        plan.batch.div_ceil(network.images()).to_string(),
-    )?;
+    ready(model, plan, params, network, machine)
+}
+
+/// Completes a plan that fits the memory, to which the limb pool is bound from now on.
+fn ready(
+    model: &FoldedModel,
+    mut plan: Plan,
+    params: Parameters,
+    network: Network,
+    machine: &Machine,
+) -> Result<Planned, PlanError> {
+    plan.predicted_max_logit_error = logit_error(model, &params, &plan)?;
+    let fixed = plan.predicted_peak_bytes - plan.pool_bytes;
+    let budget = machine.memory_bytes.saturating_sub(fixed);
+    params.pool().set_budget(Some(budget));
     Ok(Planned {
         plan,
         params,
@@ -392,128 +404,108 @@ fn key_step_choices(levels: &[Level]) -> Vec<KeySteps> {
         .collect()
 }
 
-fn draft(
-    model: &FoldedModel,
+/// Everything about a plan but its group sizes and key levels.
+struct Draft<'a> {
+    model: &'a FoldedModel,
     batch: usize,
-    machine: &Machine,
-    pins: &Pins,
-    params: &Parameters,
-    network: &Network,
+    machine: &'a Machine,
+    params: &'a Parameters,
+    network: &'a Network,
     scale: Scale,
-    steps: KeySteps,
-) -> Plan {
-    let request = network
-        .required_keys()
-        .reduced(params.log_n())
-        .at_steps(&steps.0);
-    let key_bytes = request.bytes(params);
-    let fixed = fixed_bytes(model, params, network);
-    let groups = batch.div_ceil(network.images());
-    let stages: Vec<StagePlan> = network
-        .layers()
-        .iter()
-        .map(|layer| {
-            let budget = machine.memory_bytes.saturating_sub(fixed);
-            stage(
-                layer.as_ref(),
-                machine,
-                pins,
-                params,
-                &steps,
-                key_bytes,
-                budget,
-            )
-        })
-        .collect();
-    let pool_bytes = stages
-        .iter()
-        .map(|s| s.pool_bytes)
-        .max()
-        .unwrap_or(key_bytes);
-    Plan {
-        format: FORMAT,
-        model: model.name.clone(),
-        model_checksum: hex(&model.checksum),
-        batch,
-        images_per_group: network.images(),
-        groups,
-        params: params.literal().clone(),
-        log_scale: scale.log2().round() as u32,
-        packing: network.input().layout.packing(),
-        grid: network.input().layout.grid(),
-        key_steps: steps,
-        threads: machine.threads,
-        keys: request.count(),
-        key_bytes,
-        pool_bytes,
-        predicted_peak_bytes: pool_bytes + fixed,
-        predicted_seconds_infer: groups as f64 * stages.iter().map(|s| s.seconds).sum::<f64>(),
-        predicted_max_logit_error: 0.0,
-        stages,
-    }
 }
 
-/// The group size that is fastest within the budget; the smallest if none is.
-fn stage(
-    layer: &dyn PreparedLayer,
-    machine: &Machine,
-    pins: &Pins,
-    params: &Parameters,
-    steps: &KeySteps,
-    key_bytes: u64,
-    budget: u64,
-) -> StagePlan {
-    let (input, output) = (layer.input(), layer.output());
-    let temporaries = machine.threads * temporary_limbs(params, input.level);
-    let at = |group: usize| {
-        let counts = layer.op_counts(group);
-        let limbs = layer.peak_limbs(group) + temporaries;
-        StagePlan {
-            name: layer.name().to_owned(),
-            shape: output.layout.shape(),
-            ciphertexts_in: input.layout.ciphertexts(),
-            ciphertexts_out: output.layout.ciphertexts(),
-            level_in: input.level,
-            level_out: output.level,
-            group_blocks: group,
-            rotations: [Op::HoistedRotation, Op::GiantRotation, Op::FoldRotation]
-                .into_iter()
-                .map(|op| counts.total(op))
-                .sum(),
-            pool_bytes: key_bytes + limbs as u64 * params.limb_bytes(),
-            seconds: machine
-                .cost
-                .seconds(&counts, params, steps, input.layout.grid().cells())
-                / machine.threads as f64,
+impl Draft<'_> {
+    /// Memory of the process beside the limb pool.
+    fn fixed_bytes(&self) -> u64 {
+        memory::fixed_bytes(self.model, self.params, self.network, self.batch)
+    }
+
+    /// The plan with keys at `steps`; `group` says how many channel blocks a stage takes at a time where that is fixed.
+    fn plan(&self, steps: KeySteps, group: impl Fn(usize) -> Option<usize>) -> Plan {
+        let (params, network, threads) = (self.params, self.network, self.machine.threads);
+        let request = network
+            .required_keys()
+            .reduced(params.log_n())
+            .at_steps(&steps.0);
+        let key_bytes = request.bytes(params);
+        let stages: Vec<StagePlan> = network
+            .layers()
+            .iter()
+            .enumerate()
+            .map(|(index, layer)| self.stage(layer.as_ref(), &steps, key_bytes, group(index)))
+            .collect();
+        let encryption = memory::encryption_limbs(network, params, threads) as u64;
+        let pool_bytes = stages
+            .iter()
+            .map(|s| s.pool_bytes)
+            .fold(key_bytes + encryption * params.limb_bytes(), u64::max);
+        let groups = self.batch.div_ceil(network.images());
+        Plan {
+            format: FORMAT,
+            model: self.model.name.clone(),
+            model_checksum: hex(&self.model.checksum),
+            batch: self.batch,
+            images_per_group: network.images(),
+            groups,
+            params: params.literal().clone(),
+            log_scale: self.scale.log2().round() as u32,
+            packing: network.input().layout.packing(),
+            grid: network.input().layout.grid(),
+            key_steps: steps,
+            threads,
+            keys: request.count(),
+            key_bytes,
+            pool_bytes,
+            predicted_peak_bytes: pool_bytes + self.fixed_bytes(),
+            predicted_seconds_infer: groups as f64 * stages.iter().map(|s| s.seconds).sum::<f64>(),
+            predicted_max_logit_error: 0.0,
+            stages,
         }
-    };
-    if let Some(group) = pins.group {
-        return at(group);
     }
-    let sizes = std::iter::successors(Some(1), |g| Some(g * 2))
-        .take_while(|g| *g <= input.layout.blocks().min(16));
-    let smallest = at(1);
-    sizes
-        .map(at)
-        .filter(|s| s.pool_bytes <= budget)
-        .min_by(|a, b| a.seconds.total_cmp(&b.seconds))
-        .unwrap_or(smallest)
-}
 
-/// Memory that does not depend on the schedule: tables, weights, encoding.
-fn fixed_bytes(model: &FoldedModel, params: &Parameters, network: &Network) -> u64 {
-    let primes = (params.literal().q_bits.len() + params.literal().p_bits.len()) as u64;
-    // Twiddles of both directions with their quotients.
-    let tables = primes * 4 * params.limb_bytes();
-    let weights: usize = model
-        .blocks
-        .iter()
-        .map(|b| b.conv1.weight.len() + b.conv2.weight.len())
-        .sum();
-    // Rounded masks of one product at a time, in each thread, and slot vectors being encoded.
-    let input = &network.input().layout;
-    let slots = (input.ciphertexts() * input.slots() * 16) as u64;
-    BASE_BYTES + tables + 8 * weights as u64 + slots
+    /// The group size that is fastest within the memory; the smallest if none is.
+    fn stage(
+        &self,
+        layer: &dyn PreparedLayer,
+        steps: &KeySteps,
+        key_bytes: u64,
+        group: Option<usize>,
+    ) -> StagePlan {
+        let (input, output) = (layer.input(), layer.output());
+        let (params, threads) = (self.params, self.machine.threads);
+        let at = |group: usize| {
+            let counts = layer.op_counts(group);
+            let limbs = memory::layer_limbs(layer, group, &counts, params, steps, threads);
+            let cost = &self.machine.cost;
+            let seconds = cost.seconds(&counts, params, steps, input.layout.grid().cells());
+            StagePlan {
+                name: layer.name().to_owned(),
+                shape: output.layout.shape(),
+                ciphertexts_in: input.layout.ciphertexts(),
+                ciphertexts_out: output.layout.ciphertexts(),
+                level_in: input.level,
+                level_out: output.level,
+                group_blocks: group,
+                rotations: [Op::HoistedRotation, Op::GiantRotation, Op::FoldRotation]
+                    .into_iter()
+                    .map(|op| counts.total(op))
+                    .sum(),
+                pool_bytes: key_bytes + limbs as u64 * params.limb_bytes(),
+                seconds: seconds / threads as f64,
+            }
+        };
+        if let Some(group) = group {
+            return at(group);
+        }
+        let budget = self.machine.memory_bytes.saturating_sub(self.fixed_bytes());
+        let sizes = std::iter::successors(Some(1), |g| Some(g * 2))
+            .take_while(|g| *g <= input.layout.blocks().min(16));
+        sizes
+            .map(at)
+            .filter(|s| s.pool_bytes <= budget)
+            .min_by(|a, b| a.seconds.total_cmp(&b.seconds))
+            .unwrap_or_else(|| at(1))
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -7,9 +7,9 @@ use std::str::FromStr;
 use thiserror::Error;
 
 /// Logarithms of scales that leave precision to the values and to the weights.
-const LOG_SCALES: RangeInclusive<u32> = 20..=40;
+pub(super) const LOG_SCALES: RangeInclusive<u32> = 20..=40;
 /// Most channel blocks taken at a time; more than any network has are all of them.
-const MOST_BLOCKS: u32 = 1 << 16;
+pub(super) const MOST_BLOCKS: u32 = 1 << 16;
 /// Longest side of a grid; what fits is known when the ring is.
 const LONGEST_SIDE: usize = 1 << 16;
 

@@ -60,7 +60,7 @@ pub fn prepare(model: &FoldedModel, args: &PlanningArgs) -> Result<Planned, CliE
     let kernel = kernel(args.kernel);
     if let Some(path) = &args.plan {
         return Ok(planner::obey(
-            read(path)?,
+            &read(path)?,
             model,
             args.batch,
             &machine,
@@ -86,9 +86,8 @@ fn read(path: &Path) -> Result<Plan, CliError> {
 fn memory_bytes(gib: Option<f64>) -> u64 {
     match gib {
         Some(gib) => (gib * f64::from(1 << 30)) as u64,
-        None => system::available_memory_bytes().map_or(UNKNOWN_MEMORY, |free| {
-            (free as f64 * MEMORY_SHARE) as u64
-        }),
+        None => system::available_memory_bytes()
+            .map_or(UNKNOWN_MEMORY, |free| (free as f64 * MEMORY_SHARE) as u64),
     }
 }
 
