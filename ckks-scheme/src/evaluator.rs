@@ -9,6 +9,8 @@
 //! Ciphertexts and plaintexts of another parameter set are a mistake of the caller and may panic; keys are checked.
 
 mod add;
+mod extended;
+mod fused;
 mod keyswitch;
 mod matmul;
 mod mul;

@@ -59,7 +59,7 @@ impl Evaluator {
     }
 
     /// The automorphism and the key of a rotation that is not the identity.
-    fn rotation_key(
+    pub(super) fn rotation_key(
         &self,
         steps: i64,
         level: Level,
@@ -214,7 +214,7 @@ impl Evaluator {
         permuted.collect()
     }
 
-    fn permute_extended(
+    pub(super) fn permute_extended(
         &self,
         ext: ExtendedPoly,
         galois: Galois,
@@ -225,7 +225,7 @@ impl Evaluator {
         })
     }
 
-    fn add_extended(&self, a: &mut ExtendedPoly, b: &ExtendedPoly) {
+    pub(super) fn add_extended(&self, a: &mut ExtendedPoly, b: &ExtendedPoly) {
         let _timer = self.time(Operation::Addition);
         let limbs = a.q.iter_mut().zip(&b.q).zip(self.params.q());
         let specials = a.p.iter_mut().zip(&b.p).zip(self.params.p());

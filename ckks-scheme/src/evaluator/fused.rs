@@ -1,0 +1,116 @@
+//! Operations merged with the one that follows, for circuits of many products.
+
+use super::Evaluator;
+use super::add::round_to_integer;
+use crate::ciphertext::{Ciphertext, Level, Scale};
+use crate::error::EvalError;
+use crate::keys::KeyKind;
+use crate::profile::Operation;
+use ckks_math::RnsPoly;
+
+impl Evaluator {
+    /// Relinearises and rescales with one ModDown by P q_l: cheaper than one after the other, and one rounding less.
+    ///
+    /// # Errors
+    /// [`EvalError::Parts`] unless there are three polynomials; [`EvalError::LevelTooLow`] at level 1;
+    /// [`EvalError::Key`] without a key for the level.
+    pub fn relinearize_rescale(&self, mut ct: Ciphertext) -> Result<Ciphertext, EvalError> {
+        let op = "relinearise and rescale";
+        Self::check_parts(op, &ct, 3)?;
+        let level = ct.level();
+        if level.below(1).is_none() {
+            return Err(EvalError::LevelTooLow {
+                op,
+                need: Level::new(2),
+                have: level,
+            });
+        }
+        let key = self.switching_key(KeyKind::Relinearization, level)?;
+        let d2 = ct.parts.pop().expect("three parts");
+        let digits = self.mod_up(&d2, key.shape)?;
+        let switched = self.inner_product(&digits, &d2, &key)?;
+        drop((digits, d2));
+        let mut parts = Vec::with_capacity(2);
+        for (mut ext, part) in switched.into_iter().zip(&ct.parts) {
+            self.add_times_specials(&mut ext, part, key.shape.specials);
+            parts.push(self.mod_down(ext, level, key.shape.specials, 1)?);
+        }
+        let scale = Scale::new(ct.scale.value() / self.params.prime(level) as f64);
+        let error = self.switch_error(key.shape, level, 1) / scale.value();
+        Ok(Ciphertext {
+            parts,
+            scale,
+            tracked: ct.tracked.plus_error(error),
+        })
+    }
+
+    /// `acc += value * x`, exactly at the scale of `acc`: the constant is encoded at the quotient of the two scales.
+    /// `x` may be at a higher level and have fewer polynomials.
+    ///
+    /// # Errors
+    /// [`EvalError::LevelTooLow`] for an `x` below `acc`, [`EvalError::Parts`] for one of more polynomials,
+    /// [`EvalError::Encode`] for a constant that is not finite or too large.
+    pub fn add_scaled_assign(
+        &self,
+        acc: &mut Ciphertext,
+        x: &Ciphertext,
+        value: f64,
+    ) -> Result<(), EvalError> {
+        let op = "add multiple";
+        if x.level() < acc.level() {
+            return Err(EvalError::LevelTooLow {
+                op,
+                need: acc.level(),
+                have: x.level(),
+            });
+        }
+        if x.parts() > acc.parts() {
+            return Err(EvalError::Parts {
+                op,
+                expected: acc.parts(),
+                found: x.parts(),
+            });
+        }
+        let factor = acc.scale.value() / x.scale.value();
+        let integer = round_to_integer(value, factor)?;
+        let _timer = self.time(Operation::PlainProduct);
+        let rings = self.rings(acc.level().limbs());
+        for (to, from) in acc.parts.iter_mut().zip(&x.parts) {
+            for (i, ring) in rings.iter().enumerate() {
+                let s = ring.modulus().from_i128(integer);
+                ring.mul_scalar_add_assign(to.limb_mut(i), from.limb(i), s);
+            }
+        }
+        let rounding = (integer as f64 / factor - value).abs() * x.tracked.rms;
+        let term = x.tracked.scaled(value.abs()).plus_error(rounding);
+        acc.tracked = acc.tracked.sum(&term);
+        Ok(())
+    }
+
+    /// A copy modulo the primes of a level at or below the ciphertext's.
+    ///
+    /// # Errors
+    /// [`EvalError::LevelTooLow`] if the ciphertext has fewer; or when the pool's budget is exhausted.
+    pub fn copy_at_level(&self, ct: &Ciphertext, level: Level) -> Result<Ciphertext, EvalError> {
+        if ct.level() < level {
+            return Err(EvalError::LevelTooLow {
+                op: "copy at level",
+                need: level,
+                have: ct.level(),
+            });
+        }
+        let parts = ct
+            .parts
+            .iter()
+            .map(|part| {
+                let limbs = part.iter().take(level.limbs()).map(|l| l.try_clone());
+                Ok(RnsPoly::from_limbs(limbs.collect::<Result<Vec<_>, _>>()?))
+            })
+            .collect::<Result<Vec<_>, EvalError>>()?;
+        Ok(Ciphertext {
+            parts,
+            scale: ct.scale,
+            tracked: ct.tracked,
+        })
+    }
+}

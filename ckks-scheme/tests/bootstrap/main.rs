@@ -1,0 +1,7 @@
+//! Polynomials, linear transforms and bootstrapping at small, insecure rings.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod fixture;
+mod polynomials;
+mod transforms;
