@@ -7,4 +7,5 @@ pub mod measure;
 pub mod naming;
 pub mod probe;
 pub mod record;
+pub mod ring;
 pub mod work;

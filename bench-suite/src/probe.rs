@@ -93,8 +93,11 @@ impl Limits {
 const PROBE_LOG_WORDS: u32 = 17;
 const LIMB_BYTES: usize = 8 << PROBE_LOG_WORDS;
 
-/// Rounds of the multiply-add probe in one call: some milliseconds.
-const ROUNDS: u64 = 500_000;
+/// Rounds of the multiply-add probe in one call: less than a millisecond.
+const ROUNDS: u64 = 50_000;
+
+/// Fewest repeats of a probe: on a busy machine some of them will have it for themselves.
+const MIN_REPEATS: usize = 50;
 
 fn peak(threads: usize, effort: Effort) -> Result<Option<f64>, Box<dyn Error + Send + Sync>> {
     let Some(pairs) = multiply_add_pairs(1) else {
@@ -113,6 +116,10 @@ fn peak(threads: usize, effort: Effort) -> Result<Option<f64>, Box<dyn Error + S
 /// Calls a second of all workers together.
 fn rate(effort: Effort, mut workers: Vec<Worker<'_>>) -> Result<f64, Box<dyn Error + Send + Sync>> {
     let threads = workers.len() as f64;
+    let effort = Effort {
+        min_repeats: MIN_REPEATS,
+        ..effort
+    };
     Ok(threads / measure::in_step(effort, &mut workers)?.best)
 }
 

@@ -2,6 +2,7 @@
 
 use bench_suite::measure;
 use bench_suite::naming::BenchId;
+use bench_suite::ring::PRIME_BITS;
 use bench_suite::work::Work;
 use ckks_math::{
     BaseConverter, KernelChoice, Limb, LimbRing, MathError, Pool, ResidueMatrix, WeightMatrix,
@@ -10,8 +11,6 @@ use ckks_math::{
 
 use crate::{BoxError, Item};
 
-/// Primes below this: the size of ResNet-20's.
-const PRIME_BITS: u32 = 48;
 /// Primes of a ring, as many as transforms cycle through.
 const PRIMES: usize = 32;
 /// Smallest degree of transforms.

@@ -194,7 +194,7 @@ impl<'a> Report<'a> {
 fn main() -> Result<(), BoxError> {
     let args = Args::parse();
     let (effort, quick) = (args.common.effort(), args.common.is_quick());
-    let kernel = args.common.kernel.into();
+    let kernel = args.common.kernel;
     let log_n = args.log_n.unwrap_or(if quick { 13 } else { 16 });
     let levels = args
         .levels
@@ -202,14 +202,14 @@ fn main() -> Result<(), BoxError> {
     let levels: Vec<usize> = levels.into_iter().map(usize::from).collect();
 
     let machine = Machine::detect();
-    let kernels = kernels::Kernels::new(log_n, &kernel)?;
+    let kernels = kernels::Kernels::new(log_n, &kernel.into())?;
     let name = kernels.kernel_name();
     let mut report = Report::new(&machine, name, args.common.threads(), effort)?;
     for item in kernels.items() {
         report.line(&item)?;
     }
     drop(kernels);
-    let scheme = scheme::Scheme::new(log_n, &levels, &kernel)?;
+    let scheme = scheme::Scheme::new(log_n, &levels, kernel)?;
     for item in scheme.items(&levels) {
         report.line(&item)?;
     }

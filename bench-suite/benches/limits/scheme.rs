@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bench_suite::args::KernelName;
 use bench_suite::measure::{self, Worker};
-use bench_suite::naming::BenchId;
+use bench_suite::ring::{self, Ring};
 use bench_suite::work::{Switch, Work};
-use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::{
     Ciphertext, Encoder, EvalError, EvaluationKeys, Evaluator, KeyGenerator, KeyRequest, Level,
     Operation, Parameters, Scale, SecretEncryptor,
@@ -17,8 +17,6 @@ use rand_chacha::ChaCha20Rng;
 
 use crate::{BoxError, Item};
 
-/// Bits of a ciphertext prime: those of ResNet-20.
-const PRIME_BITS: u32 = 48;
 /// Small enough for a square at two primes.
 const SCALE: f64 = (1u64 << 30) as f64;
 /// Rotations of one ciphertext: the three directions of a polyphase convolution's corner.
@@ -34,14 +32,14 @@ pub struct Scheme {
 type Unary = fn(&Evaluator, &Ciphertext) -> Result<(), EvalError>;
 
 impl Scheme {
-    pub fn new(log_n: u32, levels: &[usize], kernel: &KernelChoice) -> Result<Self, BoxError> {
+    pub fn new(log_n: u32, levels: &[usize], kernel: KernelName) -> Result<Self, BoxError> {
         let top = levels.iter().copied().max().unwrap_or(2);
-        // Small rings cannot be secure at this length; speed does not depend on it.
-        let params = Parameters::builder()
-            .log_n(log_n)
-            .q_bits(std::iter::repeat_n(PRIME_BITS, top))
-            .kernel(kernel.clone())
-            .build_insecure_for_tests()?;
+        let ring = Ring {
+            log_n,
+            levels: top,
+            kernel,
+        };
+        let params = ring.parameters()?;
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let mut request = KeyRequest::new();
         for &level in levels {
@@ -164,10 +162,8 @@ impl Scheme {
         level: usize,
         make: impl Fn(&'a Self, usize, usize) -> Result<Worker<'a>, BoxError> + 'a,
     ) -> Item<'a> {
-        let log_n = self.params.log_n();
         Item {
-            id: BenchId::new("ckks-scheme", operation, self.params.kernel_name())
-                .params(&[("logn", log_n as usize), ("l", level)]),
+            id: ring::id("ckks-scheme", operation, &self.params, level),
             label: format!("{label}, level {level}"),
             work,
             operations: 1,
