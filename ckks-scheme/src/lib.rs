@@ -16,6 +16,9 @@ pub mod poly_eval;
 pub mod profile;
 mod secret;
 
+#[cfg(test)]
+mod known_answers;
+
 /// What the layers above need of the arithmetic crate: kernel choice and the limb pool.
 pub mod exec {
     pub use ckks_math::{KernelChoice, Pool};

@@ -1,18 +1,23 @@
 //! The noise and range tracker: predicted error and declared value range of every ciphertext.
 //!
-//! Errors are standard deviations of one real component of a slot, in units of the encrypted values. They are
-//! propagated as independent random variables; [`Tracked::error_bound`] is [`BOUND_SIGMAS`] standard deviations, which
-//! covers the largest error of many ciphertexts (the largest of 10^7 Gaussian errors is 5.3 deviations) as well as
-//! products whose error grows with the slot's own value.
+//! Errors are standard deviations of one real component of a slot, over the slots, in units of the encrypted values. They
+//! are propagated as independent random variables; [`Tracked::error_bound`] is [`BOUND_SIGMAS`] standard deviations. That
+//! is far beyond the largest of many Gaussian errors (5.3 deviations of 10^7), because two kinds of error have longer tails:
+//! * A polynomial times the secret: a Gaussian whose size is the secret's at that slot, together a Laplace distribution.
+//!   12 deviations are exceeded by 4 in 10^8.
+//! * Products: a slot's error is proportional to its values, of which the root mean square is taken. That covers values
+//!   with the tails of a Gaussian. If single slots stand out further than that, declare a larger root mean square.
 //!
 //! With coefficients of variance `v`, a slot's real component is a sum of N coefficients times cosines: variance
 //! `v N / 2`. A term `u s` with `u` of variance `v` and a uniform ternary `s` (variance 2/3) has variance `2 N v / 3`.
+//!
+//! Everything here describes the average case. Nobody's security may rest on it.
 
 /// Standard deviations in an error bound.
 pub const BOUND_SIGMAS: f64 = 12.0;
 
 /// Standard deviation of the error distribution.
-pub const SIGMA: f64 = 3.19;
+pub const SIGMA: f64 = ckks_math::sample::SIGMA;
 
 /// Predicted error and declared bounds of the values in one ciphertext or plaintext.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -118,12 +123,12 @@ impl NoiseModel {
         self.rounding_of(2)
     }
 
-    /// Rounding of `parts` polynomials (2 or 3), in units of the last place: the third is multiplied by s^2, whose slots
-    /// have mean square modulus 2 (2N/3)^2.
+    /// Rounding of `parts` polynomials (2 or 3), in units of the last place. The third is multiplied by s^2, whose slots
+    /// differ so much that the largest, of modulus about (2N/3) ln(N/2), stands for all.
     pub fn rounding_of(&self, parts: usize) -> f64 {
         let secret = 2.0 * self.degree / 3.0;
         let square = if parts > 2 {
-            2.0 * secret * secret
+            (secret * (self.degree / 2.0).ln()).powi(2)
         } else {
             0.0
         };

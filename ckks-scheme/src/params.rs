@@ -262,10 +262,9 @@ impl Parameters {
 }
 
 fn log2_product(rings: &[LimbRing]) -> f64 {
-    rings
-        .iter()
-        .map(|r| (r.modulus().value() as f64).log2())
-        .sum()
+    let bits = rings.iter().map(|r| (r.modulus().value() as f64).log2());
+    // Not `sum`: that of none is -0.0, which would be printed so.
+    bits.fold(0.0, |sum, b| sum + b)
 }
 
 fn fingerprint(literal: &ParamsLiteral, q: &[LimbRing], p: &[LimbRing]) -> Fingerprint {

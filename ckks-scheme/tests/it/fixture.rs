@@ -1,7 +1,7 @@
 use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::{
-    Ciphertext, Decryptor, Encoder, Evaluator, KeyGenerator, KeyRequest, Level, Parameters, Scale,
-    SecretEncryptor, SecretKey,
+    Ciphertext, Decryptor, Encoder, EvaluationKeys, Evaluator, KeyGenerator, KeyRequest, Level,
+    Parameters, Scale, SecretEncryptor, SecretKey,
 };
 use num_complex::Complex64;
 use rand::{RngExt, SeedableRng};
@@ -36,10 +36,8 @@ pub fn params(log_n: u32, levels: usize, digits: usize) -> Parameters {
 }
 
 impl Fixture {
+    /// With the keys of all kinds, and of some rotations, for the highest level.
     pub fn new(params: Parameters, rotations: &[i64]) -> Self {
-        let mut rng = ChaCha20Rng::seed_from_u64(7);
-        let keygen = KeyGenerator::new(&params);
-        let secret = keygen.secret_key(&mut rng).unwrap();
         let mut request = KeyRequest::new();
         let top = params.max_level();
         request.relin(top);
@@ -47,7 +45,14 @@ impl Fixture {
         for &r in rotations {
             request.rotation(r, top);
         }
-        let keys = keygen.evaluation_keys(&secret, &request, &mut rng).unwrap();
+        Self::with_keys(params, &request)
+    }
+
+    pub fn with_keys(params: Parameters, request: &KeyRequest) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(7);
+        let keygen = KeyGenerator::new(&params);
+        let secret = keygen.secret_key(&mut rng).unwrap();
+        let keys = keygen.evaluation_keys(&secret, request, &mut rng).unwrap();
         assert_eq!(keys.bytes(), request.bytes(&params));
         let eval = Evaluator::new(&params, Arc::new(keys));
         let encoder = Encoder::new(&params);
@@ -58,6 +63,16 @@ impl Fixture {
             eval,
             rng,
         }
+    }
+
+    /// The key of one rotation at the highest level.
+    pub fn keys(secret: &SecretKey, steps: i64) -> EvaluationKeys {
+        let params = secret.params();
+        let mut request = KeyRequest::new();
+        request.rotation(steps, params.max_level());
+        KeyGenerator::new(params)
+            .evaluation_keys(secret, &request, &mut ChaCha20Rng::seed_from_u64(8))
+            .unwrap()
     }
 
     pub fn random_slots(&mut self) -> Vec<Complex64> {
@@ -107,6 +122,21 @@ impl Fixture {
             ct.tracked().max
         );
     }
+}
+
+pub fn zip(
+    a: &[Complex64],
+    b: &[Complex64],
+    f: impl Fn(Complex64, Complex64) -> Complex64,
+) -> Vec<Complex64> {
+    a.iter().zip(b).map(|(&x, &y)| f(x, y)).collect()
+}
+
+pub fn rotated(a: &[Complex64], steps: i64) -> Vec<Complex64> {
+    let n = a.len() as i64;
+    (0..n)
+        .map(|j| a[(j + steps).rem_euclid(n) as usize])
+        .collect()
 }
 
 pub fn max_error(a: &[Complex64], b: &[Complex64]) -> f64 {

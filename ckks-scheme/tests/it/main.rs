@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod bad_input;
+mod corners;
 mod fixture;
 mod operations;
 mod periodic;
+mod properties;
 mod tracker;

@@ -1,4 +1,4 @@
-use crate::fixture::{Fixture, max_error, params};
+use crate::fixture::{Fixture, max_error, params, rotated, zip};
 use ckks_scheme::{
     Encryptor, EvalError, KeyError, KeyGenerator, KeyRequest, Level, Scale, SecretEncryptor,
 };
@@ -6,21 +6,6 @@ use num_complex::Complex64;
 
 const SCALE: f64 = (1u64 << 40) as f64;
 const I: Complex64 = Complex64::new(0.0, 1.0);
-
-fn zip(
-    a: &[Complex64],
-    b: &[Complex64],
-    f: impl Fn(Complex64, Complex64) -> Complex64,
-) -> Vec<Complex64> {
-    a.iter().zip(b).map(|(&x, &y)| f(x, y)).collect()
-}
-
-fn rotated(a: &[Complex64], steps: i64) -> Vec<Complex64> {
-    let n = a.len() as i64;
-    (0..n)
-        .map(|j| a[(j + steps).rem_euclid(n) as usize])
-        .collect()
-}
 
 #[test]
 fn encryption_round_trips_at_every_level_and_scale() {

@@ -1,7 +1,10 @@
 //! The predicted bound on the largest error lies between 1 and 8 times the largest error of 1,000 trials.
 
 use crate::fixture::{Fixture, params};
-use ckks_scheme::{Ciphertext, Encryptor, KeyGenerator, Level, PeriodicMatrix, Scale};
+use ckks_scheme::{
+    Ciphertext, Decryptor, Encryptor, KeyGenerator, KeyRequest, Level, PeriodicMatrix,
+    PeriodicPlain, Scale,
+};
 use num_complex::Complex64;
 
 const TRIALS: usize = 1000;
@@ -26,6 +29,10 @@ fn check(
         least >= 1.0 && most <= 8.0,
         "{name}: bound is {least:.2} to {most:.2} times the largest error"
     );
+}
+
+fn same(x: Complex64, _: Complex64) -> Complex64 {
+    x
 }
 
 fn fixture() -> Fixture {
@@ -61,6 +68,26 @@ fn tracker_covers_encryption() {
             .unwrap();
         (Encryptor::new(&key).encrypt(&pt, &mut f.rng).unwrap(), x)
     });
+}
+
+#[test]
+fn tracker_covers_encoding_where_doubles_round() {
+    // At small scales the integers round, at large ones the transform in double precision.
+    for log_scale in [10, 45, 60, 90, 115] {
+        let mut f = fixture();
+        let (mut largest, mut bound) = (0f64, 0f64);
+        for _ in 0..TRIALS {
+            let x = f.random_slots();
+            let scale = Scale::new(2f64.powi(log_scale));
+            let pt = f.encoder.encode(&x, Level::new(4), scale).unwrap();
+            let y = f.encoder.decode(&pt).unwrap();
+            largest = largest.max(crate::fixture::max_error(&x, &y));
+            bound = bound.max(pt.tracked().error_bound());
+        }
+        let ratio = bound / largest;
+        println!("encode at 2^{log_scale}: bound / largest error = {ratio:.2}");
+        assert!((1.0..=8.0).contains(&ratio), "2^{log_scale}: {ratio:.2}");
+    }
 }
 
 #[test]
@@ -100,7 +127,58 @@ fn tracker_covers_additions() {
 }
 
 #[test]
+fn tracker_covers_plaintexts_alone() {
+    // On a trivial zero only the encoding is off.
+    for cells in [2usize, 8, 32] {
+        check("add periodic plaintext", &mut fixture(), |f| {
+            let cells: Vec<_> = f.random_slots().into_iter().take(cells).collect();
+            let mut ct = f.eval.zero(Level::new(2), Scale::new(SCALE)).unwrap();
+            let plain = PeriodicPlain::new(&cells, Scale::new(SCALE)).unwrap();
+            f.eval.add_periodic_assign(&mut ct, &plain).unwrap();
+            let expected = cells.iter().copied().cycle().take(f.params.slots());
+            (ct, expected.collect())
+        });
+    }
+    check("add constant", &mut fixture(), |f| {
+        let c = f.random_slots()[0];
+        let mut ct = f.eval.zero(Level::new(2), Scale::new(SCALE)).unwrap();
+        f.eval.add_const_assign(&mut ct, c).unwrap();
+        (ct, vec![c; f.params.slots()])
+    });
+}
+
+#[test]
 fn tracker_covers_products() {
+    binary(
+        "relinearise",
+        // So small that the key switch counts beside the product.
+        2f64.powi(12),
+        |f, a, b| f.eval.relinearize(f.eval.mul(&a, &b).unwrap()).unwrap(),
+        |x, y| x * y,
+    );
+    binary(
+        "multiply by constant that rounds",
+        SCALE,
+        |f, a, _| f.eval.mul_const(&a, 0.7, Scale::new(64.0)).unwrap(),
+        |x, _| x * 0.7,
+    );
+    check("multiply by plaintext of modulus 1", &mut fixture(), |f| {
+        let x = f.random_slots();
+        let y: Vec<_> = f.random_slots().iter().map(|z| z / z.norm()).collect();
+        let a = f.encrypt(&x, 4, SCALE);
+        let pt = f
+            .encoder
+            .encode(&y, Level::new(4), Scale::new(SCALE))
+            .unwrap();
+        let expected = x.iter().zip(&y).map(|(x, y)| x * y).collect();
+        (f.eval.mul_plain(&a, &pt).unwrap(), expected)
+    });
+    binary(
+        "multiply with itself",
+        SCALE,
+        |f, a, _| f.eval.mul(&a, &a).unwrap(),
+        |x, _| x * x,
+    );
     binary(
         "multiply",
         SCALE,
@@ -142,6 +220,27 @@ fn tracker_covers_products() {
 
 #[test]
 fn tracker_covers_level_changes() {
+    binary(
+        "rescale of three polynomials",
+        2f64.powi(40),
+        |f, a, b| f.eval.rescale(&f.eval.mul(&a, &b).unwrap()).unwrap(),
+        |x, y| x * y,
+    );
+    binary(
+        "drop level",
+        SCALE,
+        |f, mut a, _| {
+            f.eval.drop_level(&mut a, Level::new(2)).unwrap();
+            a
+        },
+        same,
+    );
+    binary(
+        "lift",
+        SCALE,
+        |f, a, _| f.eval.lift(a, Level::new(4)).unwrap(),
+        same,
+    );
     binary(
         "rescale",
         SCALE * 2f64.powi(50),
@@ -186,6 +285,68 @@ fn tracker_covers_automorphisms() {
     };
     check("rotate", &mut fixture(), rotation(1, false));
     check("hoisted rotation", &mut fixture(), rotation(5, true));
+
+    // Keys of one shape and of several; more terms than one, so that what is shared counts once.
+    for levels in [[4; 6], [4, 4, 5, 5, 6, 6]] {
+        let mut request = KeyRequest::new();
+        for (s, level) in levels.into_iter().enumerate() {
+            request.rotation(s as i64 + 1, Level::new(level));
+        }
+        let mut f = Fixture::with_keys(params(6, 6, 2), &request);
+        check("sum of rotations", &mut f, |f| {
+            let xs: Vec<_> = (0..6).map(|_| f.random_slots()).collect();
+            let cts: Vec<_> = xs.iter().map(|x| f.encrypt(x, 4, SCALE)).collect();
+            let terms: Vec<_> = cts.iter().zip(1..).collect();
+            let n = f.params.slots();
+            let expected = (0..n)
+                .map(|j| (0..6).map(|k| xs[k][(j + k + 1) % n]).sum())
+                .collect();
+            (f.eval.rotate_sum(&terms).unwrap(), expected)
+        });
+    }
+}
+
+#[test]
+fn tracker_covers_keys_far_above_the_level() {
+    // Digits and special primes are for 12 levels, the ciphertext has 1 or 5.
+    for (levels, digits, level) in [(12, 2, 1), (12, 2, 5), (12, 3, 2), (12, 6, 5)] {
+        let mut f = Fixture::new(params(6, levels, digits), &[1]);
+        check("key switch at a low level", &mut f, |f| {
+            let x = f.random_slots();
+            let a = f.encrypt(&x, level, 1024.0);
+            let n = x.len();
+            let expected = (0..n).map(|j| x[(j + 1) % n]).collect();
+            (f.eval.rotate(&a, 1).unwrap(), expected)
+        });
+    }
+}
+
+#[test]
+fn flooding_has_the_deviation_asked_for() {
+    for flood_bits in [3.0, 10.0, 40.0] {
+        let mut f = fixture();
+        let (mut squares, mut largest, mut count) = (0.0, 0f64, 0);
+        let mut deviation = 0.0;
+        for _ in 0..TRIALS {
+            let x = f.random_slots();
+            let ct = f.encrypt(&x, 4, SCALE);
+            deviation = ct.tracked().error_bound() * f64::exp2(flood_bits);
+            let y = Decryptor::new(&f.secret)
+                .decrypt_flooded(&ct, &f.encoder, flood_bits, &mut f.rng)
+                .unwrap();
+            for (x, y) in x.iter().zip(&y) {
+                for e in [y.re - x.re, y.im - x.im] {
+                    squares += e * e;
+                    largest = largest.max(e.abs());
+                    count += 1;
+                }
+            }
+        }
+        let ratio = (squares / f64::from(count)).sqrt() / deviation;
+        println!("flooding by {flood_bits} bits: deviation {ratio:.3} of the one asked for");
+        assert!((0.99..1.1).contains(&ratio), "{ratio}");
+        assert!(largest < 6.0 * deviation);
+    }
 }
 
 #[test]
