@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use ckks_scheme::ParamError;
 use datasets::DataError;
 #[cfg(feature = "download")]
 use datasets::download::DownloadError;
@@ -26,6 +27,13 @@ pub enum CliError {
         dataset: String,
         found: String,
         expected: String,
+    },
+    #[error("{dataset}: {left} images left after the first {offset}, expected at least {count}")]
+    ImagesLeft {
+        dataset: String,
+        left: usize,
+        offset: usize,
+        count: usize,
     },
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -55,10 +63,15 @@ impl CliError {
             Self::Download(DownloadError::Interrupted { .. }) => 130,
             #[cfg(feature = "download")]
             Self::Download(_) => 3,
-            Self::Data(_) | Self::Model(_) | Self::DataForModel { .. } | Self::Write { .. } => 3,
-            Self::Read { .. } | Self::PlanFile { .. } => 3,
-            Self::Plan(PlanError::Foreign { .. }) => 3,
+            Self::Data(_) | Self::Model(_) => 3,
+            Self::DataForModel { .. } | Self::ImagesLeft { .. } => 3,
+            Self::Read { .. } | Self::Write { .. } | Self::PlanFile { .. } => 3,
+            Self::Plan(PlanError::Foreign { .. } | PlanError::Images(_)) => 3,
+            // A kernel that this processor does not have is not feasible either.
+            Self::Plan(PlanError::Params(ParamError::Insecure { .. } | ParamError::Math(_))) => 4,
+            Self::Plan(PlanError::Params(_)) => 3,
             Self::Plan(_) => 4,
+            Self::Inference(InferenceError::Data(_)) => 3,
             Self::Inference(error) if error.out_of_memory() => 4,
             Self::Inference(_) => 1,
             Self::Stdout(_) | Self::Threads(_) | Self::Json(_) | Self::Ron(_) => 1,

@@ -9,10 +9,12 @@ use crate::progress::{Progress, Unit};
 use crate::report::{InferReport, LogitsRecord, OperationReport, StageReport};
 use crate::system;
 use ckks_scheme::{EvalError, Evaluator, KeyError};
+use datasets::{DataError, Dataset};
 use he_layers::{LayerError, PlainTensor};
 use he_models::{Evaluation, Model, ModelError};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 use thiserror::Error;
@@ -33,6 +35,9 @@ pub enum InferenceError {
     /// In the plaintext reference.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// In the data.
+    #[error(transparent)]
+    Data(#[from] DataError),
 }
 
 impl InferenceError {
@@ -44,7 +49,7 @@ impl InferenceError {
             }
             Self::Layer(LayerError::Encode(error)) => error.out_of_memory(),
             Self::Key(error) => error.out_of_memory(),
-            Self::Layer(_) | Self::Model(_) => false,
+            Self::Layer(_) | Self::Model(_) | Self::Data(_) => false,
         }
     }
 }
@@ -60,15 +65,40 @@ pub struct Options {
     pub logits: bool,
 }
 
-/// The images of a run.
-#[derive(Clone, Copy, Debug)]
+/// The images of a run. They are read group by group, once for the run and once for the references.
+#[derive(Clone, Copy)]
 pub struct Batch<'a> {
-    /// Pixels divided by 255.
-    pub images: &'a PlainTensor,
-    /// Classes, one an image, where they are known.
-    pub labels: Option<&'a [usize]>,
-    /// Number of the first image in its data set.
-    pub first_index: usize,
+    /// Where they come from.
+    pub data: &'a dyn Dataset,
+    /// Number of the first one there.
+    pub first: usize,
+    /// How many.
+    pub images: usize,
+}
+
+/// Some of the images.
+struct Group {
+    images: PlainTensor,
+    labels: Option<Vec<usize>>,
+}
+
+impl Batch<'_> {
+    /// Groups of at most `size` images, as ranges in the batch.
+    fn groups(&self, size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let images = self.images;
+        (0..images)
+            .step_by(size)
+            .map(move |first| first..images.min(first + size))
+    }
+
+    fn read(&self, group: Range<usize>, network: &Network) -> Result<Group, InferenceError> {
+        let read = self.data.read(self.first + group.start, group.len())?;
+        let shape = network.input().layout.shape();
+        Ok(Group {
+            images: PlainTensor::new(group.len(), shape, read.view().to_f64())?,
+            labels: read.labels().map(<[usize]>::to_vec),
+        })
+    }
 }
 
 /// What the encrypted run itself gave, before any comparison.
@@ -85,6 +115,14 @@ struct Run {
     profile: Option<Vec<OperationReport>>,
 }
 
+/// What the network gives in the clear.
+struct References {
+    exact: Evaluation,
+    /// With weights as the encrypted run rounds them: `[image][class]`.
+    rounded: Vec<f64>,
+    labels: Option<Vec<usize>>,
+}
+
 /// Runs a plan on a batch, in the current rayon pool, and compares the result with the plaintext network.
 ///
 /// # Errors
@@ -96,7 +134,7 @@ pub fn infer(
     options: Options,
     progress: &dyn Progress,
 ) -> Result<InferReport, InferenceError> {
-    let run = run_encrypted(&planned, batch.images, options, progress)?;
+    let run = run_encrypted(&planned, batch, options, progress)?;
     let Planned {
         plan,
         params,
@@ -110,14 +148,13 @@ pub fn infer(
     );
     // Gives the pool's memory back before the references need theirs.
     drop(params);
+    let References {
+        exact,
+        rounded,
+        labels,
+    } = references(model, &network, batch, progress)?;
 
-    progress.begin("plaintext references", None, Unit::Things("images"));
-    let exact = model.evaluate(&batch.images.data)?;
-    let rounded = rounded_logits(&network, batch.images, progress)?;
-    progress.finish();
-
-    let classes = network.classes();
-    let images = batch.images.n;
+    let (images, classes) = (batch.images, network.classes());
     let encrypted = Evaluation {
         logits: run.logits,
         ..exact.clone()
@@ -130,8 +167,8 @@ pub fn infer(
         let row = |e: &Evaluation, i: usize| e.logits[i * classes..(i + 1) * classes].to_vec();
         (0..images)
             .map(|i| LogitsRecord {
-                index: batch.first_index + i,
-                label: batch.labels.map(|l| l[i]),
+                index: batch.first + i,
+                label: labels.as_ref().map(|l| l[i]),
                 encrypted: row(&encrypted, i),
                 plain: row(&exact, i),
             })
@@ -139,8 +176,8 @@ pub fn infer(
     });
     Ok(InferReport {
         images,
-        accuracy_encrypted: batch.labels.map(|l| encrypted.accuracy(l)),
-        accuracy_plain: batch.labels.map(|l| exact.accuracy(l)),
+        accuracy_encrypted: labels.as_deref().map(|l| encrypted.accuracy(l)),
+        accuracy_plain: labels.as_deref().map(|l| exact.accuracy(l)),
         agreement: agreement(&encrypted, &exact),
         max_logit_error: max_error(&encrypted, &exact),
         logit_std: exact.logit_std(),
@@ -174,7 +211,7 @@ pub fn infer(
 
 fn run_encrypted(
     planned: &Planned,
-    images: &PlainTensor,
+    batch: Batch<'_>,
     options: Options,
     progress: &dyn Progress,
 ) -> Result<Run, InferenceError> {
@@ -203,26 +240,34 @@ fn run_encrypted(
     let evaluator = Evaluator::new(params, Arc::new(keys));
     let executor = Executor::new(&evaluator, network, plan);
     let (mut encrypt, mut infer, mut decrypt) = (0.0, 0.0, 0.0);
-    let mut logits = Vec::with_capacity(images.n * network.classes());
+    let mut logits = Vec::with_capacity(batch.images * network.classes());
     let mut stages: Vec<StageReport> = Vec::new();
-    for first in (0..images.n).step_by(network.images()) {
-        let group = images.images(first..(first + network.images()).min(images.n));
+    let mut pool_high_water_bytes = 0;
+    for group in batch.groups(network.images()) {
+        let Group { images, .. } = batch.read(group, network)?;
         let start = Instant::now();
-        let encrypted = client.encrypt(&group)?;
+        let encrypted = client.encrypt(&images)?;
         encrypt += start.elapsed().as_secs_f64();
 
+        // The executor starts the measurement anew for each of its stages.
+        pool_high_water_bytes = params.pool().high_water_bytes().max(pool_high_water_bytes);
         let start = Instant::now();
         let (result, reports) = executor.run(encrypted, progress)?;
         infer += start.elapsed().as_secs_f64();
         add_stages(&mut stages, reports);
 
         let start = Instant::now();
-        logits.extend(client.decrypt(&result, group.n)?.data);
+        logits.extend(client.decrypt(&result, images.n)?.data);
         decrypt += start.elapsed().as_secs_f64();
     }
+    pool_high_water_bytes = stages
+        .iter()
+        .map(|s| s.bytes)
+        .fold(pool_high_water_bytes, u64::max)
+        .max(params.pool().high_water_bytes());
     Ok(Run {
         logits,
-        pool_high_water_bytes: stages.iter().map(|s| s.bytes).max().unwrap_or(0),
+        pool_high_water_bytes,
         stages,
         keygen,
         warmup,
@@ -259,19 +304,42 @@ fn operations(evaluator: &Evaluator) -> Vec<OperationReport> {
         .collect()
 }
 
-/// The network with rounded weights, group by group as the encrypted run.
-fn rounded_logits(
+/// The batch in the clear, group by group as the encrypted run, whose rounding lets neighbours leak into one another.
+fn references(
+    model: &Model,
     network: &Network,
-    images: &PlainTensor,
+    batch: Batch<'_>,
     progress: &dyn Progress,
-) -> Result<Vec<f64>, LayerError> {
-    let mut logits = Vec::new();
-    for first in (0..images.n).step_by(network.images()) {
-        let group = images.images(first..(first + network.images()).min(images.n));
-        logits.extend(network.forward_rounded(&group)?.data);
-        progress.advance(group.n as u64);
+) -> Result<References, InferenceError> {
+    let total = Some(batch.images as u64);
+    progress.begin("plaintext references", total, Unit::Things("images"));
+    let mut exact: Option<Evaluation> = None;
+    let mut rounded = Vec::with_capacity(batch.images * network.classes());
+    let mut labels: Option<Vec<usize>> = None;
+    for group in batch.groups(network.images()) {
+        let count = group.len() as u64;
+        let group = batch.read(group, network)?;
+        let evaluation = model.evaluate(&group.images.data)?;
+        match &mut exact {
+            Some(exact) => exact.append(evaluation),
+            None => exact = Some(evaluation),
+        }
+        rounded.extend(network.forward_rounded(&group.images)?.data);
+        if let Some(of_group) = group.labels {
+            labels.get_or_insert_default().extend(of_group);
+        }
+        progress.advance(count);
     }
-    Ok(logits)
+    progress.finish();
+    let exact = match exact {
+        Some(exact) => exact,
+        None => model.evaluate(&[])?,
+    };
+    Ok(References {
+        exact,
+        rounded,
+        labels,
+    })
 }
 
 fn agreement(a: &Evaluation, b: &Evaluation) -> f64 {

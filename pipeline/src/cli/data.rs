@@ -51,3 +51,16 @@ pub fn open(dir: Option<&Path>, model: &Model) -> Result<Box<dyn Dataset>, CliEr
     }
     Ok(Box::new(data))
 }
+
+/// Refuses more images than there are after the first `offset`.
+pub fn check_left(data: &dyn Dataset, offset: usize, count: usize) -> Result<(), CliError> {
+    match data.num_images() {
+        Some(images) if count > images.saturating_sub(offset) => Err(CliError::ImagesLeft {
+            dataset: data.name().to_owned(),
+            left: images.saturating_sub(offset),
+            offset,
+            count,
+        }),
+        _ => Ok(()),
+    }
+}

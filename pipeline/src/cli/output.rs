@@ -29,16 +29,7 @@ impl Output {
             None => Ok(Self::Table),
             Some(path) if path.as_os_str() == OsStr::new("-") => Ok(Self::Json),
             Some(path) => {
-                if path.is_dir() {
-                    let source = io::Error::other("it is a folder");
-                    return Err(CliError::Write {
-                        path: path.to_owned(),
-                        source,
-                    });
-                }
-                if replaceable(path) {
-                    temporary_beside(path)?;
-                }
+                check_writable(path)?;
                 Ok(Self::Both(path.to_owned()))
             }
         }
@@ -56,6 +47,21 @@ impl Output {
             }
         }
     }
+}
+
+/// Finds out before the work whether a file can be written after it.
+pub fn check_writable(path: &Path) -> Result<(), CliError> {
+    if path.is_dir() {
+        let source = io::Error::other("it is a folder");
+        return Err(CliError::Write {
+            path: path.to_owned(),
+            source,
+        });
+    }
+    if replaceable(path) {
+        temporary_beside(path)?;
+    }
+    Ok(())
 }
 
 fn print(text: &str) -> Result<(), CliError> {

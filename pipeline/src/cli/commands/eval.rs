@@ -34,7 +34,7 @@ pub fn run(args: &EvalArgs, ui: &dyn Progress) -> Result<EvalReport, CliError> {
         (None, Some(all)) => all.saturating_sub(first).max(1),
         (None, None) => SYNTHETIC,
     };
-    data.check_range(first, count)?;
+    data::check_left(data.as_ref(), first, count)?;
 
     let task = format!("plaintext {} on {}", model.name(), data.name());
     ui.begin(&task, Some(count as u64), Unit::Things("images"));

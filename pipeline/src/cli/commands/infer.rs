@@ -1,6 +1,5 @@
 //! `polyphase infer`: encrypted inference on a batch, compared with the plaintext network.
 
-use he_layers::PlainTensor;
 use he_models::Model;
 use pipeline::inference::{self, Batch, Options};
 use pipeline::progress::Progress;
@@ -30,22 +29,17 @@ pub fn run(args: &InferArgs, ui: &dyn Progress) -> Result<InferReport, CliError>
     let planning = &args.planning;
     let model = Model::open(&planning.model.model)?;
     let data = data::open(args.data.data.as_deref(), &model)?;
-    let count = planning.batch.get();
-    data.check_range(args.data.offset, count)?;
+    let batch = Batch {
+        data: data.as_ref(),
+        first: args.data.offset,
+        images: planning.batch.get(),
+    };
+    data::check_left(batch.data, batch.first, batch.images)?;
     let planned = plan::prepare(&model.fold()?, planning)?;
     ui.note(&planned.plan.to_string());
     if args.seed.is_some() {
         ui.note("keys and encryptions from a seed: reproducible, not secure");
     }
-
-    let read = data.read(args.data.offset, count)?;
-    let images = PlainTensor::new(count, model.input_shape(), read.view().to_f64())
-        .map_err(inference::InferenceError::from)?;
-    let batch = Batch {
-        images: &images,
-        labels: read.labels(),
-        first_index: args.data.offset,
-    };
     let options = Options {
         seed: args.seed,
         profile: args.profile,

@@ -15,7 +15,7 @@ use pipeline::system;
 use serde::Serialize;
 
 use crate::cli::args::{KernelName, PlanArgs, PlanningArgs};
-use crate::cli::output::{Output, write_whole};
+use crate::cli::output::{Output, check_writable, write_whole};
 use crate::error::CliError;
 
 /// Share of the free memory that a run may take, unless the user says how much.
@@ -37,6 +37,7 @@ impl fmt::Display for PlanReport {
 /// Runs the command.
 pub fn command(args: &PlanArgs, _: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
+    args.out.iter().try_for_each(|path| check_writable(path))?;
     let model = Model::open(&args.planning.model.model)?.fold()?;
     let planned = prepare(&model, &args.planning)?;
     if let Some(path) = &args.out {
