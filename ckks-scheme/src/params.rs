@@ -6,7 +6,7 @@ mod security;
 mod tables;
 
 pub use builder::ParametersBuilder;
-pub use presets::insecure_log_n;
+pub use presets::{classic128, insecure_log_n};
 pub use security::max_log_qp_128;
 pub(crate) use tables::{ConverterId, digit_range};
 
