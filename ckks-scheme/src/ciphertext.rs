@@ -179,8 +179,13 @@ impl Ciphertext {
         self.tracked = self.tracked.scaled(factor);
     }
 
-    /// The declared values and the error, at the scale, must not wrap around a modulus of `have_bits` bits.
-    pub(crate) fn check_fits(&self, op: &'static str, have_bits: f64) -> Result<(), EvalError> {
+    /// The declared values and the error, at the scale, must not wrap around the modulus of `level`, of `have_bits` bits.
+    pub(crate) fn check_fits(
+        &self,
+        op: &'static str,
+        level: Level,
+        have_bits: f64,
+    ) -> Result<(), EvalError> {
         let largest = self.tracked.max + self.tracked.error_bound();
         let need_bits = largest.log2() + self.scale.log2() + 1.0;
         // All zero (minus infinity) fits, what is not a number does not.
@@ -193,7 +198,7 @@ impl Ciphertext {
             scale_log2: self.scale.log2(),
             need_bits,
             have_bits,
-            level: self.level(),
+            level,
         })
     }
 

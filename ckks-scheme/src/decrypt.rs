@@ -103,7 +103,7 @@ impl<'a> Decryptor<'a> {
         let rings = &params.q()[..ct.level().limbs()];
         let rings = &rings[..sufficient_limbs(rings)];
         if params.log_q(ct.level()) > Reconstruction::BITS {
-            ct.check_fits("decrypt", Reconstruction::BITS)?;
+            ct.check_fits("decrypt", ct.level(), Reconstruction::BITS)?;
         }
         let mut residues = Vec::with_capacity(rings.len());
         for (i, (ring, s)) in rings.iter().zip(&self.key.q).enumerate() {

@@ -214,8 +214,8 @@ pub enum EvalError {
         /// Level of the right operand.
         right: Level,
     },
-    /// The ciphertext has too few primes left.
-    #[error("{op} needs level {need} or more, the ciphertext is at level {have}")]
+    /// A ciphertext or plaintext has too few primes left.
+    #[error("{op} needs level {need} or more, found level {have}")]
     LevelTooLow {
         /// Operation.
         op: &'static str,
@@ -266,7 +266,7 @@ pub enum EvalError {
     },
     /// Values at this scale would wrap around the modulus.
     #[error(
-        "{op}: values up to {max:.3e} at scale 2^{scale_log2:.2} need {need_bits:.1} bits, the modulus at level {level} has {have_bits:.1}"
+        "{op}: values up to {max:.3e} at scale 2^{scale_log2:.2} need {need_bits:.1} bits, there is room for {have_bits:.1} at level {level}"
     )]
     Range {
         /// Operation.
@@ -277,9 +277,9 @@ pub enum EvalError {
         scale_log2: f64,
         /// Bits needed.
         need_bits: f64,
-        /// Bits that the modulus has.
+        /// Bits of the modulus, or what a decryption can tell if that is less.
         have_bits: f64,
-        /// Level of the ciphertext.
+        /// Level of that modulus.
         level: Level,
     },
     /// A matrix product whose shapes do not fit.

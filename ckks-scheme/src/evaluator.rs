@@ -130,7 +130,7 @@ impl Evaluator {
 
     /// The declared values, at the scale, must not wrap around the modulus.
     fn check_range(&self, op: &'static str, ct: Ciphertext) -> Result<Ciphertext, EvalError> {
-        ct.check_fits(op, self.params.log_q(ct.level()))?;
+        ct.check_fits(op, ct.level(), self.params.log_q(ct.level()))?;
         Ok(ct)
     }
 

@@ -183,7 +183,7 @@ impl Evaluator {
             let (need, have) = (level, a.level());
             return Err(EvalError::LevelTooLow { op, need, have });
         }
-        a.check_fits(op, self.params.log_q(level))?;
+        a.check_fits(op, level, self.params.log_q(level))?;
         for part in &mut a.parts {
             part.truncate(level.limbs());
         }

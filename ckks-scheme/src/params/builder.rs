@@ -131,15 +131,16 @@ impl ParametersBuilder {
         // Special primes are taken first: among equal sizes they are the larger ones, so that they cover a digit of
         // as many ciphertext primes.
         let bits: Vec<u32> = p_bits.iter().chain(q_bits).copied().collect();
-        let rings = take_primes(&bits, log_n)?
-            .into_iter()
-            .map(|prime| LimbRing::new(prime, log_n, &self.kernel))
-            .collect::<Result<Vec<_>, MathError>>()?;
-        let log_qp = log2_product(&rings);
+        let primes = take_primes(&bits, log_n)?;
+        let log_qp: f64 = primes.iter().map(|&prime| (prime as f64).log2()).sum();
         let is_secure = log_qp <= f64::from(bound);
         if secure && !is_secure {
             return Err(insecure(log_qp));
         }
+        let rings = primes
+            .into_iter()
+            .map(|prime| LimbRing::new(prime, log_n, &self.kernel))
+            .collect::<Result<Vec<_>, MathError>>()?;
         let (p, q) = rings.split_at(p_bits.len());
         let params = Parameters(Arc::new(Inner {
             fingerprint: super::fingerprint(&self.literal, q, p),

@@ -32,7 +32,7 @@ fn lowest_levels_switch_keys() {
             let e = f.eval.conjugate_rescale(&z).unwrap_err();
             assert_eq!(
                 e.to_string(),
-                "conjugate and rescale needs level 2 or more, the ciphertext is at level 1"
+                "conjugate and rescale needs level 2 or more, found level 1"
             );
         }
     }
