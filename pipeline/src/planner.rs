@@ -14,7 +14,6 @@ use crate::network::{self, Network};
 use crate::noise;
 use crate::plan::{FORMAT, Plan, StagePlan};
 use ckks_scheme::exec::KernelChoice;
-use ckks_scheme::noise::BOUND_SIGMAS;
 use ckks_scheme::params::max_log_qp_128;
 use ckks_scheme::{Level, ParamError, Parameters, ParamsLiteral, Scale};
 use datasets::{DataError, Dataset, Synthetic};
@@ -33,8 +32,10 @@ const LEAST_PRIME_BITS: u32 = 36;
 const RINGS: RangeInclusive<u32> = 13..=17;
 /// Most digits of a key switch.
 const MOST_DIGITS: usize = 6;
-/// Synthetic images that the effect of noise is simulated on.
-const NOISE_IMAGES: usize = 8;
+/// Most synthetic images that the effect of noise is simulated on.
+const NOISE_IMAGES: usize = 32;
+/// How much more an image may amplify noise than the worst of those.
+const NOISE_MARGIN: f64 = 4.0;
 
 /// Where a plan is to run.
 #[derive(Clone, Debug, PartialEq)]
@@ -304,13 +305,17 @@ fn logit_error(model: &FoldedModel, params: &Parameters, plan: &Plan) -> Result<
         height: model.input.height,
         width: model.input.width,
     };
-    let images = Synthetic::with_shape(0, shape)?.read(0, NOISE_IMAGES)?;
-    let images = PlainTensor::new(NOISE_IMAGES, model.input, images.view().to_f64());
+    // The more images, the worse the worst of them.
+    let count = plan.batch.min(NOISE_IMAGES);
+    let images = Synthetic::with_shape(0, shape)?.read(0, count)?;
+    let images = PlainTensor::new(count, model.input, images.view().to_f64());
     let std = params.noise().rounding() / f64::from(plan.log_scale).exp2();
     let layers = network::layers_of(model);
     let deviation =
         noise::logit_deviation(&layers, &images.map_err(reason)?, std).map_err(reason)?;
-    Ok(BOUND_SIGMAS * deviation)
+    // The largest of n Gaussian errors is near sqrt(2 ln 2n) deviations.
+    let errors = (plan.batch * model.classes.len()) as f64;
+    Ok(NOISE_MARGIN * (2.0 * (2.0 * errors).ln()).sqrt() * deviation)
 }
 
 /// The smallest ring that is secure, the largest primes, the fewest digits.
