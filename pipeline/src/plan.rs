@@ -1,5 +1,7 @@
 //! A plan: everything that is decided before a run, as data that people read, files keep and runs obey.
 
+mod svg;
+
 use crate::cost::KeySteps;
 use ckks_scheme::{Level, ParamsLiteral};
 use he_layers::{Chw, Grid, Packing};

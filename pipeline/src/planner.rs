@@ -55,7 +55,7 @@ pub enum PlanError {
     /// Every plan needs more memory than there may be.
     #[error(
         "memory of {:.2} GiB is not enough for {batch} images of {model}: at least {:.2} GiB are needed",
-        gib(*budget_bytes).floor() / 100.0,
+        gib(*budget_bytes) / 100.0,
         gib(*needed_bytes + 1).ceil() / 100.0
     )]
     Memory {
@@ -461,7 +461,7 @@ impl Draft<'_> {
             keys: request.count(),
             key_bytes,
             pool_bytes,
-            predicted_peak_bytes: pool_bytes + self.fixed_bytes(),
+            predicted_peak_bytes: pool_bytes.saturating_add(self.fixed_bytes()),
             predicted_seconds_infer: groups as f64 * stages.iter().map(|s| s.seconds).sum::<f64>(),
             predicted_max_logit_error: 0.0,
             stages,

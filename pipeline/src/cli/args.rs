@@ -184,7 +184,7 @@ pub struct InferArgs {
 #[command(after_help = "\
 Examples:
   polyphase plan --batch 512
-  polyphase plan --batch 512 --memory-gib 8 --out plan.ron
+  polyphase plan --batch 512 --memory-gib 8 --out plan.ron --svg plan.svg
   polyphase plan --batch 64 --pin grid=16x32
   polyphase infer --batch 512 --plan plan.ron")]
 pub struct PlanArgs {
@@ -194,6 +194,10 @@ pub struct PlanArgs {
     /// Write the plan to a file that `--plan` takes
     #[arg(long, value_name = "FILE.ron")]
     pub out: Option<PathBuf>,
+
+    /// Draw predicted seconds and memory of each stage
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
 
     #[command(flatten)]
     pub json: JsonArgs,

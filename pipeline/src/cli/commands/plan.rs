@@ -37,11 +37,15 @@ impl fmt::Display for PlanReport {
 /// Runs the command.
 pub fn command(args: &PlanArgs, _: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
-    args.out.iter().try_for_each(|path| check_writable(path))?;
+    let mut files = args.out.iter().chain(&args.svg);
+    files.try_for_each(|path| check_writable(path))?;
     let model = Model::open(&args.planning.model.model)?.fold()?;
     let planned = prepare(&model, &args.planning)?;
     if let Some(path) = &args.out {
         write_whole(path, to_ron(&planned.plan)?.as_bytes())?;
+    }
+    if let Some(path) = &args.svg {
+        write_whole(path, planned.plan.to_svg().as_bytes())?;
     }
     output.write(&PlanReport(planned.plan))
 }

@@ -1,65 +1,7 @@
-//! The command as a person meets it: exit codes, streams, files.
-#![allow(clippy::unwrap_used)]
+//! `polyphase eval`, and what is the same for all commands.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
-
+use super::*;
 use serde_json::Value;
-use tempfile::TempDir;
-
-fn polyphase(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_polyphase"))
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
-
-fn stdout(output: &Output) -> &str {
-    str::from_utf8(&output.stdout).unwrap()
-}
-
-fn stderr(output: &Output) -> &str {
-    str::from_utf8(&output.stderr).unwrap()
-}
-
-/// The command fails with this code, an empty standard output and one sentence that says all of these.
-fn assert_fails(args: &[&str], code: i32, says: &[&str]) {
-    let output = polyphase(args);
-    let error = stderr(&output);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
-    assert_eq!(stdout(&output), "", "{args:?}");
-    assert!(error.starts_with("error: "), "{args:?}: {error}");
-    if code != 2 {
-        assert_eq!(error.lines().count(), 1, "{args:?}: {error}");
-    }
-    for part in says {
-        assert!(error.contains(part), "{args:?}: {part:?} is not in {error}");
-    }
-}
-
-/// A folder with a CIFAR-10 and a CIFAR-100 test set of so many images.
-fn data(images: usize) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for (file, labels) in [
-        ("cifar-10-batches-bin/test_batch.bin", 1),
-        ("cifar-100-binary/test.bin", 2),
-    ] {
-        let record = |i: usize| {
-            let pixels = (0..3072).map(move |at| (128 + 60 * ((i + at % 32) % 2) + at / 64) as u8);
-            std::iter::repeat_n((i % 10) as u8, labels).chain(pixels)
-        };
-        let path = dir.path().join(file);
-        fs::create_dir(path.parent().unwrap()).unwrap();
-        fs::write(path, (0..images).flat_map(record).collect::<Vec<_>>()).unwrap();
-    }
-    dir
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 #[test]
 fn help_explains_with_examples() {
@@ -114,15 +56,15 @@ fn bad_input_exits_with_3() {
     );
     eval(
         &["--data", text(both), "--batch", "6"],
-        &["found 5 images; expected at least 6"],
+        &["CIFAR-10 test split: 5 images left after the first 0, expected at least 6"],
     );
     eval(
         &["--data", text(both), "--offset", "3", "--batch", "3"],
-        &["expected at least 6 (3 from number 3 on)"],
+        &["2 images left after the first 3, expected at least 3"],
     );
     eval(
         &["--data", text(both), "--offset", "5"],
-        &["expected at least 6"],
+        &["0 images left after the first 5, expected at least 1"],
     );
     eval(
         &[
@@ -133,7 +75,7 @@ fn bad_input_exits_with_3() {
             "--offset",
             "7",
         ],
-        &["found 5 images"],
+        &["0 images left after the first 7"],
     );
 
     let file = ten.join("test_batch.bin");
@@ -277,115 +219,4 @@ fn reports_to_devices_leave_the_device_there() {
             .file_type()
             .is_char_device()
     );
-}
-
-#[cfg(feature = "download")]
-mod fetch_data {
-    use super::*;
-    use std::io::{BufRead, BufReader, Write};
-    use std::net::{Ipv4Addr, TcpListener};
-    use std::thread;
-    use std::time::Duration;
-
-    #[test]
-    fn failed_downloads_leave_nothing_behind() {
-        let dir = tempfile::tempdir().unwrap();
-        let to = dir.path().join("data");
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let mirror = format!("http://127.0.0.1:{port}/mirror/");
-        let args = ["fetch-data", "--to", text(&to), "--mirror", &mirror];
-        let url = format!("{mirror}cifar-10-binary.tar.gz");
-        assert_fails(
-            &args,
-            3,
-            &[&format!("download of {url}: "), "check the network"],
-        );
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn other_archives_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let url = serve(b"not the archive", 15);
-        let args = [
-            "fetch-data",
-            "--only",
-            "cifar100",
-            "--to",
-            text(dir.path()),
-            "--mirror",
-            &url,
-        ];
-        let output = polyphase(&args);
-        assert_eq!(output.status.code(), Some(3));
-        assert!(
-            stderr(&output).contains("found SHA-256") && stderr(&output).contains("over 15 bytes")
-        );
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn interrupted_downloads_are_tidied_up() {
-        let dir = tempfile::tempdir().unwrap();
-        // A server that promises more than it sends, slowly.
-        let url = serve(&[7; 40], 1_000_000);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_polyphase"))
-            .args(["fetch-data", "--to", text(dir.path()), "--mirror", &url])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        while fs::read_dir(dir.path()).unwrap().count() == 0 {
-            thread::sleep(Duration::from_millis(10));
-        }
-        thread::sleep(Duration::from_millis(100));
-        assert!(
-            Command::new("kill")
-                .args(["-INT", &child.id().to_string()])
-                .status()
-                .unwrap()
-                .success()
-        );
-        assert_eq!(child.wait().unwrap().code(), Some(130));
-        let mut lines = BufReader::new(child.stderr.take().unwrap())
-            .lines()
-            .map(Result::unwrap);
-        assert!(lines.any(|line| line.starts_with("error: ") && line.ends_with("interrupted")));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    /// Answers one request with a body of `length` bytes, of which it sends `bytes` one by one.
-    fn serve(bytes: &'static [u8], length: usize) -> String {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let request = BufReader::new(stream.try_clone().unwrap());
-            for line in request.lines() {
-                if line.unwrap().is_empty() {
-                    break;
-                }
-            }
-            let head =
-                format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-            let mut send = |part: &[u8]| {
-                // The client may hang up early.
-                let _ = stream.write_all(part).and_then(|()| stream.flush());
-            };
-            send(head.as_bytes());
-            for byte in bytes {
-                send(&[*byte]);
-                thread::sleep(Duration::from_millis(if length > bytes.len() {
-                    100
-                } else {
-                    0
-                }));
-            }
-        });
-        format!("http://{address}")
-    }
 }

@@ -1,0 +1,157 @@
+//! A plan as a picture: seconds and limb pool of each stage.
+
+use super::{Plan, StagePlan};
+use std::borrow::Cow;
+use std::fmt::{self, Display, Write};
+
+/// Width of the picture, and where its columns begin.
+const WIDTH: f64 = 900.0;
+const NAMES: f64 = 20.0;
+const SECONDS: f64 = 190.0;
+const POOL: f64 = 550.0;
+/// Letters of a name that fit before the first bar.
+const LETTERS: usize = 23;
+/// Length of the longest bar of a column; its number stands behind it.
+const BAR: f64 = 260.0;
+/// Baselines of the first stage and of the legend, distance of two stages, height of a bar.
+const TOP: f64 = 118.0;
+const LEGEND: f64 = 84.0;
+const ROW: f64 = 28.0;
+const BAR_HEIGHT: f64 = 16.0;
+
+/// Colours that can be told apart without colour vision: seconds, keys, the rest of the pool.
+const BLUE: &str = "#4477aa";
+const GREY: &str = "#999999";
+const YELLOW: &str = "#ddaa33";
+
+impl Plan {
+    /// A picture of the predictions: for each stage a bar for the seconds of one group of images, and one for the peak of
+    /// the limb pool, of which the switching keys are a part.
+    ///
+    /// The text is a whole SVG 1.1 document.
+    pub fn to_svg(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.draw(&mut out);
+        out
+    }
+
+    fn draw(&self, out: &mut String) -> fmt::Result {
+        let height = TOP + ROW * self.stages.len() as f64 + 20.0;
+        writeln!(
+            out,
+            r#"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="13" fill="black">"#
+        )?;
+        let summary = self.to_string();
+        let mut lines = summary.lines();
+        let title = lines.next().unwrap_or_default();
+        writeln!(out, "<title>{}</title>", Escaped(title))?;
+        writeln!(
+            out,
+            r#"<rect width="{WIDTH}" height="{height}" fill="white"/>"#
+        )?;
+        text(out, (NAMES, 28.0), r#" font-weight="bold""#, title)?;
+        text(out, (NAMES, 48.0), "", lines.next().unwrap_or_default())?;
+        let seconds = if self.groups == 1 {
+            "seconds"
+        } else {
+            "seconds, one group"
+        };
+        text(out, (NAMES, LEGEND), "", "stage")?;
+        legend(out, SECONDS, BLUE, seconds)?;
+        legend(out, POOL, GREY, "GB of switching keys")?;
+        legend(out, POOL + 170.0, YELLOW, "other limbs")?;
+
+        let longest = |f: &dyn Fn(&StagePlan) -> f64| {
+            let most = self.stages.iter().map(f).fold(0.0, f64::max);
+            if most > 0.0 { BAR / most } else { 0.0 }
+        };
+        let per_second = longest(&|s| s.seconds);
+        let per_byte = longest(&|s| s.pool_bytes as f64);
+        for (row, stage) in self.stages.iter().enumerate() {
+            let y = TOP + ROW * row as f64;
+            text(out, (NAMES, y), "", &shortened(&stage.name))?;
+            let length = stage.seconds * per_second;
+            bar(out, SECONDS, y, length, BLUE)?;
+            let label = format!("{:.2}", stage.seconds);
+            text(out, (SECONDS + length + 6.0, y), "", &label)?;
+
+            let keys = self.key_bytes.min(stage.pool_bytes) as f64 * per_byte;
+            let length = stage.pool_bytes as f64 * per_byte;
+            bar(out, POOL, y, keys, GREY)?;
+            bar(out, POOL + keys, y, length - keys, YELLOW)?;
+            let label = format!("{:.2}", stage.pool_bytes as f64 / 1e9);
+            text(out, (POOL + length + 6.0, y), "", &label)?;
+        }
+        writeln!(out, "</svg>")
+    }
+}
+
+fn text(out: &mut String, (x, y): (f64, f64), style: &str, text: &str) -> fmt::Result {
+    let text = Escaped(text);
+    writeln!(out, r#"<text x="{x:.1}" y="{y:.1}"{style}>{text}</text>"#)
+}
+
+/// A bar whose text has its baseline at `y`.
+fn bar(out: &mut String, x: f64, y: f64, length: f64, colour: &str) -> fmt::Result {
+    let top = y - 13.0;
+    writeln!(
+        out,
+        r#"<rect x="{x:.1}" y="{top:.1}" width="{length:.1}" height="{BAR_HEIGHT}" fill="{colour}"/>"#
+    )
+}
+
+fn legend(out: &mut String, x: f64, colour: &str, what: &str) -> fmt::Result {
+    let y = LEGEND;
+    bar(out, x, y, BAR_HEIGHT, colour)?;
+    text(out, (x + BAR_HEIGHT + 6.0, y), "", what)
+}
+
+/// As much of a name as there is room for.
+fn shortened(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(LETTERS) {
+        None => name.into(),
+        Some(_) => name.chars().take(LETTERS - 1).chain(['…']).collect(),
+    }
+}
+
+/// Text between tags: markup escaped, characters that XML does not have replaced.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '\u{fffe}' | '\u{ffff}' => f.write_char(char::REPLACEMENT_CHARACTER)?,
+                c if c.is_control() => f.write_char(char::REPLACEMENT_CHARACTER)?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_shortened() {
+        assert_eq!(shortened("stage10.block10"), "stage10.block10");
+        let long = shortened("a name that leaves no room for bars");
+        assert_eq!(long, "a name that leaves no …");
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        let escaped = |s| Escaped(s).to_string();
+        assert_eq!(escaped("a<b> & \"c\""), "a&lt;b&gt; &amp; \"c\"");
+        assert_eq!(
+            escaped("\u{0}\u{1b}[0m\u{ffff}é"),
+            "\u{fffd}\u{fffd}[0m\u{fffd}é"
+        );
+    }
+}

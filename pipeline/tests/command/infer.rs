@@ -1,0 +1,417 @@
+//! `polyphase infer`, on the tiny bundled network.
+
+use super::*;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// The report of an inference and, for the same arguments, the plan.
+struct Run {
+    report: Value,
+    plan: Value,
+}
+
+/// Runs the tiny network with these arguments of the planner, from a seed, so that what holds once holds always.
+fn run(planning: &[&str]) -> Run {
+    let memory = ["--model", "tiny", "--memory-gib", "4", "--json", "-"];
+    let parsed = |command: &[&str]| -> Value {
+        let args = [command, &memory, planning].concat();
+        let output = polyphase(&args);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{args:?}: {}",
+            stderr(&output)
+        );
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    Run {
+        report: parsed(&["infer", "--seed", "3", "--logits"]),
+        plan: parsed(&["plan"]),
+    }
+}
+
+fn number(value: &Value, field: &str) -> f64 {
+    value[field]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{field} in {value}"))
+}
+
+/// The answers are right, and what was predicted is a bound on what was measured.
+fn assert_right(Run { report, plan }: &Run, images: usize, groups: u64) {
+    assert_eq!(report["images"], images);
+    assert_eq!(plan["groups"], groups);
+    for field in ["agreement", "agreement_rounded"] {
+        assert_eq!(report[field], 1.0, "{field}");
+    }
+    assert!(number(report, "max_logit_error") <= 0.02 * number(report, "logit_std"));
+    let noise = number(report, "max_logit_error_rounded");
+    let bound = number(report, "predicted_max_logit_error");
+    assert!(
+        0.0 < noise && noise <= bound && bound <= 30.0 * noise,
+        "noise {noise}, bound {bound}"
+    );
+
+    let at_most = |measured: f64, predicted: f64, what: &str| {
+        assert!(
+            0.0 < measured && measured <= predicted,
+            "{what}: {measured} measured, {predicted} predicted"
+        );
+    };
+    let pool = number(plan, "pool_bytes");
+    at_most(number(report, "pool_high_water_bytes"), pool, "pool");
+    if !report["peak_rss_bytes"].is_null() {
+        let predicted = number(report, "predicted_peak_bytes");
+        at_most(number(report, "peak_rss_bytes"), predicted, "process");
+    }
+    let stages = plan["stages"].as_array().unwrap();
+    assert_eq!(report["stages"].as_array().unwrap().len(), stages.len());
+    for (stage, planned) in report["stages"].as_array().unwrap().iter().zip(stages) {
+        assert_eq!(stage["name"], planned["name"]);
+        assert_eq!(stage["ciphertexts"], planned["ciphertexts_out"]);
+        assert_eq!(stage["level_in"], planned["level_in"]);
+        assert_eq!(stage["level_out"], planned["level_out"]);
+        at_most(
+            number(stage, "bytes"),
+            number(planned, "pool_bytes"),
+            "stage",
+        );
+    }
+    assert_eq!(report["key_bytes"], plan["key_bytes"]);
+    assert_eq!(report["predicted_peak_bytes"], plan["predicted_peak_bytes"]);
+}
+
+#[test]
+fn one_image_is_classified() {
+    assert_right(&run(&["--batch", "1"]), 1, 1);
+}
+
+#[test]
+fn a_part_of_a_group_is_classified_in_both_packings() {
+    for packing in ["packing=real", "packing=complex"] {
+        assert_right(&run(&["--batch", "7", "--pin", packing]), 7, 1);
+    }
+}
+
+#[test]
+fn several_groups_are_classified_in_both_packings() {
+    let grid = ["--batch", "33", "--pin", "grid=16x32", "--pin"];
+    let real = run(&[&grid[..], &["packing=real"]].concat());
+    assert_right(&real, 33, 3);
+    let complex = run(&[&grid[..], &["packing=complex"]].concat());
+    assert_right(&complex, 33, 2);
+    let plain = |run: &Run| -> Vec<Value> {
+        let logits = run.report["logits"].as_array().unwrap();
+        logits.iter().map(|l| l["plain"].clone()).collect()
+    };
+    assert_eq!(plain(&real), plain(&complex));
+    let indices: Vec<_> = real.report["logits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| l["index"].as_u64().unwrap())
+        .collect();
+    assert_eq!(indices, (0..33).collect::<Vec<u64>>());
+}
+
+#[test]
+fn groups_of_blocks_larger_than_all_blocks_are_all_blocks() {
+    let pins = ["--batch", "2", "--pin", "grid=4x4", "--pin", "group=500"];
+    assert_right(&run(&pins), 2, 1);
+}
+
+#[test]
+fn the_report_has_the_documented_fields() {
+    let fields = |value: &Value| -> BTreeSet<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    let expected =
+        |names: &str| -> BTreeSet<String> { names.split_whitespace().map(str::to_owned).collect() };
+    let all = "images accuracy_encrypted accuracy_plain agreement max_logit_error logit_std agreement_rounded \
+               max_logit_error_rounded predicted_max_logit_error images_out_of_range seconds_keygen seconds_warmup \
+               seconds_encrypt seconds_infer seconds_decrypt seconds_per_image peak_rss_bytes pool_high_water_bytes \
+               key_bytes log_n log_qp security_bits threads kernel seeded bootstraps stages predicted_seconds_infer \
+               predicted_peak_bytes";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("report.json");
+    let args = [
+        "infer",
+        "--model",
+        "tiny",
+        "--batch",
+        "2",
+        "--threads",
+        "2",
+        "--offset",
+        "5",
+    ];
+    let more = ["--profile", "--logits", "--json", text(&file)];
+    let output = polyphase(&[&args[..], &more].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(fields(&report), expected(&format!("{all} logits profile")));
+    let stages = report["stages"].as_array().unwrap();
+    for stage in stages {
+        let names = "name seconds ciphertexts level_in level_out bytes";
+        assert_eq!(fields(stage), expected(names));
+    }
+    assert_eq!(stages.len(), 4);
+    assert_eq!(
+        fields(&report["logits"][0]),
+        expected("index label encrypted plain")
+    );
+    assert_eq!(report["logits"][0]["index"], 5);
+    assert!(report["logits"][1]["label"].is_null() && report["accuracy_encrypted"].is_null());
+    assert_eq!(
+        fields(&report["profile"][0]),
+        expected("operation count seconds share")
+    );
+    assert_eq!(report["threads"], 2);
+    assert_eq!(report["security_bits"], 128);
+    assert_eq!(report["seeded"], false);
+    assert_eq!(report["bootstraps"], 0);
+
+    // A table for people, and on standard error one line a stage, without escape codes.
+    assert!(stdout(&output).contains("same top-1") && stdout(&output).contains("operation"));
+    let lines = stderr(&output).lines();
+    assert_eq!(
+        lines
+            .filter(|l| l.starts_with("encrypted inference: stage"))
+            .count(),
+        2
+    );
+    assert!(!stderr(&output).contains('\u{1b}'));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+/// The encrypted logits of 3 images.
+fn logits(args: &[&str]) -> (Value, String) {
+    let common = [
+        "infer",
+        "--model",
+        "tiny",
+        "--batch",
+        "3",
+        "--memory-gib",
+        "4",
+        "--logits",
+        "--json",
+        "-",
+    ];
+    let output = polyphase(&[&common, args].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let encrypted = report["logits"].as_array().unwrap().iter();
+    assert_eq!(report["seeded"], args.contains(&"--seed"));
+    let logits = encrypted.map(|l| l["encrypted"].clone()).collect();
+    (logits, report["kernel"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_seed_gives_the_same_logits_to_the_last_bit_on_every_kernel_and_number_of_threads() {
+    let grid = ["--pin", "grid=8x16", "--kernel"];
+    let of = |seed: &[&str], rest: &[&str]| logits(&[&grid[..], rest, seed].concat());
+    let seed = ["--seed", "11"];
+    let (first, kernel) = of(&seed, &["auto", "--threads", "2"]);
+    assert_eq!(of(&seed, &["auto", "--threads", "3"]).0, first);
+    assert_ne!(of(&["--seed", "12"], &["auto"]).0, first);
+    assert_ne!(of(&[], &["auto"]).0, first);
+    // Where the processor has one kernel only there is nothing to compare.
+    if kernel != "scalar" {
+        let (scalar, name) = of(&seed, &["scalar", "--threads", "1"]);
+        assert_eq!((scalar, name.as_str()), (first, "scalar"));
+    } else {
+        let args = ["infer", "--model", "tiny", "--kernel", "avx512ifma"];
+        assert_fails(&args, 4, &["avx512ifma", "not available"]);
+    }
+}
+
+#[test]
+fn a_written_plan_gives_the_same_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = dir.path().join("plan.ron");
+    let pins = [
+        "--pin",
+        "grid=8x8",
+        "--pin",
+        "packing=complex",
+        "--pin",
+        "group=2",
+    ];
+    let planning = [
+        "plan",
+        "--model",
+        "tiny",
+        "--batch",
+        "3",
+        "--out",
+        text(&plan),
+    ];
+    let output = polyphase(&[&planning[..], &pins].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let seed = ["--seed", "5"];
+    let pinned = logits(&[&pins[..], &seed].concat());
+    assert_eq!(logits(&["--plan", text(&plan), "--seed", "5"]), pinned);
+}
+
+/// `infer` fails before it has computed anything, and leaves no file.
+fn assert_refused(args: &[&str], code: i32, says: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    let report = dir.path().join("report.json");
+    let json = ["--json", text(&report)];
+    assert_fails(&[&["infer"], args, &json].concat(), code, says);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{args:?}");
+}
+
+/// A copy of the tiny network, its model file changed by `edit`.
+fn model(edit: impl Fn(String) -> String) -> TempDir {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../he-models/checkpoints/tiny");
+    let dir = tempfile::tempdir().unwrap();
+    let ron = fs::read_to_string(from.join("tiny.ron")).unwrap();
+    fs::write(dir.path().join("tiny.ron"), edit(ron)).unwrap();
+    fs::copy(
+        from.join("tiny.safetensors"),
+        dir.path().join("tiny.safetensors"),
+    )
+    .unwrap();
+    dir
+}
+
+#[test]
+fn models_that_cannot_be_used_are_refused() {
+    assert_refused(
+        &["--model", "resnet2000"],
+        3,
+        &["unknown model `resnet2000`", "tiny"],
+    );
+    assert_refused(&["--model", "no/such.ron"], 3, &["no/such.ron"]);
+
+    let refused = |dir: &TempDir, says: &[&str]| {
+        assert_refused(&["--model", text(&dir.path().join("tiny.ron"))], 3, says);
+    };
+    let dir = model(|ron| ron);
+    let weights = dir.path().join("tiny.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    fs::write(&weights, &whole[..whole.len() - 1]).unwrap();
+    refused(
+        &dir,
+        &["weights of model `tiny`", "not a whole safetensors file"],
+    );
+    fs::write(&weights, "foreign").unwrap();
+    refused(&dir, &["weights of model `tiny`"]);
+    fs::remove_file(&weights).unwrap();
+    refused(&dir, &["cannot read", "tiny.safetensors"]);
+
+    let wider = model(|ron| {
+        ron.replace("name: \"fc", "")
+            .replace("kernel: 3, stride: 2", "kernel: 1, stride: 2")
+    });
+    refused(&wider, &["tensor `", "has shape [", "expected ["]);
+    refused(
+        &model(|ron| ron[..ron.len() / 2].to_owned()),
+        &["tiny.ron`, line"],
+    );
+}
+
+#[test]
+fn data_that_cannot_be_used_is_refused() {
+    let dir = data(5);
+    let both = ["--data", text(dir.path())];
+    let refused = |args: &[&str], says: &[&str]| assert_refused(&[&both, args].concat(), 3, says);
+    let left = "CIFAR-10 test split: 2 images left after the first 3, expected at least 3";
+    refused(&["--offset", "3", "--batch", "3"], &[left]);
+    refused(
+        &["--batch", "6"],
+        &["5 images left after the first 0, expected at least 6"],
+    );
+    refused(
+        &["--batch", &usize::MAX.to_string(), "--offset", "7"],
+        &["0 images left"],
+    );
+    refused(
+        &["--model", "tiny"],
+        &[
+            "found CIFAR-10",
+            "3 x 32 x 32",
+            "expected images of 3 x 8 x 8",
+        ],
+    );
+
+    let file = dir.path().join("cifar-10-batches-bin/test_batch.bin");
+    let mut bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..10_000]).unwrap();
+    refused(&[], &["found 10000 bytes"]);
+    bytes[3073] = 10;
+    fs::write(&file, bytes).unwrap();
+    refused(&[], &["found label 10 in record 1"]);
+    fs::remove_file(&file).unwrap();
+    refused(&[], &["found CIFAR-100; expected CIFAR-10"]);
+    assert_refused(&["--data", "no/such/folder"], 3, &["no/such/folder"]);
+}
+
+#[test]
+fn too_little_memory_is_refused_with_the_least_that_would_do() {
+    let tiny = ["--model", "tiny", "--batch", "9", "--memory-gib"];
+    let args = [&tiny[..], &["0.3"]].concat();
+    let says = "memory of 0.30 GiB is not enough for 9 images of tiny: at least ";
+    assert_refused(&args, 4, &[says]);
+    let output = polyphase(&[&["infer"], &args[..]].concat());
+    let (_, least) = stderr(&output).split_once("at least ").unwrap();
+    let least = least.split_whitespace().next().unwrap();
+    let output = polyphase(&[&["infer", "--json", "-"], &tiny[..], &[least]].concat());
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{least}: {}",
+        stderr(&output)
+    );
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let bound = least.parse::<f64>().unwrap() * f64::from(1 << 30);
+    assert!(number(&report, "predicted_peak_bytes") <= bound);
+    assert_eq!(report["agreement"], 1.0);
+}
+
+#[test]
+fn reports_that_cannot_be_written_are_found_before_the_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let none = dir.path().join("none/report.json");
+    let fails = |path: &Path, says| assert_fails(&["infer", "--json", text(path)], 3, &[says]);
+    fails(&none, "its folder is not there");
+    fails(dir.path(), "it is a folder");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_leaves_nothing() {
+    use std::io::{BufRead, BufReader};
+    let dir = tempfile::tempdir().unwrap();
+    let report = dir.path().join("report.json");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_polyphase"))
+        .args([
+            "infer",
+            "--model",
+            "tiny",
+            "--batch",
+            "1000000",
+            "--pin",
+            "grid=16x32",
+        ])
+        .args(["--json", text(&report)])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut says = |what: &str| {
+        lines
+            .by_ref()
+            .map(Result::unwrap)
+            .any(|l| l.starts_with(what))
+    };
+    assert!(says("encrypted inference: stem"));
+    let kill = ["-INT", &child.id().to_string()];
+    assert!(Command::new("kill").args(kill).status().unwrap().success());
+    assert!(says("error: interrupted"));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
