@@ -14,6 +14,7 @@ mod fused;
 mod keyswitch;
 mod matmul;
 mod mul;
+mod raise;
 mod rescale;
 mod rotate;
 

@@ -16,7 +16,7 @@ use crate::error::KeyError;
 use crate::keys::{
     EvaluationKeys, ExtendedPoly, Galois, KeyKind, KeyRequest, PublicKey, SecretKey, SwitchingKey,
 };
-use crate::params::{Parameters, digit_range};
+use crate::params::{Parameters, digit_range, max_log_qp_ephemeral_128};
 use crate::secret::{self, SecretLimb, SecretRng};
 use ckks_math::{Limb, LimbRing, MathError, sample};
 use rand::{CryptoRng, SeedableRng};
@@ -27,6 +27,7 @@ use std::sync::Arc;
 use zeroize::{Zeroize, Zeroizing};
 
 const UNIFORM_CONTEXT: &str = "polyphase ckks-scheme 1 switching key uniform half";
+const EPHEMERAL_CONTEXT: &str = "polyphase ckks-scheme 1 ephemeral secret";
 const ERROR_CONTEXT: &str = "polyphase ckks-scheme 1 switching key error";
 
 /// Generates keys for one parameter set. The generators of randomness that its methods take are the caller's and must be
@@ -94,7 +95,8 @@ impl KeyGenerator {
     /// A key does not depend on what else is requested.
     ///
     /// # Errors
-    /// [`KeyError::LevelTooHigh`] for a level that the set does not have; or when the pool's budget is exhausted.
+    /// [`KeyError::LevelTooHigh`] for a level that the set does not have; [`KeyError::EphemeralInsecure`] and
+    /// [`KeyError::EphemeralWeight`] for sparse secrets that are not secure or not possible; or when the pool's budget is exhausted.
     pub fn evaluation_keys<R: CryptoRng>(
         &self,
         sk: &SecretKey,
@@ -112,6 +114,9 @@ impl KeyGenerator {
         let max = params.max_level();
         if let Some(&(_, level)) = wanted.iter().find(|(_, level)| !params.has_level(*level)) {
             return Err(KeyError::LevelTooHigh { level, max });
+        }
+        for &(kind, level) in &wanted {
+            check_ephemeral(params, kind, level)?;
         }
         let keys = wanted
             .into_par_iter()
@@ -145,11 +150,18 @@ fn switching_key(
         derive(context, seed, params, kind, level, digit, limb)
     };
 
+    let ephemeral = match kind {
+        KeyKind::ToEphemeral(weight) | KeyKind::FromEphemeral(weight) => {
+            Some(ephemeral_secret(params, weight, &seeds.private))
+        }
+        KeyKind::Relinearization | KeyKind::Galois(_) => None,
+    };
     // Relinearisation: s^2 -> s. An automorphism is applied after the switch (hoisting), so its key leads from s to the
     // pre-image of s.
-    let mut minus_target = match kind {
-        KeyKind::Relinearization => sk.coeffs.clone(),
-        KeyKind::Galois(g) => preimage(&sk.coeffs, g.element(params.log_n())),
+    let mut minus_target = match (kind, &ephemeral) {
+        (KeyKind::ToEphemeral(_), Some(ephemeral)) => ephemeral.clone(),
+        (KeyKind::Galois(g), _) => preimage(&sk.coeffs, g.element(params.log_n())),
+        _ => sk.coeffs.clone(),
     };
     minus_target.iter_mut().for_each(|c| *c = -*c);
     let errors: Vec<_> = (0..digit_count)
@@ -163,7 +175,8 @@ fn switching_key(
     for (i, ring) in params.q()[..l].iter().chain(specials).enumerate() {
         let minus_target = SecretLimb::transformed(pool, ring, &minus_target)?;
         let gadget = if i < l {
-            Some(gadget_limb(sk, kind, i, specials)?)
+            let ephemeral = ephemeral.as_ref().map(|e| &e[..]);
+            Some(gadget_limb(sk, kind, ephemeral, i, specials)?)
         } else {
             None
         };
@@ -193,16 +206,68 @@ fn switching_key(
     })
 }
 
+/// A key under a sparse secret is for level 1 only, and its modulus within that secret's own bound.
+fn check_ephemeral(params: &Parameters, kind: KeyKind, level: Level) -> Result<(), KeyError> {
+    let (KeyKind::ToEphemeral(weight) | KeyKind::FromEphemeral(weight)) = kind else {
+        return Ok(());
+    };
+    let degree = params.degree();
+    if !(1..=degree).contains(&(weight as usize)) {
+        return Err(KeyError::EphemeralWeight { weight, degree });
+    }
+    if kind == KeyKind::FromEphemeral(weight) {
+        return Ok(());
+    }
+    let bound = max_log_qp_ephemeral_128(params.log_n(), weight);
+    let log_qp = params.log_q(level) + params.log_p(params.key_shape(level).specials);
+    let secure = log_qp <= f64::from(bound) || params.security_bits() == 0;
+    if level == Level::new(1) && secure {
+        return Ok(());
+    }
+    Err(KeyError::EphemeralInsecure {
+        weight,
+        level,
+        log_qp,
+        bound,
+    })
+}
+
+/// The sparse secret of one key generation: it depends on the private seed, the parameters and the weight only.
+fn ephemeral_secret(params: &Parameters, weight: u32, seed: &[u8; 32]) -> Zeroizing<Vec<i64>> {
+    let kind = KeyKind::ToEphemeral(weight);
+    let mut rng = derive(
+        EPHEMERAL_CONTEXT,
+        seed,
+        params,
+        kind,
+        Level::new(1),
+        0,
+        None,
+    );
+    let mut coeffs = Zeroizing::new(vec![0; params.degree()]);
+    sample::sparse_ternary_into(&mut rng.0, weight as usize, &mut coeffs);
+    coeffs
+}
+
 /// `P t` modulo ciphertext prime `i`, `t` being the source secret.
 fn gadget_limb(
     sk: &SecretKey,
     kind: KeyKind,
+    ephemeral: Option<&[i64]>,
     i: usize,
     specials: &[LimbRing],
 ) -> Result<SecretLimb, MathError> {
     let ring = &sk.params.q()[i];
-    let mut source = SecretLimb::new(sk.params.pool())?;
-    source.copy_from_slice(&sk.q[i]);
+    let mut source = match (kind, ephemeral) {
+        (KeyKind::FromEphemeral(_), Some(ephemeral)) => {
+            SecretLimb::transformed(sk.params.pool(), ring, ephemeral)?
+        }
+        _ => {
+            let mut source = SecretLimb::new(sk.params.pool())?;
+            source.copy_from_slice(&sk.q[i]);
+            source
+        }
+    };
     if kind == KeyKind::Relinearization {
         ring.mul_assign(&mut source, &sk.q[i]);
     }
@@ -242,6 +307,8 @@ fn derive(
         KeyKind::Relinearization => [0, 0],
         KeyKind::Galois(Galois::Conjugation) => [1, 0],
         KeyKind::Galois(Galois::Rotation(steps)) => [2, steps],
+        KeyKind::ToEphemeral(weight) => [3, i64::from(weight)],
+        KeyKind::FromEphemeral(weight) => [4, i64::from(weight)],
     };
     for number in place {
         hasher.update(&number.to_le_bytes());

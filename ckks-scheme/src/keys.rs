@@ -57,6 +57,10 @@ pub enum KeyKind {
     Relinearization,
     /// For an automorphism.
     Galois(Galois),
+    /// From the secret to a sparse ephemeral secret of the given Hamming weight: only ever for level 1.
+    ToEphemeral(u32),
+    /// From that ephemeral secret back to the secret.
+    FromEphemeral(u32),
 }
 
 impl KeyKind {
@@ -64,7 +68,7 @@ impl KeyKind {
     pub(crate) fn reduced(self, log_n: u32) -> Self {
         match self {
             Self::Galois(g) => Self::Galois(g.reduced(log_n)),
-            Self::Relinearization => self,
+            Self::Relinearization | Self::ToEphemeral(_) | Self::FromEphemeral(_) => self,
         }
     }
 }
@@ -75,6 +79,8 @@ impl fmt::Display for KeyKind {
             Self::Relinearization => f.write_str("relinearisation"),
             Self::Galois(Galois::Conjugation) => f.write_str("conjugation"),
             Self::Galois(Galois::Rotation(s)) => write!(f, "rotation by {s}"),
+            Self::ToEphemeral(h) => write!(f, "to the ephemeral secret of weight {h}"),
+            Self::FromEphemeral(h) => write!(f, "from the ephemeral secret of weight {h}"),
         }
     }
 }
@@ -114,6 +120,15 @@ impl KeyRequest {
         self.add(KeyKind::Galois(Galois::Conjugation), level);
     }
 
+    /// Adds the two keys of a sparse-secret encapsulation (Bossuat, Troncoso-Pastoriza, Hubaux: Bootstrapping for
+    /// approximate homomorphic encryption with negligible failure-probability by using sparse-secret encapsulation,
+    /// <https://eprint.iacr.org/2022/024>): to an ephemeral secret of Hamming weight `weight` at level 1, and back from
+    /// it at `level`. The secret is drawn and forgotten by the key generation, which has to make both at once.
+    pub fn encapsulation(&mut self, weight: u32, level: Level) {
+        self.add(KeyKind::ToEphemeral(weight), Level::new(1));
+        self.add(KeyKind::FromEphemeral(weight), level);
+    }
+
     /// Adds all of another request.
     pub fn extend(&mut self, other: &Self) {
         for (kind, levels) in &other.keys {
@@ -143,6 +158,11 @@ impl KeyRequest {
             return out;
         };
         for (kind, level) in self.iter() {
+            if matches!(kind, KeyKind::ToEphemeral(_)) {
+                // Above level 1 the sparse secret would not be secure.
+                out.add(kind, level);
+                continue;
+            }
             let step = steps.iter().copied().filter(|s| *s >= level).min();
             out.add(kind, step.unwrap_or(top));
         }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod bootstrap;
 pub mod ciphertext;
 pub mod decrypt;
 pub mod encoding;
@@ -24,6 +25,10 @@ pub mod exec {
     pub use ckks_math::{KernelChoice, Pool};
 }
 
+pub use bootstrap::{
+    BootstrapError, BootstrapLiteral, BootstrapParams, Bootstrapper, Content, CosineBootstrapper,
+    PrecisionStats,
+};
 pub use ciphertext::{Ciphertext, Level, Plaintext, Scale};
 pub use decrypt::Decryptor;
 pub use encoding::Encoder;

@@ -7,7 +7,7 @@ mod tables;
 
 pub use builder::ParametersBuilder;
 pub use presets::{classic128, insecure_log_n};
-pub use security::max_log_qp_128;
+pub use security::{max_log_qp_128, max_log_qp_ephemeral_128};
 pub(crate) use tables::{ConverterId, digit_range};
 
 use crate::ciphertext::{Level, Scale};

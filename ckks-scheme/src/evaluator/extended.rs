@@ -7,7 +7,7 @@
 //! both at the end, merged with the rescale.
 
 use super::Evaluator;
-use crate::ciphertext::Ciphertext;
+use crate::ciphertext::{Ciphertext, Level};
 use crate::error::EvalError;
 use crate::keys::{ExtendedPoly, Galois, SwitchingKey};
 use crate::linear::{Giant, LinearTransform};
@@ -65,7 +65,7 @@ impl Evaluator {
         if level.limbs() <= dropped {
             return Err(EvalError::LevelTooLow {
                 op,
-                need: crate::Level::new(dropped + 1),
+                need: Level::new(dropped + 1),
                 have: level,
             });
         }

@@ -14,3 +14,11 @@ pub const fn max_log_qp_128(log_n: u32) -> u32 {
         _ => 0,
     }
 }
+
+/// Largest log2 of a modulus with 128-bit security for a sparse ternary secret of Hamming weight `weight`: the
+/// ephemeral secret of a bootstrapping (Bossuat, Troncoso-Pastoriza, Hubaux, <https://eprint.iacr.org/2022/024>,
+/// section 5). 0 where no bound is known.
+pub const fn max_log_qp_ephemeral_128(log_n: u32, weight: u32) -> u32 {
+    // A larger ring, or a denser secret, at the same modulus is no easier to attack.
+    if log_n >= 16 && weight >= 32 { 117 } else { 0 }
+}

@@ -4,4 +4,5 @@
 
 mod fixture;
 mod polynomials;
+mod refresh;
 mod transforms;

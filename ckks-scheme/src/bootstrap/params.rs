@@ -1,0 +1,324 @@
+//! Parameters of a bootstrapping: a literal for files, a checked type for use.
+
+use super::{BootstrapError, overflow_log2};
+use crate::ciphertext::{Level, Scale};
+use crate::params::{Parameters, ParamsLiteral, max_log_qp_ephemeral_128};
+use serde::{Deserialize, Serialize};
+use std::f64::consts::{PI, SQRT_2};
+
+/// Largest admissible log2 of the failure probability of one refresh.
+const FAILURE_LIMIT: f64 = -128.0;
+
+/// What the slots hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// Real numbers; imaginary parts are taken away. Half the work of complex content.
+    Real,
+    /// Complex numbers: two real values a slot.
+    Complex,
+}
+
+/// What a file says of a bootstrapping; [`BootstrapParams::new`] checks it against a parameter set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootstrapLiteral {
+    /// Base-2 logarithm of the number of slots in use, at most log N - 1; with fewer, slot vectors repeat with that
+    /// period.
+    pub log_slots: u32,
+    /// What the slots hold.
+    pub content: Content,
+    /// Levels (and matrices) of SlotsToCoeffs.
+    pub slots_to_coeffs_levels: usize,
+    /// Levels (and matrices) of CoeffsToSlots.
+    pub coeffs_to_slots_levels: usize,
+    /// Degree of the Chebyshev interpolation of the cosine; even, as odd terms vanish.
+    pub cosine_degree: usize,
+    /// Double-angle steps after the cosine.
+    pub double_angles: u32,
+    /// Degree of the arcsine that corrects the sine, odd; 0 for none. None is best where the message ratio is large.
+    pub arcsine_degree: usize,
+    /// Base-2 logarithm of base prime over largest message.
+    pub log_message_ratio: f64,
+    /// Largest absolute value of a real component of a slot.
+    pub max_value: f64,
+    /// Base-2 logarithm of the scale of refreshed ciphertexts, and nominally of those to be refreshed.
+    pub log_scale: f64,
+    /// Hamming weight of the ephemeral secret.
+    pub ephemeral_weight: u32,
+    /// How many base primes the cosine covers on each side; `None` for all that can occur, (weight + 1) / 2.
+    pub range: Option<f64>,
+    /// What a giant step is worth in baby steps (see [`crate::LinearTransform::new`]): 1 for few keys, 4 for speed.
+    pub giant_cost: f64,
+}
+
+impl BootstrapLiteral {
+    /// Full complex slots at ring degree `2^log_n` with ephemeral weight 32: three levels for each transform, a cosine of
+    /// degree 30 with three double angles, values in [-1, 1], message ratio 2^10, scale 2^43.
+    pub fn full_complex(log_n: u32) -> Self {
+        Self {
+            log_slots: log_n - 1,
+            content: Content::Complex,
+            slots_to_coeffs_levels: 3,
+            coeffs_to_slots_levels: 3,
+            cosine_degree: 30,
+            double_angles: 3,
+            arcsine_degree: 0,
+            log_message_ratio: 10.0,
+            max_value: 1.0,
+            log_scale: 43.0,
+            ephemeral_weight: 32,
+            range: None,
+            giant_cost: 2.0,
+        }
+    }
+
+    /// Levels that a refresh takes from the top: CoeffsToSlots and EvalMod.
+    pub fn depth(&self) -> usize {
+        self.coeffs_to_slots_levels + self.eval_mod_depth()
+    }
+
+    fn eval_mod_depth(&self) -> usize {
+        let polynomial = |degree: usize| (usize::BITS - degree.leading_zeros()) as usize;
+        polynomial(self.cosine_degree)
+            + self.double_angles as usize
+            + polynomial(self.arcsine_degree)
+    }
+}
+
+/// A checked bootstrapping over a parameter set. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct BootstrapParams {
+    scheme: Parameters,
+    literal: BootstrapLiteral,
+    failure_log2: f64,
+}
+
+impl BootstrapParams {
+    /// The scheme's literal for a refresh at N = 2^16 of 32768 complex slots with 128-bit security: base prime, three
+    /// primes for SlotsToCoeffs, 14 of 43 bits (602 bits) for the user, 8 for EvalMod and three for CoeffsToSlots.
+    pub fn scheme_literal_log_n16() -> ParamsLiteral {
+        let q_bits = std::iter::once(50)
+            .chain(std::iter::repeat_n(43, 3 + 14))
+            .chain(std::iter::repeat_n(50, 8 + 3));
+        ParamsLiteral {
+            log_n: 16,
+            q_bits: q_bits.collect(),
+            // The first one covers the base prime alone: what the ephemeral secret stands under.
+            p_bits: vec![50, 49, 49, 49, 49, 49, 49, 49],
+            digits: 4,
+        }
+    }
+
+    /// Checks a literal against a parameter set.
+    ///
+    /// # Errors
+    /// [`BootstrapError::Invalid`] for what does not fit the set (levels, slots, scales, security of the ephemeral
+    /// secret), [`BootstrapError::Failure`] for a failure probability above 2^-128.
+    pub fn new(scheme: &Parameters, literal: BootstrapLiteral) -> Result<Self, BootstrapError> {
+        let lit = &literal;
+        let log_n = scheme.log_n();
+        let check = |ok: bool, what, found: String, expected: String| {
+            if ok {
+                Ok(())
+            } else {
+                Err(BootstrapError::Invalid {
+                    what,
+                    found,
+                    expected,
+                })
+            }
+        };
+        let log_slots = lit.log_slots;
+        check(
+            (1..log_n).contains(&log_slots),
+            "log2 of the slots",
+            log_slots.to_string(),
+            format!("1 to {}", log_n - 1),
+        )?;
+        for (what, levels) in [
+            (
+                "number of levels of SlotsToCoeffs",
+                lit.slots_to_coeffs_levels,
+            ),
+            (
+                "number of levels of CoeffsToSlots",
+                lit.coeffs_to_slots_levels,
+            ),
+        ] {
+            let fits = (1..=log_slots as usize).contains(&levels);
+            check(fits, what, levels.to_string(), format!("1 to {log_slots}"))?;
+        }
+        let weight = lit.ephemeral_weight;
+        check(
+            (1..=scheme.degree()).contains(&(weight as usize)),
+            "weight of the ephemeral secret",
+            weight.to_string(),
+            format!("1 to {}", scheme.degree()),
+        )?;
+        let even = lit.cosine_degree >= 2 && lit.cosine_degree.is_multiple_of(2);
+        let degree = lit.cosine_degree.to_string();
+        check(
+            even,
+            "degree of the cosine",
+            degree,
+            "even, 2 or more".into(),
+        )?;
+        let odd = lit.arcsine_degree == 0 || lit.arcsine_degree % 2 == 1;
+        let degree = lit.arcsine_degree.to_string();
+        check(
+            odd,
+            "degree of the arcsine",
+            degree,
+            "odd, or 0 for none".into(),
+        )?;
+        check(
+            lit.double_angles <= 16,
+            "number of double angles",
+            lit.double_angles.to_string(),
+            "16 or fewer".into(),
+        )?;
+        for (what, value, from, to) in [
+            (
+                "log2 of the message ratio",
+                lit.log_message_ratio,
+                3.0,
+                40.0,
+            ),
+            ("largest value", lit.max_value, 1e-9, 1e9),
+            ("log2 of the scale", lit.log_scale, 10.0, 60.0),
+            ("cost of a giant step", lit.giant_cost, 0.1, 100.0),
+            ("range of the cosine", lit.range.unwrap_or(1.0), 1.0, 1e4),
+        ] {
+            let fits = (from..=to).contains(&value);
+            check(fits, what, value.to_string(), format!("{from} to {to}"))?;
+        }
+        let need = lit.depth() + lit.slots_to_coeffs_levels + 1;
+        check(
+            scheme.max_level().limbs() >= need,
+            "number of ciphertext primes",
+            scheme.max_level().to_string(),
+            format!("{need} or more"),
+        )?;
+        if scheme.security_bits() > 0 {
+            let bottom = Level::new(1);
+            let log_qp = scheme.log_q(bottom) + scheme.log_p(scheme.key_shape(bottom).specials);
+            let bound = max_log_qp_ephemeral_128(log_n, weight);
+            check(
+                log_qp <= f64::from(bound),
+                "log2 of the modulus of the ephemeral secret",
+                format!("{log_qp:.1}"),
+                format!("{bound} or less at N = 2^{log_n} and weight {weight}"),
+            )?;
+        }
+        let mut this = Self {
+            scheme: scheme.clone(),
+            failure_log2: 0.0,
+            literal,
+        };
+        this.failure_log2 = overflow_log2(weight, this.literal_range(), scheme.degree());
+        if this.failure_log2 > FAILURE_LIMIT {
+            return Err(BootstrapError::Failure {
+                range: this.literal_range(),
+                log2: this.failure_log2,
+                limit: FAILURE_LIMIT,
+            });
+        }
+        Ok(this)
+    }
+
+    /// The literal.
+    pub fn literal(&self) -> &BootstrapLiteral {
+        &self.literal
+    }
+
+    /// The parameter set.
+    pub fn scheme(&self) -> &Parameters {
+        &self.scheme
+    }
+
+    /// Lowest level of a ciphertext that can be refreshed.
+    pub fn input_level(&self) -> Level {
+        Level::new(self.literal.slots_to_coeffs_levels + 1)
+    }
+
+    /// Level of a refreshed ciphertext.
+    pub fn output_level(&self) -> Level {
+        Level::new(self.scheme.max_level().limbs() - self.literal.depth())
+    }
+
+    /// Scale of a refreshed ciphertext, if the one before the refresh had this scale too; any other is carried over, as
+    /// is its ratio to this one.
+    pub fn output_scale(&self) -> Scale {
+        Scale::new(self.literal.log_scale.exp2())
+    }
+
+    /// Base-2 logarithm of the probability that a refresh gives a wrong result, computed from the parameters; minus
+    /// infinity where that cannot happen.
+    pub fn failure_log2(&self) -> f64 {
+        self.failure_log2
+    }
+
+    /// Bits of modulus that a refreshed ciphertext has left above the base prime and what SlotsToCoeffs takes.
+    pub fn residual_bits(&self) -> f64 {
+        self.scheme.log_q(self.output_level()) - self.scheme.log_q(self.input_level())
+    }
+
+    pub(super) fn base_prime(&self) -> f64 {
+        self.scheme.prime(Level::new(1)) as f64
+    }
+
+    /// Level of the cosine's input.
+    pub(super) fn eval_mod_level(&self) -> Level {
+        Level::new(self.scheme.max_level().limbs() - self.literal.coeffs_to_slots_levels)
+    }
+
+    /// Scale of the cosine's input, brought to [-1, 1]: the prime that its first product is divided by.
+    pub(super) fn eval_mod_scale(&self) -> f64 {
+        self.scheme.prime(self.eval_mod_level()) as f64
+    }
+
+    /// Largest |x| that the cosine covers.
+    pub(super) fn literal_range(&self) -> f64 {
+        let largest = (f64::from(self.literal.ephemeral_weight) + 1.0) / 2.0;
+        self.literal.range.unwrap_or(largest)
+    }
+
+    /// The range and a quarter turn.
+    pub(super) fn half_interval(&self) -> f64 {
+        self.literal_range() + 0.25
+    }
+
+    /// Scale of the raised coefficients in units of the cosine's interval.
+    pub(super) fn raised_scale(&self) -> f64 {
+        self.base_prime() * self.half_interval()
+    }
+
+    /// Largest message, in base primes.
+    pub(super) fn largest_message(&self) -> f64 {
+        (-self.literal.log_message_ratio).exp2()
+    }
+
+    /// Scale of the message in the coefficients, for a ciphertext of the nominal scale.
+    pub(super) fn message_scale(&self) -> f64 {
+        self.base_prime() * self.largest_message() / self.literal.max_value
+    }
+
+    /// Scale at which the sine comes out, to stand for values at the output scale.
+    pub(super) fn sine_scale(&self) -> f64 {
+        self.output_scale().value() * self.base_prime() / (2.0 * PI * self.message_scale())
+    }
+
+    /// Largest sine that the arcsine takes, with a little room for errors.
+    pub(super) fn largest_sine(&self) -> f64 {
+        1.01 * (2.0 * PI * self.largest_message()).sin()
+    }
+
+    /// Largest modulus of a slot that a ciphertext at `scale` may declare.
+    pub(super) fn largest_modulus(&self, scale: Scale) -> f64 {
+        let components = match self.literal.content {
+            Content::Real => 1.0,
+            Content::Complex => SQRT_2,
+        };
+        components * self.literal.max_value * self.output_scale().value() / scale.value()
+    }
+}

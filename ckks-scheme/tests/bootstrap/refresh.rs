@@ -1,0 +1,309 @@
+use crate::fixture::{Fixture, params};
+use ckks_scheme::{
+    BootstrapError, BootstrapLiteral, BootstrapParams, Bootstrapper, Content, CosineBootstrapper,
+    KeyRequest, Level, Parameters, PrecisionStats, Scale,
+};
+use num_complex::Complex64;
+
+/// A small insecure ring with just the levels that the literal takes and two for the user.
+fn scheme(log_n: u32, literal: &BootstrapLiteral) -> Parameters {
+    let user = 2 + literal.slots_to_coeffs_levels;
+    let q_bits: Vec<u32> = std::iter::once(50)
+        .chain(std::iter::repeat_n(43, user))
+        .chain(std::iter::repeat_n(50, literal.depth()))
+        .collect();
+    params(log_n, &q_bits, 3)
+}
+
+struct Refresh {
+    f: Fixture,
+    boot: CosineBootstrapper,
+}
+
+impl Refresh {
+    fn new(log_n: u32, literal: BootstrapLiteral) -> Self {
+        let checked = BootstrapParams::new(&scheme(log_n, &literal), literal).unwrap();
+        let boot = CosineBootstrapper::new(&checked).unwrap();
+        let f = Fixture::new(checked.scheme().clone(), &boot.request());
+        Self { f, boot }
+    }
+
+    fn scale(&self) -> Scale {
+        self.boot.params().output_scale()
+    }
+
+    /// Values of components up to `size`, repeated as sparse slots are.
+    fn slots(&mut self, size: f64) -> Vec<Complex64> {
+        let literal = self.boot.params().literal();
+        let used = 1 << literal.log_slots;
+        let real = literal.content == Content::Real;
+        let mut x = self.f.slots(size, real);
+        // The edge of the range.
+        x[0] = Complex64::new(size, if real { 0.0 } else { -size });
+        for j in used..x.len() {
+            x[j] = x[j % used];
+        }
+        x
+    }
+
+    /// Refreshes values once; checks level, scale and the predicted error, and returns the precision.
+    fn check(&mut self, size: f64) -> PrecisionStats {
+        let x = self.slots(size);
+        let (level, scale) = (self.boot.input_level(), self.scale());
+        let ct = self.f.encrypt(&x, level, scale);
+        let out = self.boot.bootstrap(&self.f.eval, &ct).unwrap();
+        assert_eq!(out.level(), self.boot.output_level());
+        assert!(out.scale().matches(scale));
+        let stats = PrecisionStats::new([(&self.f.decrypt(&out)[..], &x[..])]).unwrap();
+        println!("{stats:?}, predicted {:e}", out.tracked().error_bound());
+        self.f.error_within_bound(&out, &x);
+        stats
+    }
+}
+
+#[test]
+fn full_complex_slots_are_refreshed_to_more_than_17_bits() {
+    let mut r = Refresh::new(9, BootstrapLiteral::full_complex(9));
+    let stats = r.check(1.0);
+    assert!(stats.mean_bits > 18.0, "{stats:?}");
+}
+
+#[test]
+fn real_content_takes_one_reduction_and_loses_imaginary_parts() {
+    let literal = BootstrapLiteral {
+        content: Content::Real,
+        ..BootstrapLiteral::full_complex(9)
+    };
+    let mut r = Refresh::new(9, literal);
+    let stats = r.check(1.0);
+    assert!(stats.mean_bits > 18.0, "{stats:?}");
+    let x = vec![Complex64::new(0.5, 0.25); 256];
+    let ct = r.f.encrypt(&x, Level::new(4), r.scale());
+    let out = r.boot.bootstrap(&r.f.eval, &ct).unwrap();
+    r.f.error_within_bound(&out, &vec![Complex64::new(0.5, 0.0); 256]);
+}
+
+#[test]
+fn sparse_slots_are_refreshed_with_either_content() {
+    for (log_slots, content) in [
+        (7, Content::Complex),
+        (5, Content::Complex),
+        (5, Content::Real),
+    ] {
+        let literal = BootstrapLiteral {
+            log_slots,
+            content,
+            slots_to_coeffs_levels: 2,
+            coeffs_to_slots_levels: 2,
+            ..BootstrapLiteral::full_complex(9)
+        };
+        let stats = Refresh::new(9, literal).check(1.0);
+        assert!(stats.mean_bits > 18.0, "{stats:?}");
+    }
+}
+
+#[test]
+fn every_choice_of_the_circuit_stays_within_its_predicted_error() {
+    let full = || BootstrapLiteral {
+        slots_to_coeffs_levels: 2,
+        coeffs_to_slots_levels: 2,
+        ..BootstrapLiteral::full_complex(8)
+    };
+    let choices = [
+        // One matrix for each transform; more double angles, fewer.
+        (
+            BootstrapLiteral {
+                slots_to_coeffs_levels: 1,
+                coeffs_to_slots_levels: 1,
+                ..full()
+            },
+            18.0,
+        ),
+        (
+            BootstrapLiteral {
+                cosine_degree: 62,
+                double_angles: 2,
+                ..full()
+            },
+            18.0,
+        ),
+        (
+            BootstrapLiteral {
+                cosine_degree: 20,
+                double_angles: 4,
+                ..full()
+            },
+            17.0,
+        ),
+        // A small message ratio needs the arcsine.
+        (
+            BootstrapLiteral {
+                log_message_ratio: 5.0,
+                ..full()
+            },
+            8.0,
+        ),
+        (
+            BootstrapLiteral {
+                log_message_ratio: 5.0,
+                arcsine_degree: 7,
+                ..full()
+            },
+            20.0,
+        ),
+        // Large values, another scale, another secret, a range that is not the largest possible.
+        (
+            BootstrapLiteral {
+                max_value: 64.0,
+                log_scale: 38.0,
+                giant_cost: 1.0,
+                ..full()
+            },
+            11.0,
+        ),
+        (
+            BootstrapLiteral {
+                ephemeral_weight: 20,
+                range: Some(10.45),
+                giant_cost: 4.0,
+                ..full()
+            },
+            18.0,
+        ),
+    ];
+    for (literal, bits) in choices {
+        let size = literal.max_value;
+        let stats = Refresh::new(8, literal.clone()).check(size);
+        assert!(stats.mean_bits > bits, "{literal:?}: {stats:?}");
+    }
+}
+
+#[test]
+fn twenty_refreshes_in_a_row_stay_within_the_predicted_error() {
+    let mut r = Refresh::new(8, BootstrapLiteral::full_complex(8));
+    let x = r.slots(1.0);
+    let mut ct = r.f.encrypt(&x, r.boot.input_level(), r.scale());
+    for round in 1..=20 {
+        ct = r.boot.bootstrap(&r.f.eval, &ct).unwrap();
+        let error = r.f.error_within_bound(&ct, &x);
+        assert!(
+            error < f64::from(round) * 2f64.powi(-14),
+            "{round}: {error:e}"
+        );
+    }
+}
+
+#[test]
+fn refreshed_ciphertexts_compute_on() {
+    let literal = BootstrapLiteral::full_complex(8);
+    let checked = BootstrapParams::new(&scheme(8, &literal), literal).unwrap();
+    let boot = CosineBootstrapper::new(&checked).unwrap();
+    let mut f = Fixture::new(checked.scheme().clone(), &boot.request());
+    let x = f.slots(1.0, false);
+    let scale = checked.output_scale();
+    let cts: Vec<_> = (0..3)
+        .map(|_| f.encrypt(&x, boot.input_level(), scale))
+        .collect();
+    let refs: Vec<_> = cts.iter().collect();
+    for out in boot.bootstrap_many(&f.eval, &refs).unwrap() {
+        let square = f.eval.square(&out).unwrap();
+        let square = f.eval.relinearize_rescale(square).unwrap();
+        let expected: Vec<_> = x.iter().map(|z| z * z).collect();
+        f.error_within_bound(&square, &expected);
+    }
+}
+
+#[test]
+fn what_is_beyond_the_range_or_the_chain_is_refused() {
+    let literal = BootstrapLiteral::full_complex(8);
+    let mut r = Refresh::new(8, literal.clone());
+    let mut x = r.slots(1.0);
+    x[3] = Complex64::new(1.5, 0.0);
+    let ct = r.f.encrypt(&x, Level::new(4), r.scale());
+    assert!(matches!(
+        r.boot.bootstrap(&r.f.eval, &ct),
+        Err(BootstrapError::Range { .. })
+    ));
+    // The same values at half the scale are as small as values of half the size.
+    let half = Scale::new(r.scale().value() / 2.0);
+    let ct = r.f.encrypt(&x, Level::new(4), half);
+    let out = r.boot.bootstrap(&r.f.eval, &ct).unwrap();
+    assert!(out.scale().matches(half));
+    r.f.error_within_bound(&out, &x);
+    // Too low a level.
+    let x = r.slots(1.0);
+    let ct = r.f.encrypt(&x, Level::new(3), r.scale());
+    assert!(matches!(
+        r.boot.bootstrap(&r.f.eval, &ct),
+        Err(BootstrapError::Eval(_))
+    ));
+
+    let refused = |change: fn(&mut BootstrapLiteral)| {
+        let mut changed = literal.clone();
+        change(&mut changed);
+        BootstrapParams::new(&scheme(8, &literal), changed).unwrap_err()
+    };
+    for error in [
+        refused(|l| l.log_slots = 8),
+        refused(|l| l.coeffs_to_slots_levels = 8),
+        refused(|l| l.slots_to_coeffs_levels = 0),
+        refused(|l| l.double_angles = 9),
+        refused(|l| l.cosine_degree = 31),
+        refused(|l| l.arcsine_degree = 2),
+        refused(|l| l.ephemeral_weight = 1000),
+        refused(|l| l.max_value = f64::NAN),
+    ] {
+        assert!(matches!(error, BootstrapError::Invalid { .. }), "{error}");
+    }
+    let error = refused(|l| l.range = Some(9.0));
+    assert!(matches!(error, BootstrapError::Failure { .. }), "{error}");
+}
+
+#[test]
+fn ephemeral_keys_exist_at_the_bottom_only() {
+    let mut f = Fixture::new(params(8, &[50, 43, 43], 2), &KeyRequest::new());
+    let keygen = ckks_scheme::KeyGenerator::new(&f.params);
+    let mut request = KeyRequest::new();
+    request.encapsulation(32, Level::new(3));
+    // Fewer key levels do not lift the one that must stay.
+    assert_eq!(request.at_steps(&[Level::new(3)]), request);
+    let keys = keygen
+        .evaluation_keys(&f.secret, &request, &mut f.rng)
+        .unwrap();
+    assert_eq!(keys.count(), 2);
+    let mut high = KeyRequest::new();
+    high.add(ckks_scheme::KeyKind::ToEphemeral(32), Level::new(2));
+    let refused = keygen.evaluation_keys(&f.secret, &high, &mut f.rng);
+    assert!(matches!(
+        refused,
+        Err(ckks_scheme::KeyError::EphemeralInsecure { .. })
+    ));
+    let mut heavy = KeyRequest::new();
+    heavy.encapsulation(257, Level::new(3));
+    let refused = keygen.evaluation_keys(&f.secret, &heavy, &mut f.rng);
+    assert!(matches!(
+        refused,
+        Err(ckks_scheme::KeyError::EphemeralWeight { .. })
+    ));
+}
+
+#[test]
+fn preset_for_log_n_16_is_secure_and_leaves_600_bits() {
+    let literal = BootstrapParams::scheme_literal_log_n16();
+    let scheme =
+        Parameters::from_literal(&literal, ckks_scheme::exec::KernelChoice::Auto, None).unwrap();
+    let boot = BootstrapParams::new(&scheme, BootstrapLiteral::full_complex(16)).unwrap();
+    assert_eq!(scheme.security_bits(), 128);
+    assert!(scheme.log_qp() <= 1747.0);
+    assert!(boot.residual_bits() >= 600.0, "{}", boot.residual_bits());
+    assert!(boot.failure_log2() < -128.0);
+    // A sparser secret, or one under a larger modulus, is refused.
+    let sparser = BootstrapLiteral {
+        ephemeral_weight: 31,
+        ..BootstrapLiteral::full_complex(16)
+    };
+    assert!(matches!(
+        BootstrapParams::new(&scheme, sparser),
+        Err(BootstrapError::Invalid { .. })
+    ));
+}
