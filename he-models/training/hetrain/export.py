@@ -15,7 +15,7 @@ from .folded import FoldedNetwork, Ranges
 from .noise import robustness
 from .plot import plot
 from .recipe import Recipe
-from .train import FINAL, build
+from .train import trained
 
 LICENCE = "MIT OR Apache-2.0"
 
@@ -28,9 +28,7 @@ def training_command(recipe: Recipe, taught: bool) -> str:
 
 def export(recipe: Recipe, dataset: Dataset, run: Path, to: Path, device: torch.device, relu_run: Path | None) -> dict:
     """Writes `to`/NAME.{safetensors,ron,md,csv,png} and returns what was measured. This is where the test set is used."""
-    state = torch.load(run / FINAL, map_location="cpu", weights_only=True)
-    net = build(recipe, torch.device("cpu"))
-    net.load_state_dict(state["net"])
+    net, log = trained(recipe, run, torch.device("cpu"))
     to.mkdir(parents=True, exist_ok=True)
     name = recipe.name
     folded = FoldedNetwork.fold(net, dataset.normalisation, dataset.name)
@@ -40,12 +38,9 @@ def export(recipe: Recipe, dataset: Dataset, run: Path, to: Path, device: torch.
     train_images, test_images = dataset.train.to(device), dataset.test.to(device)
     training = Ranges.measure(folded, train_images)
     test = Ranges.measure(folded, test_images, ron.declared(training))
-    disturbed = robustness(folded, test_images, training)
-
-    log = json.loads((run / "log.json").read_text())
     command = training_command(recipe, "teacher_sha256" in log)
     provenance = {
-        "origin": f"trained by he-models/training, recipe {name}, {len(state['log'])} epochs",
+        "origin": f"trained by he-models/training, recipe {name}, {len(log['epochs'])} epochs",
         "command": command,
         "seed": recipe.seed,
         "data_sha256": dataset.sha256,
@@ -56,7 +51,8 @@ def export(recipe: Recipe, dataset: Dataset, run: Path, to: Path, device: torch.
     text = ron.model_file(name, folded, f"{name}.safetensors", sha256, dataset.classes, training, provenance)
     (to / f"{name}.ron").write_text(text)
     (to / f"{name}.csv").write_text((run / "log.csv").read_text())
-    plot(state["log"], to / f"{name}.png", name)
+    plot(log["epochs"], to / f"{name}.png", name)
+    disturbed = robustness(folded, test_images, training)
     relu = json.loads((relu_run / "result.json").read_text()) if relu_run else None
     (to / f"{name}.md").write_text(card(recipe, dataset, log, command, training, test, disturbed, relu))
     return {"name": name, "accuracy_train": training.right, "accuracy_test": test.right, "out_of_range_test": test.out_of_range}

@@ -145,7 +145,7 @@ class Ranges:
                 leaving.append(over)
             else:
                 leaving[-1] |= over
-            top, square = peak.amax(0).double(), (shifted.double() ** 2).sum((0, 2, 3))
+            top, square = peak.amax(0).double(), shifted.square().sum((2, 3)).double().sum(0)
             largest[name] = torch.maximum(largest[name], top) if name in largest else top
             squares[name] = squares.get(name, 0) + square
             values[name] = values.get(name, 0) + shifted.numel() // shifted.shape[1]

@@ -27,7 +27,6 @@ from .start import start_from
 from .teacher import ReluTeacher
 
 CHECKPOINT = "last.pt"
-FINAL = "end-of-frozen.pt"
 
 
 @dataclass(frozen=True)
@@ -286,10 +285,19 @@ class Trainer:
         (self.folder / "log.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
+def trained(recipe: Recipe, run: Path, device: torch.device) -> tuple[ResNet, dict[str, Any]]:
+    """The network of a finished run, as it was last assessed (averaged weights, settled statistics), and its log."""
+    state = torch.load(run / CHECKPOINT, map_location=device, weights_only=True)
+    if state["epoch"] < recipe.schedule.epochs:
+        raise ValueError(f"{run}: {state['epoch']} epochs of {recipe.schedule.epochs}; finish the run first")
+    net = build(recipe, device)
+    net.load_state_dict(state["average"])
+    return net, json.loads((run / "log.json").read_text())
+
+
 def result(recipe: Recipe, dataset: Dataset, run: Path, machine: Machine) -> dict[str, Any]:
     """Test accuracy of a finished run, also written to the run's `result.json`."""
-    net = build(recipe, machine.device)
-    net.load_state_dict(torch.load(run / FINAL, map_location=machine.device, weights_only=True)["net"])
+    net, _ = trained(recipe, run, machine.device)
     right = accuracy(net, dataset.test.to(machine.device), dataset.normalisation, machine.dtype)
     found = {"name": recipe.name, "activation": recipe.activation, "accuracy_test": right}
     (run / "result.json").write_text(json.dumps(found) + "\n")
