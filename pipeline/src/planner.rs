@@ -56,7 +56,7 @@ pub enum PlanError {
     #[error(
         "memory of {:.2} GiB is not enough for {batch} images of {model}: at least {:.2} GiB are needed",
         gib(*budget_bytes) / 100.0,
-        gib(*needed_bytes + 1).ceil() / 100.0
+        gib(needed_bytes.saturating_add(1)).ceil() / 100.0
     )]
     Memory {
         /// Name of the model.
