@@ -307,3 +307,27 @@ fn preset_for_log_n_16_is_secure_and_leaves_600_bits() {
         Err(BootstrapError::Invalid { .. })
     ));
 }
+
+#[test]
+#[ignore = "slow: timing and precision at N = 2^13, one thread"]
+fn timing_log_n_13() {
+    let literal = BootstrapLiteral::full_complex(13);
+    let mut r = Refresh::new(13, literal);
+    let x = r.slots(1.0);
+    let ct = r.f.encrypt(&x, r.boot.input_level(), r.scale());
+    r.boot.bootstrap(&r.f.eval, &ct).unwrap();
+    let start = std::time::Instant::now();
+    let out = r.boot.bootstrap(&r.f.eval, &ct).unwrap();
+    let seconds = start.elapsed().as_secs_f64();
+    let stats = PrecisionStats::new([(&r.f.decrypt(&out)[..], &x[..])]).unwrap();
+    r.f.error_within_bound(&out, &x);
+    println!(
+        "{seconds:.3} s, keys {:.0} MB, matrices {:.0} MB, pool {:.0} MB, {stats:?}",
+        r.boot.request().bytes(&r.f.params) as f64 / 1e6,
+        r.boot.transform_bytes() as f64 / 1e6,
+        r.f.params.pool().high_water_bytes() as f64 / 1e6,
+    );
+    for line in r.f.eval.profile().entries() {
+        println!("{line:?}");
+    }
+}
