@@ -50,7 +50,7 @@ def card(
     if recipe.held_out:
         held_out = f"{recipe.held_out} training images were held out to choose by"
         if loss.teacher_weight:
-            held_out += " (the teacher has seen them, which flatters their accuracy a little)"
+            held_out += " (the teacher has seen them, which flatters their accuracy)"
         held_out += (
             " and trained too from the decay phase on, when nothing was chosen any more." if recipe.held_out_joins else "."
         )
