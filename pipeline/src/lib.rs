@@ -1,4 +1,4 @@
-//! Planner, executor and the command polyphase
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod client;

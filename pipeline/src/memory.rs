@@ -4,7 +4,6 @@ use crate::cost::KeySteps;
 use crate::network::Network;
 use ckks_scheme::{Level, Parameters};
 use he_layers::{Op, OpCounts, PreparedLayer};
-use he_models::FoldedModel;
 
 /// Bytes of the process beside what is counted: program, threads' stacks, weights of one product, rounded, in each thread.
 const BASE_BYTES: u64 = 300_000_000;
@@ -71,24 +70,13 @@ fn temporary_limbs(op: Op, level: Level, params: &Parameters, steps: &KeySteps) 
     }
 }
 
-/// Most bytes beside the limb pool: tables, weights, the images of a group and the logits of all.
-pub fn fixed_bytes(
-    model: &FoldedModel,
-    params: &Parameters,
-    network: &Network,
-    batch: usize,
-) -> u64 {
+/// Most bytes beside the limb pool: tables, the images of a group and the logits of all.
+pub fn fixed_bytes(network: &Network, params: &Parameters, batch: usize) -> u64 {
     // Twiddles of both directions with their quotients.
     let tables = 4 * secret_limbs(params) as u64 * params.limb_bytes();
-    let weights: usize = model
-        .blocks
-        .iter()
-        .map(|b| b.conv1.weight.len() + b.conv2.weight.len())
-        .sum();
     let input = &network.input().layout;
     let slots = input.ciphertexts() * input.slots() * 16;
-    let pixels = network.images().min(batch) * input.shape().volume();
-    let words = weights + 2 * pixels;
+    let pixels = network.images().min(batch) * input.shape().volume() * 16;
     let logits = batch.saturating_mul(network.classes() * LOGIT_BYTES);
-    (BASE_BYTES + tables + (8 * words + slots) as u64).saturating_add(logits as u64)
+    (BASE_BYTES + tables + (slots + pixels) as u64).saturating_add(logits as u64)
 }

@@ -19,7 +19,7 @@ pub struct Plan {
     pub format: u32,
     /// Name of the model.
     pub model: String,
-    /// Its checksum, hexadecimal.
+    /// Its checksum, hexadecimal; empty where the layers come from elsewhere.
     pub model_checksum: String,
     /// Images.
     pub batch: usize,
@@ -51,7 +51,7 @@ pub struct Plan {
     pub predicted_peak_bytes: u64,
     /// Predicted seconds of the inference, all groups.
     pub predicted_seconds_infer: f64,
-    /// Predicted bound on the largest logit error that noise causes.
+    /// Predicted bound on the largest logit error that noise causes; 0 if none was predicted.
     pub predicted_max_logit_error: f64,
 }
 

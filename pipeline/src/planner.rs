@@ -5,11 +5,13 @@
 //! blocks to absorb at a time, and keeps the fastest plan, by the cost model, that stays within the memory.
 
 mod pins;
+mod schedule;
 
 pub use pins::{Pin, PinError, Pins};
+use schedule::Schedule;
+pub use schedule::schedule;
 
-use crate::cost::{CostModel, KeySteps};
-use crate::memory;
+use crate::cost::CostModel;
 use crate::network::{self, Network};
 use crate::noise;
 use crate::plan::{FORMAT, Plan, StagePlan};
@@ -17,7 +19,7 @@ use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::params::max_log_qp_128;
 use ckks_scheme::{Level, ParamError, Parameters, ParamsLiteral, Scale};
 use datasets::{DataError, Dataset, Synthetic};
-use he_layers::{Grid, LayerError, Op, Packing, PlainTensor, PreparedLayer};
+use he_layers::{Grid, LayerError, Packing, PlainTensor};
 use he_models::FoldedModel;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -147,34 +149,21 @@ pub fn plan(
                 continue;
             }
         };
-        let draft = Draft {
-            model,
-            batch: batch.get(),
-            machine,
-            params: &params,
-            network: &network,
-            scale,
-        };
-        let drafts = key_step_choices(&network.level_steps())
-            .into_iter()
-            .map(|steps| draft.plan(steps, |_| pins.group));
-        let mut fastest: Option<Plan> = None;
-        for draft in drafts {
-            let needed = draft.predicted_peak_bytes;
-            let seconds = draft.predicted_seconds_infer;
-            if needed > machine.memory_bytes {
-                least_memory = Some(least_memory.map_or(needed, |m| m.min(needed)));
-            } else if fastest.iter().all(|f| seconds < f.predicted_seconds_infer) {
-                fastest = Some(draft);
+        let scheduled = schedule(&model.name, &network, &params, batch, machine, pins.group);
+        let plan = match scheduled {
+            Ok(plan) => plan,
+            Err(PlanError::Memory { needed_bytes, .. }) => {
+                least_memory = Some(least_memory.map_or(needed_bytes, |m| m.min(needed_bytes)));
+                continue;
             }
-        }
-        let Some(draft) = fastest else { continue };
-        let seconds = draft.predicted_seconds_infer;
+            Err(error) => return Err(error),
+        };
+        let seconds = plan.predicted_seconds_infer;
         if best
             .iter()
             .all(|(b, _)| seconds < b.predicted_seconds_infer)
         {
-            best = Some((draft, network));
+            best = Some((plan, network));
         }
     }
     match (best, least_memory, last_error) {
@@ -254,24 +243,15 @@ pub fn obey(
         let found = format!("{} on {} ({reason})", plan.packing, plan.grid);
         foreign("layout", found, format!("one that fits {}", model.name))
     })?;
-    let draft = Draft {
-        model,
+    let schedule = Schedule {
+        name: &model.name,
+        network: &network,
+        params: &params,
         batch: batch.get(),
         machine,
-        params: &params,
-        network: &network,
-        scale,
     };
     let group = |stage: usize| Some(plan.stages[stage].group_blocks);
-    let plan = draft.plan(plan.key_steps.clone(), group);
-    if plan.predicted_peak_bytes > machine.memory_bytes {
-        return Err(PlanError::Memory {
-            model: model.name.clone(),
-            batch: batch.get(),
-            budget_bytes: machine.memory_bytes,
-            needed_bytes: plan.predicted_peak_bytes,
-        });
-    }
+    let plan = schedule.within_memory(schedule.plan(plan.key_steps.clone(), group))?;
     ready(model, plan, params, network, machine)
 }
 
@@ -283,6 +263,7 @@ fn ready(
     network: Network,
     machine: &Machine,
 ) -> Result<Planned, PlanError> {
+    plan.model_checksum = hex(&model.checksum);
     plan.predicted_max_logit_error = logit_error(model, &params, &plan)?;
     let fixed = plan.predicted_peak_bytes - plan.pool_bytes;
     let budget = machine.memory_bytes.saturating_sub(fixed);
@@ -386,131 +367,6 @@ fn candidates(model: &FoldedModel, params: &Parameters, pins: &Pins) -> Vec<(Pac
     );
     let with_grids = |packing| grids.iter().map(move |&grid| (packing, grid));
     packings.into_iter().flat_map(with_grids).collect()
-}
-
-/// Every choice of key levels that has the highest: more of them are faster at low levels and take more memory.
-fn key_step_choices(levels: &[Level]) -> Vec<KeySteps> {
-    let Some((&top, rest)) = levels.split_first() else {
-        return vec![KeySteps(Vec::new())];
-    };
-    let chosen = |mask: usize| {
-        rest.iter()
-            .enumerate()
-            .filter(move |(i, _)| mask >> i & 1 == 1)
-    };
-    (0..1usize << rest.len())
-        .map(|mask| {
-            KeySteps(
-                std::iter::once(top)
-                    .chain(chosen(mask).map(|(_, l)| *l))
-                    .collect(),
-            )
-        })
-        .collect()
-}
-
-/// Everything about a plan but its group sizes and key levels.
-struct Draft<'a> {
-    model: &'a FoldedModel,
-    batch: usize,
-    machine: &'a Machine,
-    params: &'a Parameters,
-    network: &'a Network,
-    scale: Scale,
-}
-
-impl Draft<'_> {
-    /// Memory of the process beside the limb pool.
-    fn fixed_bytes(&self) -> u64 {
-        memory::fixed_bytes(self.model, self.params, self.network, self.batch)
-    }
-
-    /// The plan with keys at `steps`; `group` says how many channel blocks a stage takes at a time where that is fixed.
-    fn plan(&self, steps: KeySteps, group: impl Fn(usize) -> Option<usize>) -> Plan {
-        let (params, network, threads) = (self.params, self.network, self.machine.threads);
-        let request = network
-            .required_keys()
-            .reduced(params.log_n())
-            .at_steps(&steps.0);
-        let key_bytes = request.bytes(params);
-        let stages: Vec<StagePlan> = network
-            .layers()
-            .iter()
-            .enumerate()
-            .map(|(index, layer)| self.stage(layer.as_ref(), &steps, key_bytes, group(index)))
-            .collect();
-        let encryption = memory::encryption_limbs(network, params, threads) as u64;
-        let pool_bytes = stages
-            .iter()
-            .map(|s| s.pool_bytes)
-            .fold(key_bytes + encryption * params.limb_bytes(), u64::max);
-        let groups = self.batch.div_ceil(network.images());
-        Plan {
-            format: FORMAT,
-            model: self.model.name.clone(),
-            model_checksum: hex(&self.model.checksum),
-            batch: self.batch,
-            images_per_group: network.images(),
-            groups,
-            params: params.literal().clone(),
-            log_scale: self.scale.log2().round() as u32,
-            packing: network.input().layout.packing(),
-            grid: network.input().layout.grid(),
-            key_steps: steps,
-            threads,
-            keys: request.count(),
-            key_bytes,
-            pool_bytes,
-            predicted_peak_bytes: pool_bytes.saturating_add(self.fixed_bytes()),
-            predicted_seconds_infer: groups as f64 * stages.iter().map(|s| s.seconds).sum::<f64>(),
-            predicted_max_logit_error: 0.0,
-            stages,
-        }
-    }
-
-    /// The group size that is fastest within the memory; the smallest if none is.
-    fn stage(
-        &self,
-        layer: &dyn PreparedLayer,
-        steps: &KeySteps,
-        key_bytes: u64,
-        group: Option<usize>,
-    ) -> StagePlan {
-        let (input, output) = (layer.input(), layer.output());
-        let (params, threads) = (self.params, self.machine.threads);
-        let at = |group: usize| {
-            let counts = layer.op_counts(group);
-            let limbs = memory::layer_limbs(layer, group, &counts, params, steps, threads);
-            let cost = &self.machine.cost;
-            let seconds = cost.seconds(&counts, params, steps, input.layout.grid().cells());
-            StagePlan {
-                name: layer.name().to_owned(),
-                shape: output.layout.shape(),
-                ciphertexts_in: input.layout.ciphertexts(),
-                ciphertexts_out: output.layout.ciphertexts(),
-                level_in: input.level,
-                level_out: output.level,
-                group_blocks: group,
-                rotations: [Op::HoistedRotation, Op::GiantRotation, Op::FoldRotation]
-                    .into_iter()
-                    .map(|op| counts.total(op))
-                    .sum(),
-                pool_bytes: key_bytes + limbs as u64 * params.limb_bytes(),
-                seconds: seconds / threads as f64,
-            }
-        };
-        if let Some(group) = group {
-            return at(group);
-        }
-        let budget = self.machine.memory_bytes.saturating_sub(self.fixed_bytes());
-        let sizes = std::iter::successors(Some(1), |g| Some(g * 2))
-            .take_while(|g| *g <= input.layout.blocks().min(16));
-        sizes
-            .map(at)
-            .filter(|s| s.pool_bytes <= budget)
-            .min_by(|a, b| a.seconds.total_cmp(&b.seconds))
-            .unwrap_or_else(|| at(1))
-    }
 }
 
 fn hex(bytes: &[u8]) -> String {
