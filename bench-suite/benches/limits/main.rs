@@ -63,6 +63,9 @@ struct Line {
     share: f64,
 }
 
+/// The fastest repeat takes at least so much of the median where nothing disturbs it.
+const BUSY: f64 = 0.8;
+
 /// Bytes of the operands that a machine's threads cycle through: several times the last-level cache.
 fn working_set_bytes(effort: Effort) -> usize {
     if effort == Effort::QUICK {
@@ -171,10 +174,15 @@ impl<'a> Report<'a> {
             let bound = item.work.bound(limits);
             let share = bound.seconds / time.median;
             print!(
-                "   {threads} thread{}:{:>10.4} ms{:>4.0} %",
+                "   {threads} thread{}:{:>10.4} ms{:>4.0} %{}",
                 if threads > 1 { "s" } else { "" },
                 1e3 * time.median,
-                100.0 * share
+                100.0 * share,
+                if time.best < BUSY * time.median {
+                    '*'
+                } else {
+                    ' '
+                }
             );
             let line = Line {
                 time,
@@ -215,7 +223,8 @@ fn main() -> Result<(), BoxError> {
     }
     println!(
         "\nshare: bound / time; adds: pairs of 52-bit multiply-adds; MB: compulsory, operands and results once; \
-         several threads: each with operations of its own, time of one operation"
+         several threads: each with operations of its own, time of one operation; *: some repeats were much faster than \
+         the median, the machine was busy"
     );
     args.common.write_json(&report.records)?;
     Ok(())
