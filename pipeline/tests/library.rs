@@ -2,12 +2,18 @@
 #![allow(clippy::unwrap_used)]
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use ckks_scheme::exec::KernelChoice;
+use ckks_scheme::{Evaluator, Scale, params};
 use datasets::{Shape, Synthetic};
+use he_layers::{Grid, Packing, PlainTensor};
 use he_models::{FoldedModel, Model};
+use pipeline::client::Client;
 use pipeline::cost::CostModel;
+use pipeline::executor::Executor;
 use pipeline::inference::{self, Batch, Options};
+use pipeline::network::{self, Network};
 use pipeline::plan::Plan;
 use pipeline::planner::{self, Machine, Pin, Pins, PlanError, Planned};
 use pipeline::progress::Silent;
@@ -114,6 +120,73 @@ fn more_memory_never_makes_a_slower_plan() {
         last = plan.predicted_seconds_infer;
     }
     assert!(plan("tiny", 1000, needed_bytes - 1, &[]).is_err());
+}
+
+/// Runs a model on a small insecure ring and compares the limb pool's high-water mark with the plan, over the whole run and
+/// stage by stage. What a stage or the run took, as shares of the predictions.
+fn pool_shares(
+    model: &FoldedModel,
+    (packing, grid): (Packing, Grid),
+    group: usize,
+    threads: usize,
+) -> Vec<f64> {
+    let params = params::insecure_log_n(9, network::levels(model));
+    let network =
+        Network::prepare(model, &params, Scale::new(2f64.powi(28)), packing, grid).unwrap();
+    let machine = Machine {
+        threads,
+        ..machine(GIB)
+    };
+    let images = network.images();
+    let plan = planner::schedule(
+        "small",
+        &network,
+        &params,
+        batch(images),
+        &machine,
+        Some(group),
+    )
+    .unwrap();
+    let run = || {
+        let x = PlainTensor::from_fn(images, model.input, |n, c, y, x| {
+            ((n + c + x * y) % 9) as f64 / 9.0
+        });
+        let (mut client, keys) = Client::new(&params, &network, &plan, &mut rand::rng()).unwrap();
+        let evaluator = Evaluator::new(&params, Arc::new(keys));
+        let encrypted = client.encrypt(&x).unwrap();
+        let before = params.pool().high_water_bytes();
+        let executor = Executor::new(&evaluator, &network, &plan);
+        let (logits, stages) = executor.run(encrypted, &Silent).unwrap();
+        client.decrypt(&logits, images).unwrap();
+        let of_stages = stages.iter().map(|s| s.bytes);
+        let most = of_stages.fold(params.pool().high_water_bytes().max(before), u64::max);
+        let predicted = plan.stages.iter().map(|s| s.pool_bytes);
+        let pairs = stages.iter().map(|s| s.bytes).zip(predicted);
+        pairs
+            .chain([(most, plan.pool_bytes)])
+            .map(|(measured, predicted)| measured as f64 / predicted as f64)
+            .collect::<Vec<_>>()
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build().unwrap().install(run)
+}
+
+#[test]
+fn planned_pools_are_bounds_in_every_layout() {
+    let model = folded("tiny");
+    for packing in [Packing::Real, Packing::Complex] {
+        for (rows, cols) in [(1, 1), (2, 2), (2, 4), (8, 8), (8, 16), (16, 16), (1, 32)] {
+            for (group, threads) in [(1, 1), (2, 2), (1, 5), (100, 2)] {
+                let case = (packing, Grid::new(rows, cols));
+                let shares = pool_shares(&model, case, group, threads);
+                let within = shares.iter().all(|s| (0.3..=1.0).contains(s));
+                assert!(
+                    within,
+                    "{case:?}, group {group}, threads {threads}: {shares:.2?}"
+                );
+            }
+        }
+    }
 }
 
 #[test]
