@@ -11,15 +11,19 @@
 
 mod eval_mod;
 mod failure;
+mod measure;
 mod params;
 mod precision;
+mod stages;
 
 pub use failure::overflow_log2;
+pub use measure::{MeasureProgress, PrecisionReport, measure_precision};
 pub use params::{BootstrapLiteral, BootstrapParams, Content};
 pub use precision::PrecisionStats;
+pub use stages::Stage;
 
 use crate::ciphertext::{Ciphertext, Level, Scale};
-use crate::error::EvalError;
+use crate::error::{EvalError, KeyError, ParamError};
 use crate::evaluator::Evaluator;
 use crate::keys::KeyRequest;
 use crate::linear::{DiagonalMatrix, LinearTransform, coeffs_to_slots, slots_to_coeffs};
@@ -28,6 +32,7 @@ use crate::params::Parameters;
 use crate::poly_eval::PolyError;
 use eval_mod::EvalMod;
 use rayon::prelude::*;
+use stages::StageClock;
 use std::fmt;
 use thiserror::Error;
 
@@ -69,6 +74,12 @@ pub enum BootstrapError {
         /// Base-2 logarithm of the ciphertext's scale.
         scale_log2: f64,
     },
+    /// From the parameter set.
+    #[error(transparent)]
+    Param(#[from] ParamError),
+    /// From the key generation.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// From a polynomial.
     #[error(transparent)]
     Poly(#[from] PolyError),
@@ -115,6 +126,7 @@ pub struct CosineBootstrapper {
     slots_to_coeffs: Vec<LinearTransform>,
     coeffs_to_slots: Vec<LinearTransform>,
     eval_mod: EvalMod,
+    clock: StageClock,
 }
 
 impl CosineBootstrapper {
@@ -150,6 +162,7 @@ impl CosineBootstrapper {
             params: params.clone(),
             slots_to_coeffs,
             coeffs_to_slots,
+            clock: StageClock::default(),
         })
     }
 
@@ -167,6 +180,11 @@ impl CosineBootstrapper {
     /// admissible size, in units of the values: from evaluating the polynomials in double precision all over their range.
     pub fn approximation_error(&self) -> f64 {
         self.eval_mod.approximation_error()
+    }
+
+    /// Seconds of every stage so far, added up over refreshes and threads.
+    pub fn stage_seconds(&self) -> [(Stage, f64); 4] {
+        self.clock.seconds()
     }
 
     fn transforms(&self) -> impl Iterator<Item = &LinearTransform> {
@@ -208,6 +226,26 @@ impl CosineBootstrapper {
         parts.reverse();
         Ok(parts)
     }
+
+    /// The sines of the real and, if there are, i times those of the imaginary parts.
+    fn reduced(
+        &self,
+        eval: &Evaluator,
+        parts: Vec<Ciphertext>,
+    ) -> Result<Ciphertext, BootstrapError> {
+        let mut out: Option<Ciphertext> = None;
+        for part in parts {
+            let mut reduced = self.eval_mod.evaluate(eval, part)?;
+            match &mut out {
+                None => out = Some(reduced),
+                Some(real) => {
+                    eval.mul_i_assign(&mut reduced);
+                    eval.add_assign(real, &reduced)?;
+                }
+            }
+        }
+        Ok(out.expect("a real part"))
+    }
 }
 
 /// Encodes matrices for consecutive levels, so that all together multiply the scale by `gain`.
@@ -243,28 +281,26 @@ impl Bootstrapper for CosineBootstrapper {
                 scale_log2: ct.scale().log2(),
             });
         }
-        let mut x = eval.copy_at_level(ct, params.input_level())?;
-        for t in &self.slots_to_coeffs {
-            x = eval.linear_transform_rescale(&x, t)?;
-        }
+        let x = self.clock.time(Stage::SlotsToCoeffs, || {
+            let mut x = eval.copy_at_level(ct, params.input_level())?;
+            for t in &self.slots_to_coeffs {
+                x = eval.linear_transform_rescale(&x, t)?;
+            }
+            Ok::<_, EvalError>(x)
+        })?;
         let message_scale = x.scale().value();
         let base_prime = params.base_prime();
         let top = params.scheme().max_level();
-        let mut raised = eval.mod_raise(&x, lit.ephemeral_weight, top)?;
+        let mut raised = self.clock.time(Stage::ModRaise, || {
+            eval.mod_raise(&x, lit.ephemeral_weight, top)
+        })?;
         raised.reinterpret(message_scale / params.raised_scale());
-
-        let mut out: Option<Ciphertext> = None;
-        for part in self.raised_parts(eval, raised)? {
-            let mut reduced = self.eval_mod.evaluate(eval, part)?;
-            match &mut out {
-                None => out = Some(reduced),
-                Some(real) => {
-                    eval.mul_i_assign(&mut reduced);
-                    eval.add_assign(real, &reduced)?;
-                }
-            }
-        }
-        let mut out = out.expect("a real part");
+        let parts = self
+            .clock
+            .time(Stage::CoeffsToSlots, || self.raised_parts(eval, raised))?;
+        let mut out = self
+            .clock
+            .time(Stage::EvalMod, || self.reduced(eval, parts))?;
         // The sine of 2 pi m / q stands for m.
         out.reinterpret(base_prime / (2.0 * std::f64::consts::PI * message_scale));
         let approximation = self.approximation_error() * params.message_scale() / message_scale;

@@ -236,6 +236,11 @@ impl BootstrapParams {
         &self.scheme
     }
 
+    /// Slots in use.
+    pub fn slots(&self) -> usize {
+        1 << self.literal.log_slots
+    }
+
     /// Lowest level of a ciphertext that can be refreshed.
     pub fn input_level(&self) -> Level {
         Level::new(self.literal.slots_to_coeffs_levels + 1)
@@ -261,6 +266,11 @@ impl BootstrapParams {
     /// Bits of modulus that a refreshed ciphertext has left above the base prime and what SlotsToCoeffs takes.
     pub fn residual_bits(&self) -> f64 {
         self.scheme.log_q(self.output_level()) - self.scheme.log_q(self.input_level())
+    }
+
+    /// Levels that a refreshed ciphertext has above those that the next refresh takes.
+    pub fn residual_levels(&self) -> usize {
+        self.output_level().limbs() - self.input_level().limbs()
     }
 
     pub(super) fn base_prime(&self) -> f64 {

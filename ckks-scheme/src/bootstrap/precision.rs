@@ -36,6 +36,11 @@ impl PrecisionStats {
                 errors.extend([(x.re - y.re).abs(), (x.im - y.im).abs()]);
             }
         }
+        Self::of_errors(errors)
+    }
+
+    /// Of absolute errors; `None` for none at all or an error that is no number.
+    pub fn of_errors(mut errors: Vec<f64>) -> Option<Self> {
         if errors.is_empty() || errors.iter().any(|e| e.is_nan()) {
             return None;
         }

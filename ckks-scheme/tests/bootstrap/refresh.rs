@@ -6,7 +6,7 @@ use ckks_scheme::{
 use num_complex::Complex64;
 
 /// A small insecure ring with just the levels that the literal takes and two for the user.
-fn scheme(log_n: u32, literal: &BootstrapLiteral) -> Parameters {
+pub fn scheme(log_n: u32, literal: &BootstrapLiteral) -> Parameters {
     let user = 2 + literal.slots_to_coeffs_levels;
     let q_bits: Vec<u32> = std::iter::once(50)
         .chain(std::iter::repeat_n(43, user))
