@@ -26,7 +26,9 @@ use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::error::{EvalError, KeyError, ParamError};
 use crate::evaluator::Evaluator;
 use crate::keys::KeyRequest;
-use crate::linear::{DiagonalMatrix, LinearTransform, coeffs_to_slots, slots_to_coeffs};
+use crate::linear::{
+    DiagonalMatrix, LinearTransform, coeffs_to_slots_upwards, slots_to_coeffs_downwards,
+};
 use crate::noise::BOUND_SIGMAS;
 use crate::params::Parameters;
 use crate::poly_eval::PolyError;
@@ -141,13 +143,13 @@ impl CosineBootstrapper {
         let encode = |matrices: Vec<DiagonalMatrix>, top: Level, gain: f64| {
             encode(base, matrices, top, gain, lit.giant_cost)
         };
-        let down = slots_to_coeffs(slots, lit.slots_to_coeffs_levels);
+        let down = slots_to_coeffs_downwards(slots, lit.slots_to_coeffs_levels);
         let slots_to_coeffs = encode(
             down,
             params.input_level(),
             params.message_scale() / params.output_scale().value(),
         )?;
-        let mut up = coeffs_to_slots(slots, lit.coeffs_to_slots_levels);
+        let mut up = coeffs_to_slots_upwards(slots, lit.coeffs_to_slots_levels);
         // Half for the sum with the conjugate; and sparse slots come multiplied by the number of their repetitions.
         let repetitions = (base.slots() / slots) as f64;
         let factor = (0.5 / repetitions).powf(1.0 / up.len() as f64);

@@ -245,6 +245,15 @@ impl ExtendedPoly {
             &self.p[i - q_limbs]
         }
     }
+
+    /// The same, to be written.
+    pub(crate) fn limb_mut(&mut self, i: usize, q_limbs: usize) -> &mut [u64] {
+        if i < q_limbs {
+            &mut self.q[i]
+        } else {
+            &mut self.p[i - q_limbs]
+        }
+    }
 }
 
 /// A hybrid switching key: one RLWE pair `(b, a)` a digit.

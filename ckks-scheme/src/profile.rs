@@ -1,7 +1,7 @@
 //! Where the time goes: count and seconds of every kind of operation of an evaluator.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The kinds of operation that are told apart. They do not nest, so their times add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +83,13 @@ impl Profile {
             .collect()
     }
 
+    /// Adds one operation whose parts were timed apart.
+    pub(crate) fn add(&self, op: Operation, time: Duration) {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.counts[op as usize].fetch_add(1, Ordering::Relaxed);
+        self.nanoseconds[op as usize].fetch_add(ns, Ordering::Relaxed);
+    }
+
     pub(crate) fn start(&self, op: Operation) -> Timer<'_> {
         Timer {
             profile: self,
@@ -101,8 +108,6 @@ pub(crate) struct Timer<'a> {
 
 impl Drop for Timer<'_> {
     fn drop(&mut self) {
-        let ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.profile.counts[self.op as usize].fetch_add(1, Ordering::Relaxed);
-        self.profile.nanoseconds[self.op as usize].fetch_add(ns, Ordering::Relaxed);
+        self.profile.add(self.op, self.start.elapsed());
     }
 }

@@ -68,7 +68,7 @@ impl BootstrapLiteral {
             log_scale: 43.0,
             ephemeral_weight: 32,
             range: None,
-            giant_cost: 2.0,
+            giant_cost: 1.0,
         }
     }
 

@@ -10,10 +10,13 @@ use super::Evaluator;
 use crate::ciphertext::{Ciphertext, Level};
 use crate::error::EvalError;
 use crate::keys::{ExtendedPoly, Galois, SwitchingKey};
-use crate::linear::{Giant, LinearTransform};
+use crate::linear::{Diagonals, LinearTransform};
 use crate::noise::Tracked;
 use crate::profile::Operation;
+use ckks_math::kernel::MAX_DOT_TERMS;
+use ckks_math::{Limb, LimbRing};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 impl Evaluator {
     /// The transform of every slot vector, not rescaled: at scale `ct.scale() * t.scale()`.
@@ -22,7 +25,7 @@ impl Evaluator {
     /// Declared values grow by the norms of the matrix, as if slots were independent; values that the caller knows
     /// better should be declared anew. Whether they fit the modulus is not checked for that reason.
     /// # Memory
-    /// Two polynomials over all ciphertext and special primes of the level for each baby step.
+    /// Two polynomials over all ciphertext and special primes of the level for each giant step.
     /// # Errors
     /// [`EvalError::Parts`], [`EvalError::LevelMismatch`], [`EvalError::Key`] without the keys that the transform
     /// requests, [`EvalError::Shape`] for keys of another shape.
@@ -76,29 +79,16 @@ impl Evaluator {
         let scale = Self::scale(op, scale)?;
         let specials = t.shape.specials;
 
-        let babies = self.baby_steps(ct, t)?;
-        let mut total: Option<[ExtendedPoly; 2]> = None;
-        for giant in &t.giants {
-            let [mut b, mut a] = self.diagonal_sum(&babies, giant, t)?;
-            if let Some((galois, key)) = self.transform_key(giant.steps, t)? {
-                let c = self.mod_down(a, level, specials, 0)?;
-                let digits = self.mod_up(&c, t.shape)?;
-                let [kb, ka] = self.inner_product(&digits, &c, &key)?;
-                self.add_extended(&mut b, &kb);
-                b = self.permute_extended(b, galois)?;
-                a = self.permute_extended(ka, galois)?;
-            }
-            match &mut total {
-                None => total = Some([b, a]),
-                Some([tb, ta]) => {
-                    self.add_extended(tb, &b);
-                    self.add_extended(ta, &a);
-                }
-            }
+        let mut sums = self.giant_sums(ct, t)?.into_iter();
+        let mut total = sums.next().expect("a transform has a diagonal");
+        for (&steps, sum) in t.giants.iter().zip(sums) {
+            let (galois, key) = self
+                .transform_key(steps, t)?
+                .expect("giant steps are different from each other");
+            total = self.giant_step(total, galois, &key, sum, level)?;
         }
-        drop(babies);
         let mut parts = Vec::with_capacity(2);
-        for ext in total.expect("a transform has a diagonal") {
+        for ext in total {
             parts.push(self.mod_down(ext, level, specials, dropped)?);
         }
 
@@ -122,80 +112,177 @@ impl Evaluator {
         })
     }
 
-    /// The rotated ciphertexts, times the special primes.
-    fn baby_steps(
+    /// For every giant step the sum of diagonal times baby step, times the special primes. All of it is done limb by limb,
+    /// so that rotated limbs are used up while they are in the caches.
+    fn giant_sums(
         &self,
         ct: &Ciphertext,
         t: &LinearTransform,
     ) -> Result<Vec<[ExtendedPoly; 2]>, EvalError> {
-        let specials = t.shape.specials;
-        let c1 = &ct.parts[1];
-        let mut digits = None;
-        let mut out = Vec::with_capacity(t.babies.len());
-        for &steps in &t.babies {
-            out.push(match self.transform_key(steps, t)? {
-                None => {
-                    let mut pair = [self.zero_extended(t)?, self.zero_extended(t)?];
-                    for (ext, part) in pair.iter_mut().zip(&ct.parts) {
-                        self.add_times_specials(ext, part, specials);
+        let babies = t
+            .babies
+            .iter()
+            .map(|&steps| self.transform_key(steps, t))
+            .collect::<Result<Vec<_>, _>>()?;
+        let digits = if babies.iter().any(Option::is_some) {
+            Some(self.mod_up(&ct.parts[1], t.shape)?)
+        } else {
+            None
+        };
+        let babies = babies
+            .into_iter()
+            .map(|found| {
+                let Some((galois, key)) = found else {
+                    return Ok(None);
+                };
+                Ok(Some((self.params.automorphism(galois)?, key)))
+            })
+            .collect::<Result<Vec<_>, EvalError>>()?;
+
+        let level = t.level.limbs();
+        let mut sums: Vec<[ExtendedPoly; 2]> =
+            (0..=t.giants.len()).map(|_| <_>::default()).collect();
+        let mut rotated = (0..babies.len())
+            .map(|_| Ok([self.limb()?, self.limb()?]))
+            .collect::<Result<Vec<_>, EvalError>>()?;
+        let mut product = self.limb()?;
+        let (mut rotating, mut multiplying) = (Duration::ZERO, Duration::ZERO);
+        for (i, ring) in self.extended_rings(t).enumerate() {
+            let start = Instant::now();
+            let specials = self.specials_product(ring, t.shape.specials);
+            for (baby, halves) in babies.iter().zip(&mut rotated) {
+                for (h, out) in halves.iter_mut().enumerate() {
+                    match (baby, &digits) {
+                        (Some((automorphism, key)), Some(digits)) => {
+                            ring.dot_into(&mut product, &digits.terms(&ct.parts[1], key, h, i));
+                            if h == 0 && i < level {
+                                ring.mul_scalar_add_assign(
+                                    &mut product,
+                                    ct.parts[0].limb(i),
+                                    specials,
+                                );
+                            }
+                            automorphism.apply_into(out, &product);
+                        }
+                        _ if i < level => ring.mul_scalar_into(out, ct.parts[h].limb(i), specials),
+                        // A multiple of the special primes.
+                        _ => out.fill(0),
                     }
-                    pair
                 }
-                Some((galois, key)) => {
-                    let digits = match &digits {
-                        Some(digits) => digits,
-                        None => digits.insert(self.mod_up(c1, t.shape)?),
-                    };
-                    let [mut b, a] = self.inner_product(digits, c1, &key)?;
-                    self.add_times_specials(&mut b, &ct.parts[0], specials);
-                    [
-                        self.permute_extended(b, galois)?,
-                        self.permute_extended(a, galois)?,
-                    ]
-                }
-            });
+            }
+            let rotated_by = Instant::now();
+            rotating += rotated_by - start;
+            self.diagonal_sums(t, i, ring, &rotated, &mut sums)?;
+            multiplying += rotated_by.elapsed();
         }
-        Ok(out)
+        self.profile.add(Operation::InnerProduct, rotating);
+        self.profile.add(Operation::PlainProduct, multiplying);
+        Ok(sums)
     }
 
-    /// Sum of diagonal times baby step.
-    fn diagonal_sum(
+    /// Limb `i` of every sum.
+    fn diagonal_sums(
         &self,
-        babies: &[[ExtendedPoly; 2]],
-        giant: &Giant,
         t: &LinearTransform,
-    ) -> Result<[ExtendedPoly; 2], EvalError> {
-        let _timer = self.time(Operation::PlainProduct);
-        let level = t.level.limbs();
-        let mut out = <[ExtendedPoly; 2]>::default();
-        let buffers = giant.terms.iter().map(|_| self.limb());
-        let mut buffers = buffers.collect::<Result<Vec<_>, _>>()?;
-        let rings = self.rings(level).iter();
-        for (i, ring) in rings
-            .chain(&self.params.p()[..t.shape.specials])
-            .enumerate()
-        {
-            let words: Vec<(usize, &[u64])> = giant
-                .terms
-                .iter()
-                .zip(&mut buffers)
-                .map(|((baby, diagonal), buffer)| (*baby, diagonal.words(i, buffer)))
-                .collect();
-            for (h, half) in out.iter_mut().enumerate() {
-                let terms: Vec<(&[u64], &[u64])> = words
-                    .iter()
-                    .map(|(baby, words)| (babies[*baby][h].limb(i, level), *words))
-                    .collect();
-                let mut limb = self.limb()?;
-                ring.dot_into(&mut limb, &terms);
-                if i < level {
+        i: usize,
+        ring: &LimbRing,
+        babies: &[[Limb; 2]],
+        sums: &mut [[ExtendedPoly; 2]],
+    ) -> Result<(), EvalError> {
+        let mut outs = [
+            Vec::with_capacity(sums.len()),
+            Vec::with_capacity(sums.len()),
+        ];
+        for out in &mut outs {
+            for _ in 0..sums.len() {
+                out.push(self.limb()?);
+            }
+        }
+        match &t.diagonals {
+            Diagonals::Periodic(weights, subrings) => self.params.with_residues(|residues| {
+                residues.generate(ring, &subrings[i], weights);
+                for (h, out) in outs.iter_mut().enumerate() {
+                    let x: Vec<&[u64]> = babies.iter().map(|baby| &baby[h][..]).collect();
+                    let mut rows: Vec<&mut [u64]> = out.iter_mut().map(|l| &mut l[..]).collect();
+                    ring.block_matmul(&mut rows, &x, residues, false);
+                }
+            }),
+            Diagonals::Whole(rows) => {
+                let mut part = None;
+                for (row, terms) in rows.iter().enumerate() {
+                    for (h, out) in outs.iter_mut().enumerate() {
+                        let terms: Vec<(&[u64], &[u64])> = terms
+                            .iter()
+                            .map(|(column, limbs)| (&babies[*column][h][..], &limbs[i][..]))
+                            .collect();
+                        let mut chunks = terms.chunks(MAX_DOT_TERMS);
+                        ring.dot_into(&mut out[row], chunks.next().unwrap_or_default());
+                        for chunk in chunks {
+                            let part = match &mut part {
+                                Some(part) => part,
+                                None => part.insert(self.limb()?),
+                            };
+                            ring.dot_into(part, chunk);
+                            ring.add_assign(&mut out[row], part);
+                        }
+                    }
+                }
+            }
+        }
+        let [b, a] = outs;
+        for (sum, halves) in sums.iter_mut().zip(b.into_iter().zip(a)) {
+            for (half, limb) in sum.iter_mut().zip([halves.0, halves.1]) {
+                if i < t.level.limbs() {
                     half.q.push(limb);
                 } else {
                     half.p.push(limb);
                 }
             }
         }
-        Ok(out)
+        Ok(())
+    }
+
+    /// `sum + rot(total)`, both times the special primes.
+    fn giant_step(
+        &self,
+        [b, a]: [ExtendedPoly; 2],
+        galois: Galois,
+        key: &SwitchingKey,
+        mut sum: [ExtendedPoly; 2],
+        level: Level,
+    ) -> Result<[ExtendedPoly; 2], EvalError> {
+        let specials = key.shape.specials;
+        let c = self.mod_down(a, level, specials, 0)?;
+        let digits = self.mod_up(&c, key.shape)?;
+        let _timer = self.time(Operation::InnerProduct);
+        let automorphism = self.params.automorphism(galois)?;
+        let (mut product, mut rotated) = (self.limb()?, self.limb()?);
+        let rings = self.rings(level.limbs()).iter();
+        for (i, ring) in rings.chain(&self.params.p()[..specials]).enumerate() {
+            for (h, half) in sum.iter_mut().enumerate() {
+                ring.dot_into(&mut product, &digits.terms(&c, key, h, i));
+                if h == 0 {
+                    ring.add_assign(&mut product, b.limb(i, level.limbs()));
+                }
+                automorphism.apply_into(&mut rotated, &product);
+                ring.add_assign(half.limb_mut(i, level.limbs()), &rotated);
+            }
+        }
+        Ok(sum)
+    }
+
+    /// The rings of the ciphertext primes and the special primes.
+    fn extended_rings<'a>(&'a self, t: &LinearTransform) -> impl Iterator<Item = &'a LimbRing> {
+        let specials = &self.params.p()[..t.shape.specials];
+        self.rings(t.level.limbs()).iter().chain(specials)
+    }
+
+    /// The product of the first `specials` special primes.
+    fn specials_product(&self, ring: &LimbRing, specials: usize) -> u64 {
+        let q = ring.modulus();
+        self.params.p()[..specials]
+            .iter()
+            .fold(1, |acc, p| q.mul(acc, q.reduce(p.modulus().value())))
     }
 
     fn transform_key(
@@ -213,13 +300,5 @@ impl Evaluator {
             }),
             _ => Ok(found),
         }
-    }
-
-    fn zero_extended(&self, t: &LinearTransform) -> Result<ExtendedPoly, EvalError> {
-        let zeros = |count| (0..count).map(|_| self.params.pool().zeroed());
-        Ok(ExtendedPoly {
-            q: zeros(t.level.limbs()).collect::<Result<_, _>>()?,
-            p: zeros(t.shape.specials).collect::<Result<_, _>>()?,
-        })
     }
 }

@@ -17,6 +17,31 @@ pub(super) struct Digits {
     extended: Vec<Vec<Limb>>,
 }
 
+impl Digits {
+    /// What the inner product of limb `i` with half `half` of a key sums up; `c` is the polynomial that the digits are of.
+    pub(super) fn terms<'a>(
+        &'a self,
+        c: &'a RnsPoly<Eval>,
+        key: &'a SwitchingKey,
+        half: usize,
+        i: usize,
+    ) -> Vec<(&'a [u64], &'a [u64])> {
+        let level = c.limbs();
+        let term = |(j, limbs): (usize, &'a Vec<Limb>)| {
+            let (from, to) = digit_range(level, key.shape.digit_limbs, j);
+            let digit: &[u64] = if i < from {
+                &limbs[i]
+            } else if i < to {
+                c.limb(i)
+            } else {
+                &limbs[i - (to - from)]
+            };
+            (digit, key.digits[j][half].limb(i, level))
+        };
+        self.extended.iter().enumerate().map(term).collect()
+    }
+}
+
 impl Evaluator {
     /// ModUp of every digit, for keys of that shape.
     pub(super) fn mod_up(&self, c: &RnsPoly<Eval>, shape: KeyShape) -> Result<Digits, EvalError> {
@@ -62,33 +87,17 @@ impl Evaluator {
     ) -> Result<[ExtendedPoly; 2], EvalError> {
         let _timer = self.time(Operation::InnerProduct);
         let level = c.limbs();
-        let KeyShape {
-            digit_limbs,
-            specials,
-        } = key.shape;
+        let specials = key.shape.specials;
         let half = |h: usize| -> Result<ExtendedPoly, EvalError> {
             let mut out = ExtendedPoly {
                 q: self.limbs(level)?,
                 p: self.limbs(specials)?,
             };
-            let mut terms: Vec<(&[u64], &[u64])> = Vec::with_capacity(digits.extended.len());
             let rings = self.params.q()[..level]
                 .iter()
                 .chain(&self.params.p()[..specials]);
             for (i, (ring, out)) in rings.zip(out.q.iter_mut().chain(&mut out.p)).enumerate() {
-                terms.clear();
-                for (j, limbs) in digits.extended.iter().enumerate() {
-                    let (from, to) = digit_range(level, digit_limbs, j);
-                    let digit: &[u64] = if i < from {
-                        &limbs[i]
-                    } else if i < to {
-                        c.limb(i)
-                    } else {
-                        &limbs[i - (to - from)]
-                    };
-                    terms.push((digit, key.digits[j][h].limb(i, level)));
-                }
-                ring.dot_into(out, &terms);
+                ring.dot_into(out, &digits.terms(c, key, h, i));
             }
             Ok(out)
         };

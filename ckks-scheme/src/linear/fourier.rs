@@ -16,11 +16,8 @@ use std::f64::consts::PI;
 /// # Panics
 /// Unless `slots` is a power of two, at least 2, and `1 <= groups <= log2 slots`.
 pub fn slots_to_coeffs(slots: usize, groups: usize) -> Vec<DiagonalMatrix> {
-    merged(
-        slots,
-        groups,
-        (1..slots.ilog2() + 1).map(|log| stage(slots, 1 << log)),
-    )
+    let matrices = forward(slots, groups);
+    matrices.into_iter().map(|(matrix, _)| matrix).collect()
 }
 
 /// The inverse of [`slots_to_coeffs`], again to be applied in order.
@@ -28,21 +25,52 @@ pub fn slots_to_coeffs(slots: usize, groups: usize) -> Vec<DiagonalMatrix> {
 /// # Panics
 /// As there.
 pub fn coeffs_to_slots(slots: usize, groups: usize) -> Vec<DiagonalMatrix> {
-    let stages = (1..slots.ilog2() + 1).rev();
-    merged(
-        slots,
-        groups,
-        stages.map(|log| inverse_stage(slots, 1 << log)),
-    )
+    let matrices = backward(slots, groups);
+    matrices.into_iter().map(|(matrix, _)| matrix).collect()
 }
 
-/// Products of consecutive stages, in `groups` groups as even as possible, larger ones first.
+/// As [`slots_to_coeffs`], but for a rotation of the input that [`coeffs_to_slots_upwards`] makes up for: diagonals run
+/// from 0 downwards instead of either way, so that giant steps at one distance reach them all and one baby step is free.
+pub(crate) fn slots_to_coeffs_downwards(slots: usize, groups: usize) -> Vec<DiagonalMatrix> {
+    let matrices = forward(slots, groups);
+    let mut turn: i64 = matrices.iter().map(|(_, reach)| reach).sum();
+    let turned = matrices.into_iter().map(|(matrix, reach)| {
+        let right = -turn;
+        turn -= reach;
+        matrix.turned(turn, right)
+    });
+    turned.collect()
+}
+
+/// As [`coeffs_to_slots`] with the output rotated, diagonals running from 0 upwards. Before or after
+/// [`slots_to_coeffs_downwards`] it is the identity.
+pub(crate) fn coeffs_to_slots_upwards(slots: usize, groups: usize) -> Vec<DiagonalMatrix> {
+    let mut turn = 0i64;
+    let turned = backward(slots, groups).into_iter().map(|(matrix, reach)| {
+        let right = -turn;
+        turn += reach;
+        matrix.turned(turn, right)
+    });
+    turned.collect()
+}
+
+fn forward(slots: usize, groups: usize) -> Vec<(DiagonalMatrix, i64)> {
+    merged(slots, groups, 1..slots.ilog2() + 1, stage)
+}
+
+fn backward(slots: usize, groups: usize) -> Vec<(DiagonalMatrix, i64)> {
+    merged(slots, groups, (1..slots.ilog2() + 1).rev(), inverse_stage)
+}
+
+/// Products of consecutive stages, in `groups` groups as even as possible, larger ones first; and how far the diagonals
+/// of each reach to either side.
 fn merged(
     slots: usize,
     groups: usize,
-    mut stages: impl ExactSizeIterator<Item = DiagonalMatrix>,
-) -> Vec<DiagonalMatrix> {
-    let count = stages.len();
+    mut logs: impl ExactSizeIterator<Item = u32>,
+    stage: fn(usize, usize) -> DiagonalMatrix,
+) -> Vec<(DiagonalMatrix, i64)> {
+    let count = logs.len();
     assert!(
         slots >= 2 && slots.is_power_of_two() && (1..=count).contains(&groups),
         "{groups} groups of the transform of {slots} slots"
@@ -50,9 +78,12 @@ fn merged(
     (0..groups)
         .map(|g| {
             let size = count / groups + usize::from(g < count % groups);
-            let group = stages.by_ref().take(size);
+            let group = logs.by_ref().take(size).map(|log| {
+                let len = 1 << log;
+                (stage(slots, len), len as i64 / 2)
+            });
             group
-                .reduce(|product, stage| stage.after(&product))
+                .reduce(|(product, reach), (stage, half)| (stage.after(&product), reach + half))
                 .expect("a group has a stage")
         })
         .collect()
@@ -129,6 +160,36 @@ mod tests {
                 assert!(close(&apply(coeffs_to_slots(n, groups), &slots), &c));
             }
         }
+    }
+
+    #[test]
+    fn one_sided_transforms_make_up_for_each_other() {
+        let n = 256;
+        let x: Vec<_> = (0..n)
+            .map(|k| Complex64::new((k * 7 % 11) as f64 - 5.0, (k * 5 % 13) as f64))
+            .collect();
+        for (down, up) in [(1, 1), (2, 3), (3, 2), (8, 3)] {
+            let down = slots_to_coeffs_downwards(n, down);
+            let up = coeffs_to_slots_upwards(n, up);
+            for (first, second) in [(&down, &up), (&up, &down)] {
+                let y = first
+                    .iter()
+                    .chain(second)
+                    .fold(x.clone(), |x, m| m.apply(&x));
+                assert!(x.iter().zip(&y).all(|(x, y)| (x - y).norm() < 1e-10));
+            }
+        }
+        // Diagonals on one side of 0.
+        let [first, second, _] = &slots_to_coeffs_downwards(n, 3)[..] else {
+            panic!("three matrices")
+        };
+        assert!(first.iter().all(|(d, _)| d == 0 || d >= n - 14));
+        assert!(second.iter().all(|(d, _)| d == 0 || d >= n - 14 * 8));
+        let [_, second, third] = &coeffs_to_slots_upwards(n, 3)[..] else {
+            panic!("three matrices")
+        };
+        assert!(second.iter().all(|(d, _)| d <= 14 * 4));
+        assert!(third.iter().all(|(d, _)| d <= 6));
     }
 
     #[test]

@@ -97,6 +97,18 @@ impl DiagonalMatrix {
         out
     }
 
+    /// The matrix between two rotations: `rot_left(M rot_right(x))`, where `rot_k(x)_j = x_(j + k)`.
+    pub(super) fn turned(&self, left: i64, right: i64) -> Self {
+        let dim = self.dim as i64;
+        let mut out = Self::new(self.dim);
+        for (d, diagonal) in self.iter() {
+            let target = out.diagonal_mut(d as i64 + left + right);
+            target.copy_from_slice(diagonal);
+            target.rotate_left(left.rem_euclid(dim) as usize);
+        }
+        out
+    }
+
     /// All entries times `factor`.
     pub fn scale_assign(&mut self, factor: f64) {
         let entries = self.diagonals.values_mut().flatten();
