@@ -161,8 +161,8 @@ fn report(rings: &[LimbRing], n: usize, peak: Option<f64>) -> Result<(), MathErr
     line("add_assign", time(|| ring.add_assign(&mut a, &b)), None);
     line("mul_into", time(|| ring.mul_into(&mut out, &b, &c)), None);
     line(
-        "sub_mul_scalar_into",
-        time(|| ring.sub_mul_scalar_into(&mut out, &b, &c, 12345)),
+        "ntt_sub_mul_scalar",
+        time(|| ring.ntt_sub_mul_scalar(&mut out, &b, 12345)),
         None,
     );
     let map = Automorphism::new(ring.log_n(), 5)?;

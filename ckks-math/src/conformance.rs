@@ -149,6 +149,15 @@ impl Comparison {
         let a = [self.residues(n, filling)];
         self.same("ntt", &a, |ring, x| ring.ntt(&mut x[0]));
         self.same("intt", &a, |ring, x| ring.intt(&mut x[0]));
+        let minuend = self.residues(n, filling + 1);
+        let s = self.residues(1, filling)[0];
+        self.same("ntt_sub_mul_scalar", &a, |ring, x| {
+            ring.ntt_sub_mul_scalar(&mut x[0], &minuend, s)
+        });
+        let garbage = [self.words(n, u64::MAX, 0)];
+        self.same("intt_into", &garbage, |ring, x| {
+            ring.intt_into(&mut x[0], &a[0])
+        });
         self.same("round trip", &a, |ring, x| {
             ring.ntt(&mut x[0]);
             ring.intt(&mut x[0]);
@@ -211,9 +220,6 @@ impl Comparison {
         });
         self.same("mul_scalar_into", &garbage, |ring, x| {
             ring.mul_scalar_into(&mut x[0], &a, s)
-        });
-        self.same("sub_mul_scalar_into", &garbage, |ring, x| {
-            ring.sub_mul_scalar_into(&mut x[0], &a, &b, s)
         });
         self.same("reduce_signed_into", &garbage, |ring, x| {
             ring.reduce_signed_into(&mut x[0], &signed)

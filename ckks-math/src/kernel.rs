@@ -68,6 +68,18 @@ pub trait LimbOps: Send + Sync + Debug {
     /// Inverse of [`LimbOps::ntt`].
     fn intt(&self, a: &mut [u64]);
 
+    /// [`LimbOps::intt`] of `a`, which stays as it is.
+    fn intt_into(&self, out: &mut [u64], a: &[u64]) {
+        out.copy_from_slice(a);
+        self.intt(out);
+    }
+
+    /// `a = (minuend - NTT(a)) s`.
+    fn ntt_sub_mul_scalar(&self, a: &mut [u64], minuend: &[u64], s: u64) {
+        self.ntt(a);
+        scalar::pointwise::sub_from_mul_scalar(self.modulus(), a, minuend, s);
+    }
+
     /// `a += b`.
     fn add_assign(&self, a: &mut [u64], b: &[u64]) {
         scalar::pointwise::add_assign(self.modulus(), a, b);
@@ -116,11 +128,6 @@ pub trait LimbOps: Send + Sync + Debug {
     /// `a += s`.
     fn add_scalar_assign(&self, a: &mut [u64], s: u64) {
         scalar::pointwise::add_scalar_assign(self.modulus(), a, s);
-    }
-
-    /// `out = (a - b) s`.
-    fn sub_mul_scalar_into(&self, out: &mut [u64], a: &[u64], b: &[u64], s: u64) {
-        scalar::pointwise::sub_mul_scalar_into(self.modulus(), out, a, b, s);
     }
 
     /// `out = sum a b` over the terms, at most [`MAX_DOT_TERMS`] of them.

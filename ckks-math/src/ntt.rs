@@ -174,6 +174,20 @@ impl LimbRing {
         self.0.ops.intt(a);
     }
 
+    /// [`Self::intt`] of `a`, which stays as it is; what `out` held does not matter.
+    pub fn intt_into(&self, out: &mut [u64], a: &[u64]) {
+        self.assert_limb(a);
+        self.assert_limb(out);
+        self.0.ops.intt_into(out, a);
+    }
+
+    /// `a = (minuend - NTT(a)) s` on whole limbs, `s` in `[0, q)`: the end of a rescale or ModDown.
+    pub fn ntt_sub_mul_scalar(&self, a: &mut [u64], minuend: &[u64], s: u64) {
+        self.assert_limb(a);
+        self.assert_limb(minuend);
+        self.0.ops.ntt_sub_mul_scalar(a, minuend, s);
+    }
+
     /// `a += b`.
     pub fn add_assign(&self, a: &mut [u64], b: &[u64]) {
         self.0.ops.add_assign(a, b);
@@ -241,11 +255,6 @@ impl LimbRing {
         let (first, second) = a.split_at_mut(self.degree() / 2);
         self.0.ops.add_scalar_assign(first, q.add(re, im));
         self.0.ops.add_scalar_assign(second, q.sub(re, im));
-    }
-
-    /// `out = (a - b) s` for one residue `s`: the tail of a ModDown or rescale.
-    pub fn sub_mul_scalar_into(&self, out: &mut [u64], a: &[u64], b: &[u64], s: u64) {
-        self.0.ops.sub_mul_scalar_into(out, a, b, s);
     }
 
     /// `out = sum a b` over at most [`MAX_DOT_TERMS`](kernel::MAX_DOT_TERMS) terms, word by word,

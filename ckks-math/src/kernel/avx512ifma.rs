@@ -156,6 +156,28 @@ impl LimbOps for IfmaOps {
         }
     }
 
+    fn intt_into(&self, out: &mut [u64], a: &[u64]) {
+        match &self.tables {
+            Tables::Small(transform) => {
+                out.copy_from_slice(a);
+                transform.inverse(out);
+            }
+            // SAFETY: `self.proof` was made by `Proof::detect`, so the processor has the features.
+            Tables::Vector(transform) => unsafe { transform.inverse_into(out, a) },
+        }
+    }
+
+    fn ntt_sub_mul_scalar(&self, a: &mut [u64], minuend: &[u64], s: u64) {
+        match &self.tables {
+            Tables::Small(transform) => {
+                transform.forward(a);
+                scalar::pointwise::sub_from_mul_scalar(self.modulus(), a, minuend, s);
+            }
+            // SAFETY: `self.proof` was made by `Proof::detect`, so the processor has the features.
+            Tables::Vector(transform) => unsafe { transform.forward_sub_mul(a, minuend, s) },
+        }
+    }
+
     fn add_assign(&self, a: &mut [u64], b: &[u64]) {
         call!(self, pointwise::add_assign, a, b);
     }
@@ -194,10 +216,6 @@ impl LimbOps for IfmaOps {
 
     fn add_scalar_assign(&self, a: &mut [u64], s: u64) {
         call!(self, pointwise::add_scalar_assign, a, s);
-    }
-
-    fn sub_mul_scalar_into(&self, out: &mut [u64], a: &[u64], b: &[u64], s: u64) {
-        call!(self, pointwise::sub_mul_scalar_into, out, a, b, s);
     }
 
     fn dot_into(&self, out: &mut [u64], terms: &[(&[u64], &[u64])]) {

@@ -11,6 +11,10 @@ use crate::params::{ConverterId, KeyShape, digit_range};
 use crate::profile::Operation;
 use ckks_math::{BaseConverter, Eval, Limb, MathError, RnsPoly};
 
+/// Words of a tile of the inner product with a key: tiles of a few digits and of both halves of a key fit the
+/// second-level cache.
+const INNER_PRODUCT_WORDS: usize = 4096;
+
 /// The digits of a polynomial, each extended to the other ciphertext primes and the special primes, Eval order. A
 /// digit's own limbs are those of the polynomial itself and not stored again.
 pub(super) struct Digits {
@@ -60,8 +64,8 @@ impl Evaluator {
             })?;
             let mut coeffs = Vec::with_capacity(to - from);
             for i in from..to {
-                let mut limb = c.limb(i).try_clone()?;
-                self.params.q()[i].intt(&mut limb);
+                let mut limb = self.limb()?;
+                self.params.q()[i].intt_into(&mut limb, c.limb(i));
                 coeffs.push(limb);
             }
             let rings = self.params.q()[..from]
@@ -88,20 +92,28 @@ impl Evaluator {
         let _timer = self.time(Operation::InnerProduct);
         let level = c.limbs();
         let specials = key.shape.specials;
-        let half = |h: usize| -> Result<ExtendedPoly, EvalError> {
-            let mut out = ExtendedPoly {
-                q: self.limbs(level)?,
-                p: self.limbs(specials)?,
-            };
-            let rings = self.params.q()[..level]
-                .iter()
-                .chain(&self.params.p()[..specials]);
-            for (i, (ring, out)) in rings.zip(out.q.iter_mut().chain(&mut out.p)).enumerate() {
-                ring.dot_into(out, &digits.terms(c, key, h, i));
+        let mut out = <[ExtendedPoly; 2]>::default();
+        let rings = self.rings(level).iter();
+        for (i, ring) in rings.chain(&self.params.p()[..specials]).enumerate() {
+            let mut limbs = [self.limb()?, self.limb()?];
+            let terms = [0, 1].map(|half| digits.terms(c, key, half, i));
+            // Tile by tile, so that the second half finds the digits in the cache.
+            for from in (0..self.params.degree()).step_by(INNER_PRODUCT_WORDS) {
+                let tile = from..self.params.degree().min(from + INNER_PRODUCT_WORDS);
+                for (limb, terms) in limbs.iter_mut().zip(&terms) {
+                    let terms: Vec<_> = terms
+                        .iter()
+                        .map(|(digit, key)| (&digit[tile.clone()], &key[tile.clone()]))
+                        .collect();
+                    ring.dot_into(&mut limb[tile.clone()], &terms);
+                }
             }
-            Ok(out)
-        };
-        Ok([half(0)?, half(1)?])
+            for (half, limb) in out.iter_mut().zip(limbs) {
+                let list = if i < level { &mut half.q } else { &mut half.p };
+                list.push(limb);
+            }
+        }
+        Ok(out)
     }
 
     /// Divides by the first `specials` special primes, and by the last `dropped` ciphertext primes at once, and rounds.
@@ -136,12 +148,10 @@ impl Evaluator {
         let mut out = RnsPoly::from_limbs(Vec::with_capacity(kept));
         // Limb by limb what is done with goes back to the pool, to be taken again while it is in the caches.
         for ((ring, limb), mut remainder) in self.rings(kept).iter().zip(ext.q).zip(remainders) {
-            ring.ntt(&mut remainder);
             let q = ring.modulus();
             let divisor = divisor_rings().fold(1, |acc, d| q.mul(acc, d.modulus().value()));
-            let mut quotient = self.limb()?;
-            ring.sub_mul_scalar_into(&mut quotient, &limb, &remainder, q.inv(divisor));
-            out.push(quotient);
+            ring.ntt_sub_mul_scalar(&mut remainder, &limb, q.inv(divisor));
+            out.push(remainder);
         }
         Ok(out)
     }

@@ -41,17 +41,14 @@ impl Evaluator {
         let top = poly.limbs() - 1;
         let last = &self.params.q()[top];
         let mut remainder = self.limb()?;
-        remainder.copy_from_slice(poly.limb(top));
-        last.intt(&mut remainder);
-        let mut correction = self.limb()?;
+        last.intt_into(&mut remainder, poly.limb(top));
         let mut out = RnsPoly::from_limbs(Vec::new());
         for (i, ring) in self.rings(top).iter().enumerate() {
-            ring.change_modulus_centered_into(&mut correction, &remainder, last.modulus());
-            ring.ntt(&mut correction);
             let q = ring.modulus();
             let inverse = q.inv(q.reduce(last.modulus().value()));
             let mut limb = self.limb()?;
-            ring.sub_mul_scalar_into(&mut limb, poly.limb(i), &correction, inverse);
+            ring.change_modulus_centered_into(&mut limb, &remainder, last.modulus());
+            ring.ntt_sub_mul_scalar(&mut limb, poly.limb(i), inverse);
             out.push(limb);
         }
         Ok(out)

@@ -135,14 +135,6 @@ pub(super) fn add_scalar_assign(c: &Constants, a: &mut [u64], s: u64) {
     map([a], [], |[a], []| [f.add(a, s)]);
 }
 
-/// `out = (a - b) s`.
-#[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn sub_mul_scalar_into(c: &Constants, out: &mut [u64], a: &[u64], b: &[u64], s: u64) {
-    let f = c.field();
-    let s = f.factor(c.factor(s));
-    map([out], [a, b], |_, [a, b]| [f.mul(add(sub(a, b), f.q), s)]);
-}
-
 /// `z0^2`, `2 z0 z1`, `z1^2`.
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn square_real_into(c: &Constants, d: [&mut [u64]; 3], z: [&[u64]; 2]) {

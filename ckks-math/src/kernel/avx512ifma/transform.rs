@@ -29,6 +29,14 @@ const TAIL_STAGES: u32 = 6;
 /// Vectors of an innermost block.
 const TAIL_VECTORS: usize = TAIL_WORDS / LANES;
 
+type Block = [Words; TAIL_VECTORS];
+
+/// What may follow a forward transform: `x` becomes `(minuend - x) factor`.
+struct Subtract<'a> {
+    minuend: &'a [Block],
+    factor: Factor,
+}
+
 /// Roots of an innermost block, heap index `h` at place `h - 1`: of the nodes below its own, and of the
 /// nodes below each of its groups of eight words, lane `i` for the `i`-th, without their quotients.
 #[derive(Debug)]
@@ -173,22 +181,50 @@ impl Transform {
     /// Natural to bit-reversed order; words in `[0, q)`.
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn forward(&self, a: &mut [u64]) {
+        self.forward_and(a, None);
+    }
+
+    /// `a = (minuend - NTT(a)) s`; `a` and `minuend` in `[0, q)`.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn forward_sub_mul(&self, a: &mut [u64], minuend: &[u64], s: u64) {
+        assert_eq!(minuend.len(), a.len(), "length of a limb");
+        let end = Subtract {
+            minuend: minuend.as_chunks().0.as_chunks().0,
+            factor: self.constants.factor(s),
+        };
+        self.forward_and(a, Some(&end));
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn forward_and(&self, a: &mut [u64], end: Option<&Subtract<'_>>) {
         let a = self.vectors(a);
         match self.constants.modulus.bits() {
-            ..=48 => self.forward_blocks::<16>(a, 1, &self.passes),
-            49 => self.forward_blocks::<8>(a, 1, &self.passes),
-            _ => self.forward_blocks::<4>(a, 1, &self.passes),
+            ..=48 => self.forward_blocks::<16>(a, 1, &self.passes, end),
+            49 => self.forward_blocks::<8>(a, 1, &self.passes, end),
+            _ => self.forward_blocks::<4>(a, 1, &self.passes, end),
         }
     }
 
     /// Bit-reversed to natural order; words in `[0, q)`.
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn inverse(&self, a: &mut [u64]) {
+        self.inverse_from::<false>(a, &[]);
+    }
+
+    /// [`Self::inverse`] of `src`.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn inverse_into(&self, out: &mut [u64], src: &[u64]) {
+        assert_eq!(src.len(), out.len(), "length of a limb");
+        self.inverse_from::<true>(out, src.as_chunks().0.as_chunks().0);
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn inverse_from<const COPY: bool>(&self, a: &mut [u64], src: &[Block]) {
         let a = self.vectors(a);
         match self.constants.modulus.bits() {
-            ..=48 => self.inverse_blocks::<16, true>(a, 1, &self.passes),
-            49 => self.inverse_blocks::<8, true>(a, 1, &self.passes),
-            _ => self.inverse_blocks::<4, true>(a, 1, &self.passes),
+            ..=48 => self.inverse_blocks::<16, true, COPY>(a, 1, &self.passes, src),
+            49 => self.inverse_blocks::<8, true, COPY>(a, 1, &self.passes, src),
+            _ => self.inverse_blocks::<4, true, COPY>(a, 1, &self.passes, src),
         }
     }
 
@@ -198,9 +234,15 @@ impl Transform {
     }
 
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn forward_blocks<const LIMIT: u64>(&self, a: &mut [Words], node: usize, passes: &[u32]) {
+    fn forward_blocks<const LIMIT: u64>(
+        &self,
+        a: &mut [Words],
+        node: usize,
+        passes: &[u32],
+        end: Option<&Subtract<'_>>,
+    ) {
         let Some((&stages, rest)) = passes.split_first() else {
-            self.forward_tail::<LIMIT>(a, node);
+            self.forward_tail::<LIMIT>(a, node, end);
             return;
         };
         match stages {
@@ -209,33 +251,34 @@ impl Transform {
             _ => self.forward_pass::<LIMIT, 8>(a, node),
         }
         if rest.is_empty() {
-            self.forward_tail::<LIMIT>(a, node << stages);
+            self.forward_tail::<LIMIT>(a, node << stages, end);
             return;
         }
         let len = a.len() >> stages;
         for (i, block) in a.chunks_exact_mut(len).enumerate() {
-            self.forward_blocks::<LIMIT>(block, (node << stages) + i, rest);
+            self.forward_blocks::<LIMIT>(block, (node << stages) + i, rest, end);
         }
     }
 
-    /// `LAST` for the whole limb: its last stage brings the factor `1/N`.
+    /// `LAST` for the whole limb: its last stage brings the factor `1/N`. If `COPY`, the words come from `src`.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn inverse_blocks<const LIMIT: u64, const LAST: bool>(
+    fn inverse_blocks<const LIMIT: u64, const LAST: bool, const COPY: bool>(
         &self,
         a: &mut [Words],
         node: usize,
         passes: &[u32],
+        src: &[Block],
     ) {
         let Some((&stages, rest)) = passes.split_first() else {
-            self.inverse_tail::<LIMIT, LAST>(a, node);
+            self.inverse_tail::<LIMIT, LAST, COPY>(a, node, src);
             return;
         };
         if rest.is_empty() {
-            self.inverse_tail::<LIMIT, false>(a, node << stages);
+            self.inverse_tail::<LIMIT, false, COPY>(a, node << stages, src);
         } else {
             let len = a.len() >> stages;
             for (i, block) in a.chunks_exact_mut(len).enumerate() {
-                self.inverse_blocks::<LIMIT, false>(block, (node << stages) + i, rest);
+                self.inverse_blocks::<LIMIT, false, COPY>(block, (node << stages) + i, rest, src);
             }
         }
         match stages {
@@ -278,11 +321,22 @@ impl Transform {
     /// The last six stages and the final reduction on consecutive innermost blocks; `node` is that of
     /// the first.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn forward_tail<const LIMIT: u64>(&self, a: &mut [Words], node: usize) {
+    fn forward_tail<const LIMIT: u64>(
+        &self,
+        a: &mut [Words],
+        node: usize,
+        end: Option<&Subtract<'_>>,
+    ) {
         let (field, q) = (self.constants.field(), self.constants.modulus.value());
         let (blocks, _) = a.as_chunks_mut::<TAIL_VECTORS>();
-        let tail = &self.tail[node - (1 << (self.log_n - TAIL_STAGES))..];
-        for (block, tail) in blocks.iter_mut().zip(tail) {
+        let first = node - (1 << (self.log_n - TAIL_STAGES));
+        let tail = &self.tail[first..];
+        let end = end.map(|end| (&end.minuend[first..], field.factor(end.factor)));
+        for (i, block) in blocks.iter_mut().enumerate() {
+            if let Some(ahead) = tail.get(i + AHEAD) {
+                prefetch_tail(ahead);
+            }
+            let tail = &tail[i];
             let mut x = load_block(block);
             let mut roots = [field.factor(tail.rows[0]); 8];
             for h in 2..8 {
@@ -295,19 +349,29 @@ impl Transform {
             }
             forward_stages!(LIMIT, 8, &field, q, x, roots);
             x = transpose(x);
-            for (words, x) in block.iter_mut().zip(x) {
-                let x = if LIMIT == 4 {
-                    field.reduce_four(x)
-                } else {
-                    field.reduce_twice(field.reduce_factor_lazy(x))
-                };
-                store(words, x);
+            if let Some((minuend, factor)) = end {
+                for ((words, x), minuend) in block.iter_mut().zip(x).zip(&minuend[i]) {
+                    let x = sub(
+                        add(load(minuend), field.twice),
+                        reduce_limit::<LIMIT>(&field, x),
+                    );
+                    store(words, field.mul(x, factor));
+                }
+            } else {
+                for (words, x) in block.iter_mut().zip(x) {
+                    store(words, field.reduce_twice(reduce_limit::<LIMIT>(&field, x)));
+                }
             }
         }
     }
 
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn inverse_tail<const LIMIT: u64, const LAST: bool>(&self, a: &mut [Words], node: usize) {
+    fn inverse_tail<const LIMIT: u64, const LAST: bool, const COPY: bool>(
+        &self,
+        a: &mut [Words],
+        node: usize,
+        src: &[Block],
+    ) {
         let (field, q) = (self.constants.field(), self.constants.modulus.value());
         let (blocks, _) = a.as_chunks_mut::<TAIL_VECTORS>();
         let reverse = load(&[7, 6, 5, 4, 3, 2, 1, 0]);
@@ -317,8 +381,15 @@ impl Transform {
             field.factor(self.inverse_degree_root),
         ];
         for (i, block) in blocks.iter_mut().enumerate() {
+            if let Some(ahead) = (mirror(node + i) - first).checked_sub(AHEAD) {
+                prefetch_tail(&self.tail[ahead]);
+            }
             let tail = &self.tail[mirror(node + i) - first];
-            let mut x = transpose(load_block(block));
+            let mut x = transpose(load_block(if COPY {
+                &src[node + i - first]
+            } else {
+                block
+            }));
             let mut roots = [field.complete(permute(load(&tail.columns[0]), reverse)); 8];
             for h in 2..8 {
                 roots[h] = field.complete(permute(load(&tail.columns[mirror(h) - 1]), reverse));
@@ -373,6 +444,21 @@ impl Transform {
     }
 }
 
+/// The roots of an innermost block are asked for so many blocks ahead: they are as long as the limb, and
+/// with many primes they come from beyond the caches.
+const AHEAD: usize = 4;
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn prefetch_tail(tail: &TailRoots) {
+    for column in &tail.columns {
+        prefetch(&column[0]);
+    }
+    // Two cache lines.
+    prefetch(&tail.rows[0].w);
+    prefetch(&tail.rows[4].w);
+}
+
 /// Splits stages into passes of at most three.
 fn split_stages(stages: u32) -> Vec<u32> {
     let passes = stages.div_ceil(3);
@@ -381,7 +467,7 @@ fn split_stages(stages: u32) -> Vec<u32> {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn load_block(block: &[Words; TAIL_VECTORS]) -> [V; TAIL_VECTORS] {
+fn load_block(block: &Block) -> [V; TAIL_VECTORS] {
     let mut x = [zero(); TAIL_VECTORS];
     for (x, words) in x.iter_mut().zip(block) {
         *x = load(words);
@@ -421,6 +507,17 @@ const fn inverse_bounds(limit: u64, radix: usize, stage: u32) -> [u64; MAX_RADIX
         }
     }
     bounds
+}
+
+/// `[0, LIMIT q) -> [0, 2q)`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn reduce_limit<const LIMIT: u64>(field: &Field, x: V) -> V {
+    if LIMIT == 4 {
+        subtract_if_reaches(x, field.twice)
+    } else {
+        field.reduce_factor_lazy(x)
+    }
 }
 
 /// `[0, bound q) -> [0, 2q)`.

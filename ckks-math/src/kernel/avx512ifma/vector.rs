@@ -95,12 +95,16 @@ pub(super) fn hi(acc: V, a: V, b: V) -> V {
     _mm512_madd52hi_epu64(acc, a, b)
 }
 
-/// `x - c` if that is not negative, else `x`; both below `2^63`.
+/// `x - c` if that is not negative, else `x`; `x < 2^62` and `c < 2^52`.
+///
+/// The minimum of two floating-point numbers, because that of integers occupies the units that multiply.
+/// Words that are not negative are ordered as the numbers are that they look like; a difference from
+/// `-2^52 + 1` to `-1` looks like no number, and then the minimum is its second operand, bit for bit.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn subtract_if_reaches(x: V, c: V) -> V {
-    // A negative difference is a huge unsigned word.
-    _mm512_min_epu64(x, _mm512_sub_epi64(x, c))
+    let difference = _mm512_castsi512_pd(_mm512_sub_epi64(x, c));
+    _mm512_castpd_si512(_mm512_min_pd(difference, _mm512_castsi512_pd(x)))
 }
 
 /// `x >> 52`.

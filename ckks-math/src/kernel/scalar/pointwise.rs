@@ -79,14 +79,13 @@ pub fn add_scalar_assign(q: Modulus, a: &mut [u64], s: u64) {
     a.iter_mut().for_each(|a| *a = q.add(*a, s));
 }
 
-/// `out = (a - b) s`.
-pub fn sub_mul_scalar_into(q: Modulus, out: &mut [u64], a: &[u64], b: &[u64], s: u64) {
-    same_length!(out, a, b);
+/// `a = (minuend - a) s`.
+pub fn sub_from_mul_scalar(q: Modulus, a: &mut [u64], minuend: &[u64], s: u64) {
+    same_length!(a, minuend);
     let s = q.shoup(s);
-    out.iter_mut()
-        .zip(a)
-        .zip(b)
-        .for_each(|((out, &a), &b)| *out = q.mul_shoup(a + q.value() - b, s));
+    a.iter_mut()
+        .zip(minuend)
+        .for_each(|(a, &minuend)| *a = q.mul_shoup(minuend + q.value() - *a, s));
 }
 
 /// Products of two words below `2^62` that fit a double word beside a residue.
