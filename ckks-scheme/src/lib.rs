@@ -26,8 +26,8 @@ pub mod exec {
 }
 
 pub use bootstrap::{
-    BootstrapError, BootstrapLiteral, BootstrapParams, Bootstrapper, Content, CosineBootstrapper,
-    PrecisionStats,
+    BootstrapError, BootstrapLiteral, BootstrapParams, BootstrapPreset, Bootstrapper, Content,
+    CosineBootstrapper, Order, PrecisionStats,
 };
 pub use ciphertext::{Ciphertext, Level, Plaintext, Scale};
 pub use decrypt::Decryptor;

@@ -234,6 +234,17 @@ fn is_leaf(d: usize, headroom: usize, baby: usize) -> bool {
     d <= 1 || (d < baby && d <= 1 << headroom)
 }
 
+impl Chebyshev {
+    /// Number of the T_k, beside T_1, that an evaluation computes, and how many products it has under way at most.
+    pub(crate) fn powers_and_splits(&self) -> (usize, usize) {
+        let headroom = self.depth() - 1;
+        let mut powers = BTreeSet::new();
+        let baby = best_baby(self.coeffs(), headroom);
+        count_products(self.coeffs(), headroom, baby, &mut powers);
+        (powers.len(), self.depth() - baby.ilog2() as usize)
+    }
+}
+
 /// The power of two from which on degrees are split that leads to the fewest products.
 fn best_baby(coeffs: &[f64], headroom: usize) -> usize {
     (1..=headroom + 1)

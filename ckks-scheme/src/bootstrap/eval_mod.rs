@@ -42,7 +42,7 @@ impl EvalMod {
         // Scales from the end to the beginning.
         let out = params.sine_scale();
         let scheme = params.scheme();
-        let mut level = params.output_level();
+        let mut level = params.sine_level();
         let mut scale = out;
         if let Some(p) = &arcsine {
             level = Level::new(level.limbs() + p.depth());
@@ -69,6 +69,10 @@ impl EvalMod {
 
     pub(super) fn approximation_error(&self) -> f64 {
         self.approximation_error
+    }
+
+    pub(super) fn polynomials(&self) -> impl Iterator<Item = &Chebyshev> + Clone {
+        std::iter::once(&self.cosine).chain(&self.arcsine)
     }
 
     /// Largest difference between the circuit in double precision and the exact angle, over all whole turns and the

@@ -40,9 +40,9 @@ pub struct PrecisionReport {
     /// Components whose error is larger than predicted for their ciphertext: a coefficient that left the range of the
     /// cosine shows so, as does a value beyond the declared range.
     pub range_violations: usize,
-    /// Bits of modulus left for the user, above the base prime and what SlotsToCoeffs uses.
+    /// Bits of modulus left for the user, above what the next refresh takes.
     pub residual_bits: f64,
-    /// Levels of which a product may take one each, likewise.
+    /// Levels left for the user, likewise.
     pub residual_levels: usize,
     /// Base-2 logarithm of the probability that a refresh fails, by computation; `None` where it cannot.
     pub failure_log2: Option<f64>,
@@ -65,6 +65,8 @@ pub struct PrecisionReport {
     pub keys: usize,
     /// Bytes of the encoded matrices.
     pub transform_bytes: u64,
+    /// Bytes declared for one refresh, see [`Bootstrapper::working_bytes`].
+    pub working_bytes: u64,
     /// High-water mark of the limb pool while refreshing: keys, matrices and ciphertexts included.
     pub pool_high_water_bytes: u64,
 }
@@ -184,6 +186,7 @@ pub fn measure_precision<R: CryptoRng>(
         key_bytes,
         keys: key_count,
         transform_bytes: boot.transform_bytes(),
+        working_bytes: boot.working_bytes(),
         pool_high_water_bytes: scheme.pool().high_water_bytes(),
     })
 }

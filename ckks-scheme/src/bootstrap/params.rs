@@ -18,6 +18,18 @@ pub enum Content {
     Complex,
 }
 
+/// Which of the two transforms comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// SlotsToCoeffs at the bottom, where it is cheap, and the refreshed ciphertext comes out of EvalMod. Costs the input
+    /// its last levels.
+    #[default]
+    SlotsToCoeffsFirst,
+    /// A ciphertext of level 1 is raised as it is, and SlotsToCoeffs comes last, at the levels below EvalMod. The errors of
+    /// EvalMod are those of coefficients then, and a slot is a sum of all of them.
+    CoeffsToSlotsFirst,
+}
+
 /// What a file says of a bootstrapping; [`BootstrapParams::new`] checks it against a parameter set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +39,13 @@ pub struct BootstrapLiteral {
     pub log_slots: u32,
     /// What the slots hold.
     pub content: Content,
+    /// Which transform comes first.
+    #[serde(default)]
+    pub order: Order,
+    /// Whether real and imaginary parts of sparse complex slots (at most a quarter of the degree) share one EvalMod, side
+    /// by side in twice as many slots: half the work, for one level more if SlotsToCoeffs comes first.
+    #[serde(default)]
+    pub pack_sparse: bool,
     /// Levels (and matrices) of SlotsToCoeffs.
     pub slots_to_coeffs_levels: usize,
     /// Levels (and matrices) of CoeffsToSlots.
@@ -37,7 +56,8 @@ pub struct BootstrapLiteral {
     pub double_angles: u32,
     /// Degree of the arcsine that corrects the sine, odd; 0 for none. None is best where the message ratio is large.
     pub arcsine_degree: usize,
-    /// Base-2 logarithm of base prime over largest message.
+    /// Base-2 logarithm of base prime over largest message; with CoeffsToSlots first, where nothing can be adjusted before
+    /// the modulus is raised, the least that there must be.
     pub log_message_ratio: f64,
     /// Largest absolute value of a real component of a slot.
     pub max_value: f64,
@@ -58,6 +78,8 @@ impl BootstrapLiteral {
         Self {
             log_slots: log_n - 1,
             content: Content::Complex,
+            order: Order::SlotsToCoeffsFirst,
+            pack_sparse: false,
             slots_to_coeffs_levels: 3,
             coeffs_to_slots_levels: 3,
             cosine_degree: 30,
@@ -72,9 +94,25 @@ impl BootstrapLiteral {
         }
     }
 
-    /// Levels that a refresh takes from the top: CoeffsToSlots and EvalMod.
+    /// Levels that a refresh takes from the top: CoeffsToSlots, EvalMod and what follows it.
     pub fn depth(&self) -> usize {
-        self.coeffs_to_slots_levels + self.eval_mod_depth()
+        self.coeffs_to_slots_levels + self.eval_mod_depth() + self.levels_after_sine()
+    }
+
+    /// Levels that a refresh takes from the input, above the base prime.
+    pub fn input_levels(&self) -> usize {
+        match self.order {
+            Order::SlotsToCoeffsFirst => self.slots_to_coeffs_levels,
+            Order::CoeffsToSlotsFirst => 0,
+        }
+    }
+
+    /// Levels between the sine and the refreshed ciphertext.
+    fn levels_after_sine(&self) -> usize {
+        match self.order {
+            Order::SlotsToCoeffsFirst => usize::from(self.pack_sparse),
+            Order::CoeffsToSlotsFirst => self.slots_to_coeffs_levels,
+        }
     }
 
     fn eval_mod_depth(&self) -> usize {
@@ -192,7 +230,15 @@ impl BootstrapParams {
             let fits = (from..=to).contains(&value);
             check(fits, what, value.to_string(), format!("{from} to {to}"))?;
         }
-        let need = lit.depth() + lit.slots_to_coeffs_levels + 1;
+        if lit.pack_sparse {
+            check(
+                lit.content == Content::Complex && log_slots + 1 < log_n,
+                "log2 of the slots that share one EvalMod",
+                format!("{log_slots} ({:?})", lit.content),
+                format!("{} or less, complex", log_n.saturating_sub(2)),
+            )?;
+        }
+        let need = lit.depth() + lit.input_levels() + 1;
         check(
             scheme.max_level().limbs() >= need,
             "number of ciphertext primes",
@@ -215,6 +261,16 @@ impl BootstrapParams {
             failure_log2: 0.0,
             literal,
         };
+        if this.literal.order == Order::CoeffsToSlotsFirst {
+            // The literal's ratio is what there must be, the message's own what there is.
+            let ratio = -this.largest_message().log2();
+            check(
+                ratio >= this.literal.log_message_ratio - 1e-9,
+                "log2 of base prime over largest message",
+                format!("{ratio:.2}"),
+                format!("{:.2} or more", this.literal.log_message_ratio),
+            )?;
+        }
         this.failure_log2 = overflow_log2(weight, this.literal_range(), scheme.degree());
         if this.failure_log2 > FAILURE_LIMIT {
             return Err(BootstrapError::Failure {
@@ -243,7 +299,7 @@ impl BootstrapParams {
 
     /// Lowest level of a ciphertext that can be refreshed.
     pub fn input_level(&self) -> Level {
-        Level::new(self.literal.slots_to_coeffs_levels + 1)
+        Level::new(self.literal.input_levels() + 1)
     }
 
     /// Level of a refreshed ciphertext.
@@ -257,13 +313,19 @@ impl BootstrapParams {
         Scale::new(self.literal.log_scale.exp2())
     }
 
+    /// Level of the sine, which the refreshed ciphertext follows from.
+    pub(super) fn sine_level(&self) -> Level {
+        Level::new(self.output_level().limbs() + self.literal.levels_after_sine())
+    }
+
     /// Base-2 logarithm of the probability that a refresh gives a wrong result, computed from the parameters; minus
     /// infinity where that cannot happen.
     pub fn failure_log2(&self) -> f64 {
         self.failure_log2
     }
 
-    /// Bits of modulus that a refreshed ciphertext has left above the base prime and what SlotsToCoeffs takes.
+    /// Bits of modulus that a refreshed ciphertext has left above what the next refresh takes: the base prime and, where
+    /// it comes first, SlotsToCoeffs.
     pub fn residual_bits(&self) -> f64 {
         self.scheme.log_q(self.output_level()) - self.scheme.log_q(self.input_level())
     }
@@ -305,12 +367,24 @@ impl BootstrapParams {
 
     /// Largest message, in base primes.
     pub(super) fn largest_message(&self) -> f64 {
-        (-self.literal.log_message_ratio).exp2()
+        match self.literal.order {
+            Order::SlotsToCoeffsFirst => (-self.literal.log_message_ratio).exp2(),
+            // A coefficient is a mean of slots times numbers of modulus 1.
+            Order::CoeffsToSlotsFirst => {
+                self.largest_modulus(self.output_scale()) * self.output_scale().value()
+                    / self.base_prime()
+            }
+        }
     }
 
     /// Scale of the message in the coefficients, for a ciphertext of the nominal scale.
     pub(super) fn message_scale(&self) -> f64 {
-        self.base_prime() * self.largest_message() / self.literal.max_value
+        match self.literal.order {
+            Order::SlotsToCoeffsFirst => {
+                self.base_prime() * self.largest_message() / self.literal.max_value
+            }
+            Order::CoeffsToSlotsFirst => self.output_scale().value(),
+        }
     }
 
     /// Scale at which the sine comes out, to stand for values at the output scale.

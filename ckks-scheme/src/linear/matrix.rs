@@ -3,6 +3,7 @@
 use super::Norms;
 use num_complex::Complex64;
 use std::collections::BTreeMap;
+use std::ops::RangeFrom;
 
 /// A square matrix by its diagonals: `(M x)_j = sum_d diagonal_d[j] x_((j + d) mod dim)`.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +108,32 @@ impl DiagonalMatrix {
             target.rotate_left(left.rem_euclid(dim) as usize);
         }
         out
+    }
+
+    /// The same on twice as many entries, for vectors that repeat.
+    pub(crate) fn repeated(&self) -> Self {
+        let mut out = Self::new(2 * self.dim);
+        for (d, diagonal) in self.iter() {
+            // What runs backwards goes on to do so.
+            let d = d as i64;
+            let signed = if 2 * d > self.dim as i64 {
+                d - self.dim as i64
+            } else {
+                d
+            };
+            let target = out.diagonal_mut(signed);
+            let (left, right) = target.split_at_mut(self.dim);
+            left.copy_from_slice(diagonal);
+            right.copy_from_slice(diagonal);
+        }
+        out
+    }
+
+    /// The entries of some rows times `factor`.
+    pub(crate) fn scale_rows_assign(&mut self, rows: RangeFrom<usize>, factor: Complex64) {
+        for diagonal in self.diagonals.values_mut() {
+            diagonal[rows.clone()].iter_mut().for_each(|z| *z *= factor);
+        }
     }
 
     /// All entries times `factor`.

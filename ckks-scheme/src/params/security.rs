@@ -16,9 +16,18 @@ pub const fn max_log_qp_128(log_n: u32) -> u32 {
 }
 
 /// Largest log2 of a modulus with 128-bit security for a sparse ternary secret of Hamming weight `weight`: the
-/// ephemeral secret of a bootstrapping (Bossuat, Troncoso-Pastoriza, Hubaux, <https://eprint.iacr.org/2022/024>,
-/// section 5). 0 where no bound is known.
+/// ephemeral secret of a bootstrapping. 0 where no bound is known.
+///
+/// * N = 2^16, weight 32: Bossuat, Troncoso-Pastoriza, Hubaux, <https://eprint.iacr.org/2022/024>, section 5.
+/// * N = 2^15, weight 192: Bossuat et al., <https://eprint.iacr.org/2020/1203>, section 6, hold a permanent secret of this
+///   weight for 128-bit secure under 768 bits (their set IV). Of that only as much is granted as an ephemeral secret
+///   needs; the smaller the modulus, the harder the problem at the same error.
+///
+/// A larger ring, or a denser secret, at the same modulus is no easier to attack.
 pub const fn max_log_qp_ephemeral_128(log_n: u32, weight: u32) -> u32 {
-    // A larger ring, or a denser secret, at the same modulus is no easier to attack.
-    if log_n >= 16 && weight >= 32 { 117 } else { 0 }
+    if (log_n >= 16 && weight >= 32) || (log_n >= 15 && weight >= 192) {
+        117
+    } else {
+        0
+    }
 }

@@ -1,13 +1,13 @@
 use crate::fixture::{Fixture, params};
 use ckks_scheme::{
     BootstrapError, BootstrapLiteral, BootstrapParams, Bootstrapper, Content, CosineBootstrapper,
-    KeyRequest, Level, Parameters, PrecisionStats, Scale,
+    KeyRequest, Level, Operation, Order, Parameters, PrecisionStats, Scale,
 };
 use num_complex::Complex64;
 
 /// A small insecure ring with just the levels that the literal takes and two for the user.
 pub fn scheme(log_n: u32, literal: &BootstrapLiteral) -> Parameters {
-    let user = 2 + literal.slots_to_coeffs_levels;
+    let user = 2 + literal.input_levels();
     let q_bits: Vec<u32> = std::iter::once(50)
         .chain(std::iter::repeat_n(43, user))
         .chain(std::iter::repeat_n(50, literal.depth()))
@@ -99,6 +99,129 @@ fn sparse_slots_are_refreshed_with_either_content() {
         };
         let stats = Refresh::new(9, literal).check(1.0);
         assert!(stats.mean_bits > 18.0, "{stats:?}");
+    }
+}
+
+#[test]
+fn sparse_halves_share_one_reduction() {
+    let packed = |log_slots| BootstrapLiteral {
+        log_slots,
+        pack_sparse: true,
+        slots_to_coeffs_levels: 2,
+        coeffs_to_slots_levels: 2,
+        ..BootstrapLiteral::full_complex(9)
+    };
+    for log_slots in [7, 5, 2] {
+        let mut r = Refresh::new(9, packed(log_slots));
+        let stats = r.check(1.0);
+        assert!(stats.mean_bits > 18.0, "{stats:?}");
+    }
+    // Half the tensor products.
+    let products = |literal| {
+        let mut r = Refresh::new(9, literal);
+        r.check(1.0);
+        let entries = r.f.eval.profile().entries();
+        let tensor = |(op, _, _): &&(Operation, u64, f64)| *op == Operation::Tensor;
+        entries.iter().find(tensor).unwrap().1
+    };
+    let apart = BootstrapLiteral {
+        pack_sparse: false,
+        ..packed(5)
+    };
+    assert_eq!(2 * products(packed(5)), products(apart));
+    // There must be room, and two halves.
+    for literal in [
+        packed(8),
+        BootstrapLiteral {
+            content: Content::Real,
+            ..packed(5)
+        },
+    ] {
+        let refused = BootstrapParams::new(&scheme(9, &literal), literal);
+        assert!(matches!(refused, Err(BootstrapError::Invalid { .. })));
+    }
+}
+
+#[test]
+fn coefficients_to_slots_may_come_first() {
+    let literal = |log_slots, content, pack_sparse| BootstrapLiteral {
+        order: Order::CoeffsToSlotsFirst,
+        log_slots,
+        content,
+        pack_sparse,
+        log_message_ratio: 7.0,
+        log_scale: 42.0,
+        ..BootstrapLiteral::full_complex(9)
+    };
+    for (log_slots, content, packed) in [
+        (8, Content::Complex, false),
+        (8, Content::Real, false),
+        (5, Content::Complex, false),
+        (5, Content::Complex, true),
+    ] {
+        let mut r = Refresh::new(9, literal(log_slots, content, packed));
+        assert_eq!(r.boot.input_level(), Level::new(1));
+        let stats = r.check(1.0);
+        assert!(stats.mean_bits > 17.0, "{stats:?}");
+        // All of a message in one coefficient.
+        let x = vec![Complex64::new(-1.0, 0.0); 256];
+        let ct = r.f.encrypt(&x, Level::new(1), r.scale());
+        let out = r.boot.bootstrap(&r.f.eval, &ct).unwrap();
+        r.f.error_within_bound(&out, &x);
+    }
+    // Nothing can be adjusted before the modulus is raised.
+    let tight = BootstrapLiteral {
+        log_scale: 44.0,
+        ..literal(8, Content::Complex, false)
+    };
+    let refused = BootstrapParams::new(&scheme(9, &tight), tight);
+    assert!(matches!(refused, Err(BootstrapError::Invalid { .. })));
+}
+
+#[test]
+fn declared_memory_covers_what_a_refresh_takes() {
+    let full = || BootstrapLiteral::full_complex(9);
+    for literal in [
+        full(),
+        BootstrapLiteral {
+            giant_cost: 4.0,
+            ..full()
+        },
+        BootstrapLiteral {
+            giant_cost: 0.2,
+            coeffs_to_slots_levels: 2,
+            ..full()
+        },
+        BootstrapLiteral {
+            cosine_degree: 62,
+            arcsine_degree: 7,
+            log_message_ratio: 6.0,
+            giant_cost: 4.0,
+            ..full()
+        },
+        BootstrapLiteral {
+            log_slots: 4,
+            pack_sparse: true,
+            ..full()
+        },
+        BootstrapLiteral {
+            order: Order::CoeffsToSlotsFirst,
+            log_message_ratio: 6.0,
+            ..full()
+        },
+    ] {
+        let mut r = Refresh::new(9, literal);
+        let x = r.slots(1.0);
+        let ct = r.f.encrypt(&x, r.boot.input_level(), r.scale());
+        let pool = r.f.params.pool();
+        pool.reset_high_water();
+        let before = pool.in_use_bytes();
+        r.boot.bootstrap(&r.f.eval, &ct).unwrap();
+        let (taken, declared) = (pool.high_water_bytes() - before, r.boot.working_bytes());
+        assert!(
+            taken <= declared && 10 * declared < 16 * taken,
+            "{taken} bytes taken, {declared} declared"
+        );
     }
 }
 

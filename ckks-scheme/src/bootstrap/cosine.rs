@@ -1,0 +1,266 @@
+//! The bootstrapping of this crate.
+
+use super::eval_mod::EvalMod;
+use super::stages::StageClock;
+use super::{
+    BootstrapError, BootstrapParams, Bootstrapper, Content, Order, Stage, matrices, memory,
+};
+use crate::ciphertext::{Ciphertext, Level, Scale};
+use crate::error::EvalError;
+use crate::evaluator::Evaluator;
+use crate::keys::KeyRequest;
+use crate::linear::{DiagonalMatrix, LinearTransform};
+use crate::noise::BOUND_SIGMAS;
+use std::f64::consts::PI;
+
+/// The bootstrapping of this crate, with its transforms encoded.
+#[derive(Debug)]
+pub struct CosineBootstrapper {
+    params: BootstrapParams,
+    slots_to_coeffs: Vec<LinearTransform>,
+    coeffs_to_slots: Vec<LinearTransform>,
+    separation: Option<LinearTransform>,
+    eval_mod: EvalMod,
+    clock: StageClock,
+}
+
+impl CosineBootstrapper {
+    /// Encodes the transforms and interpolates the cosine.
+    ///
+    /// # Errors
+    /// As [`LinearTransform::new`] and [`crate::Chebyshev::interpolate`].
+    pub fn new(params: &BootstrapParams) -> Result<Self, BootstrapError> {
+        let base = params.scheme();
+        let (down_level, down_gain) = match params.literal().order {
+            Order::SlotsToCoeffsFirst => (
+                params.input_level(),
+                params.message_scale() / params.output_scale().value(),
+            ),
+            Order::CoeffsToSlotsFirst => (params.sine_level(), 1.0),
+        };
+        let separation = matrices::separation(params)
+            .map(|matrix| encode(params, vec![matrix], params.sine_level(), 1.0))
+            .transpose()?;
+        Ok(Self {
+            slots_to_coeffs: encode(
+                params,
+                matrices::slots_to_coeffs(params),
+                down_level,
+                down_gain,
+            )?,
+            coeffs_to_slots: encode(
+                params,
+                matrices::coeffs_to_slots(params),
+                base.max_level(),
+                params.eval_mod_scale() / params.raised_scale(),
+            )?,
+            separation: separation.and_then(|mut list| list.pop()),
+            eval_mod: EvalMod::new(params)?,
+            params: params.clone(),
+            clock: StageClock::default(),
+        })
+    }
+
+    /// The parameters.
+    pub fn params(&self) -> &BootstrapParams {
+        &self.params
+    }
+
+    /// Bytes of the encoded transforms.
+    pub fn transform_bytes(&self) -> u64 {
+        self.transforms().map(LinearTransform::bytes).sum()
+    }
+
+    /// Bound on the error that the approximation of the modular reduction by polynomials makes, for values of the largest
+    /// admissible size, in units of the values (with CoeffsToSlots first, of coefficients): from evaluating the
+    /// polynomials in double precision all over their range.
+    pub fn approximation_error(&self) -> f64 {
+        self.eval_mod.approximation_error()
+    }
+
+    /// Seconds of every stage so far, added up over refreshes and threads.
+    pub fn stage_seconds(&self) -> [(Stage, f64); 4] {
+        self.clock.seconds()
+    }
+
+    pub(super) fn transforms(&self) -> impl Iterator<Item = &LinearTransform> {
+        let down = self.slots_to_coeffs.iter().chain(&self.coeffs_to_slots);
+        down.chain(&self.separation)
+    }
+
+    pub(super) fn eval_mod(&self) -> &EvalMod {
+        &self.eval_mod
+    }
+
+    /// How many ciphertexts EvalMod reduces.
+    pub(super) fn parts(&self) -> usize {
+        let lit = self.params.literal();
+        // Real slots make real coefficients where SlotsToCoeffs comes first.
+        let both = lit.content == Content::Complex || lit.order == Order::CoeffsToSlotsFirst;
+        if both && !lit.pack_sparse { 2 } else { 1 }
+    }
+
+    fn to_coeffs(&self, eval: &Evaluator, mut x: Ciphertext) -> Result<Ciphertext, EvalError> {
+        self.clock.time(Stage::SlotsToCoeffs, || {
+            for t in &self.slots_to_coeffs {
+                x = eval.linear_transform_rescale(&x, t)?;
+            }
+            Ok(x)
+        })
+    }
+
+    /// The real and, if need be, the imaginary parts of the coefficients' slots, in units of the cosine's range.
+    fn raised_parts(
+        &self,
+        eval: &Evaluator,
+        raised: Ciphertext,
+    ) -> Result<Vec<Ciphertext>, BootstrapError> {
+        let lit = self.params.literal();
+        let mut u = raised;
+        for log in lit.log_slots..eval.params().log_n() - 1 {
+            let rotated = eval.rotate(&u, 1 << log)?;
+            eval.add_assign(&mut u, &rotated)?;
+        }
+        let (last, others) = self
+            .coeffs_to_slots
+            .split_last()
+            .expect("at least one transform");
+        for t in others {
+            u = eval.linear_transform_rescale(&u, t)?;
+        }
+        let u = eval.linear_transform(&u, last)?;
+        let conjugate = eval.conjugate_rescale(&u)?;
+        let mut real = eval.rescale(&u)?;
+        drop(u);
+        let imaginary = if self.parts() == 2 {
+            // conj(a + ib) - (a + ib) = -2ib.
+            let mut imaginary = conjugate.try_clone().map_err(EvalError::from)?;
+            eval.sub_assign(&mut imaginary, &real)?;
+            eval.mul_i_assign(&mut imaginary);
+            Some(imaginary)
+        } else {
+            None
+        };
+        eval.add_assign(&mut real, &conjugate)?;
+        Ok(std::iter::once(real).chain(imaginary).collect())
+    }
+
+    /// The sines of the real and i times those of the imaginary parts.
+    fn reduced(
+        &self,
+        eval: &Evaluator,
+        parts: Vec<Ciphertext>,
+    ) -> Result<Ciphertext, BootstrapError> {
+        let mut out: Option<Ciphertext> = None;
+        for part in parts {
+            let mut reduced = self.eval_mod.evaluate(eval, part)?;
+            match &mut out {
+                None => out = Some(reduced),
+                Some(real) => {
+                    eval.mul_i_assign(&mut reduced);
+                    eval.add_assign(real, &reduced)?;
+                }
+            }
+        }
+        Ok(out.expect("a real part"))
+    }
+}
+
+/// Encodes matrices for consecutive levels, so that all together multiply the scale by `gain`.
+fn encode(
+    params: &BootstrapParams,
+    matrices: Vec<DiagonalMatrix>,
+    top: Level,
+    gain: f64,
+) -> Result<Vec<LinearTransform>, EvalError> {
+    let each = gain.powf(1.0 / matrices.len() as f64);
+    let scheme = params.scheme();
+    matrices
+        .into_iter()
+        .enumerate()
+        .map(|(i, matrix)| {
+            let level = Level::new(top.limbs() - i);
+            let scale = Scale::new(scheme.prime(level) as f64 * each);
+            LinearTransform::new(scheme, &matrix, level, scale, params.literal().giant_cost)
+        })
+        .collect()
+}
+
+impl Bootstrapper for CosineBootstrapper {
+    fn bootstrap(&self, eval: &Evaluator, ct: &Ciphertext) -> Result<Ciphertext, BootstrapError> {
+        let params = &self.params;
+        let lit = params.literal();
+        let declared = *ct.tracked();
+        let limit = params.largest_modulus(ct.scale());
+        if declared.max > limit * (1.0 + 1e-9) {
+            return Err(BootstrapError::Range {
+                max: declared.max,
+                limit,
+                scale_log2: ct.scale().log2(),
+            });
+        }
+        let mut x = eval.copy_at_level(ct, params.input_level())?;
+        if lit.order == Order::SlotsToCoeffsFirst {
+            x = self.to_coeffs(eval, x)?;
+        }
+        let message_scale = x.scale().value();
+        let top = params.scheme().max_level();
+        let mut raised = self.clock.time(Stage::ModRaise, || {
+            eval.mod_raise(&x, lit.ephemeral_weight, top)
+        })?;
+        drop(x);
+        raised.reinterpret(message_scale / params.raised_scale());
+        let parts = self
+            .clock
+            .time(Stage::CoeffsToSlots, || self.raised_parts(eval, raised))?;
+        let mut out = self
+            .clock
+            .time(Stage::EvalMod, || self.reduced(eval, parts))?;
+
+        // The sine of 2 pi m / q stands for m.
+        out.reinterpret(params.base_prime() / (2.0 * PI * message_scale));
+        let approximation = self.approximation_error() * params.message_scale() / message_scale;
+        // It depends on the value alone, so that it adds up from refresh to refresh: linearly, and with twice its size as
+        // in `plus_bounded_error`.
+        out.tracked.error_std += 2.0 * approximation / BOUND_SIGMAS;
+        out.declare_values(declared.max, declared.rms);
+        if let Some(separation) = &self.separation {
+            out = eval.linear_transform_rescale(&out, separation)?;
+        }
+        if lit.order == Order::CoeffsToSlotsFirst {
+            out = self.to_coeffs(eval, out)?;
+        }
+        out.declare_values(declared.max, declared.rms);
+        Ok(out)
+    }
+
+    fn input_level(&self) -> Level {
+        self.params.input_level()
+    }
+
+    fn output_level(&self) -> Level {
+        self.params.output_level()
+    }
+
+    fn request(&self) -> KeyRequest {
+        let params = &self.params;
+        let lit = params.literal();
+        let top = params.scheme().max_level();
+        let mut request = KeyRequest::new();
+        request.encapsulation(lit.ephemeral_weight, top);
+        for t in self.transforms() {
+            t.request(&mut request);
+        }
+        for log in lit.log_slots..params.scheme().log_n() - 1 {
+            request.rotation(1 << log, top);
+        }
+        let last = self.coeffs_to_slots.last().expect("at least one transform");
+        request.conjugation(last.level());
+        request.relin(params.eval_mod_level());
+        request
+    }
+
+    fn working_bytes(&self) -> u64 {
+        memory::refresh_limbs(self) as u64 * self.params.scheme().limb_bytes()
+    }
+}

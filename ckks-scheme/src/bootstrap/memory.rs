@@ -1,0 +1,61 @@
+//! Bounds on the limbs that a refresh holds at once.
+
+use super::CosineBootstrapper;
+use crate::ciphertext::Level;
+use crate::linear::LinearTransform;
+use crate::params::{KeyShape, Parameters, digit_range};
+use crate::poly_eval::Chebyshev;
+
+/// Buffers that operations hold beside what is counted below.
+const SPARE: usize = 8;
+
+/// Limbs of the digits of one polynomial, and of the coefficients that they are made from.
+fn digits(level: usize, shape: KeyShape) -> usize {
+    let limbs = |digit| {
+        let (from, to) = digit_range(level, shape.digit_limbs, digit);
+        level - (to - from) + shape.specials
+    };
+    let count = shape.digits(Level::new(level));
+    (0..count).map(limbs).sum::<usize>() + shape.digit_limbs
+}
+
+/// A key switch of a ciphertext of `parts` polynomials, with the result.
+fn key_switch(params: &Parameters, level: usize, parts: usize) -> usize {
+    let shape = params.key_shape(Level::new(level));
+    let extended = 2 * (level + shape.specials);
+    parts * level + digits(level, shape) + extended + 3 * level + SPARE
+}
+
+/// A linear transform: its input, the digits, the sums of all giant steps, and either the rotated limbs of the input or
+/// what a giant step switches.
+fn transform(t: &LinearTransform) -> usize {
+    let level = t.level().limbs();
+    let extended = level + t.shape.specials;
+    let sums = 2 * extended * (t.giants.len() + 1);
+    let rest = (2 * t.babies.len()).max(2 * extended);
+    2 * level + digits(level, t.shape) + sums + rest + SPARE
+}
+
+/// The reduction of all parts, from `level` on.
+fn eval_mod(boot: &CosineBootstrapper, level: usize) -> usize {
+    let polynomials = boot.eval_mod().polynomials();
+    let polynomial = |p: &Chebyshev| {
+        // What is reduced, and T_1 to the last power; on the way down a product and a factor at every split.
+        let (powers, splits) = p.powers_and_splits();
+        let nested: usize = (1..=splits).map(|depth| 5 * (level - depth)).sum();
+        2 * level * (2 + powers) + nested
+    };
+    let other_part = if boot.parts() == 2 { 2 * level } else { 0 };
+    let largest = polynomials.map(polynomial).max().unwrap_or(0);
+    largest + other_part + key_switch(boot.params().scheme(), level - 1, 1)
+}
+
+/// A whole refresh.
+pub(super) fn refresh_limbs(boot: &CosineBootstrapper) -> usize {
+    let params = boot.params();
+    let top = params.scheme().max_level().limbs();
+    let transforms = boot.transforms().map(transform).max().unwrap_or(0);
+    transforms
+        .max(key_switch(params.scheme(), top, 4))
+        .max(eval_mod(boot, params.eval_mod_level().limbs()))
+}
