@@ -19,7 +19,7 @@ pub enum Operation {
     ModUp,
     /// Products of digits and key.
     InnerProduct,
-    /// Division by the special primes.
+    /// Division by the special primes, with the addition or permutation that ends the key switch.
     ModDown,
     /// Permutations of an automorphism.
     Automorphism,

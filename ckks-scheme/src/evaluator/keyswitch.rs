@@ -119,10 +119,22 @@ impl Evaluator {
     /// Divides by the first `specials` special primes, and by the last `dropped` ciphertext primes at once, and rounds.
     pub(super) fn mod_down(
         &self,
+        ext: ExtendedPoly,
+        level: Level,
+        specials: usize,
+        dropped: usize,
+    ) -> Result<RnsPoly<Eval>, EvalError> {
+        self.mod_down_then(ext, level, specials, dropped, |_, limb| Ok(limb))
+    }
+
+    /// [`Self::mod_down`], and what `then` makes of each limb of the result while it is in the caches.
+    pub(super) fn mod_down_then(
+        &self,
         mut ext: ExtendedPoly,
         level: Level,
         specials: usize,
         dropped: usize,
+        mut then: impl FnMut(usize, Limb) -> Result<Limb, MathError>,
     ) -> Result<RnsPoly<Eval>, EvalError> {
         let _timer = self.time(Operation::ModDown);
         let level = level.limbs();
@@ -147,11 +159,13 @@ impl Evaluator {
         drop(divisor);
         let mut out = RnsPoly::from_limbs(Vec::with_capacity(kept));
         // Limb by limb what is done with goes back to the pool, to be taken again while it is in the caches.
-        for ((ring, limb), mut remainder) in self.rings(kept).iter().zip(ext.q).zip(remainders) {
+        let limbs = self.rings(kept).iter().zip(ext.q).zip(remainders);
+        for (i, ((ring, limb), mut remainder)) in limbs.enumerate() {
             let q = ring.modulus();
             let divisor = divisor_rings().fold(1, |acc, d| q.mul(acc, d.modulus().value()));
             ring.ntt_sub_mul_scalar(&mut remainder, &limb, q.inv(divisor));
-            out.push(remainder);
+            drop(limb);
+            out.push(then(i, remainder)?);
         }
         Ok(out)
     }

@@ -209,8 +209,10 @@ impl Evaluator {
         let [b, a] = self.inner_product(&digits, &d2, &key)?;
         drop((digits, d2));
         for (part, ext) in ct.parts.iter_mut().zip([b, a]) {
-            let switched = self.mod_down(ext, level, key.shape.specials, 0)?;
-            self.add_poly(part, &switched);
+            *part = self.mod_down_then(ext, level, key.shape.specials, 0, |i, mut limb| {
+                self.params.q()[i].add_assign(&mut limb, part.limb(i));
+                Ok(limb)
+            })?;
         }
         let error = self.switch_error(key.shape, level, 0) / ct.scale.value();
         ct.tracked = ct.tracked.plus_error(error);

@@ -10,7 +10,7 @@ use crate::error::EvalError;
 use crate::keys::{ExtendedPoly, Galois, KeyKind, SwitchingKey};
 use crate::params::KeyShape;
 use crate::profile::Operation;
-use ckks_math::{Eval, Limb, RnsPoly};
+use ckks_math::Limb;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -187,14 +187,24 @@ impl Evaluator {
         };
         let scale = Self::scale("automorphism", ct.scale.value() / divisor)?;
         let [mut b, a] = self.inner_product(digits, &ct.parts[1], key)?;
-        self.add_times_specials(&mut b, &ct.parts[0], specials);
-        let mut parts = Vec::with_capacity(2);
-        for ext in [b, a] {
-            let switched = self.mod_down(ext, level, specials, dropped)?;
-            parts.push(RnsPoly::<Eval>::from_limbs(
-                self.permute(switched.into_limbs(), galois)?,
-            ));
+        let automorphism = self.params.automorphism(galois)?;
+        let permute = |limb: Limb| {
+            let mut out = self.limb()?;
+            automorphism.apply_into(&mut out, &limb);
+            Ok(out)
+        };
+        let c0 = &ct.parts[0];
+        if dropped > 0 {
+            self.add_times_specials(&mut b, c0, specials);
         }
+        let b = self.mod_down_then(b, level, specials, dropped, |i, mut limb| {
+            if dropped == 0 {
+                self.params.q()[i].add_assign(&mut limb, c0.limb(i));
+            }
+            permute(limb)
+        })?;
+        let a = self.mod_down_then(a, level, specials, dropped, |_, limb| permute(limb))?;
+        let parts = vec![b, a];
         let error = self.switch_error(key.shape, level, dropped) / scale.value();
         Ok(Ciphertext {
             parts,
