@@ -43,5 +43,5 @@ pub use keys::{EvaluationKeys, Galois, KeyKind, KeyRequest, KeySource, PublicKey
 pub use linear::{DiagonalMatrix, LinearTransform};
 pub use noise::{NoiseModel, Tracked};
 pub use params::{Fingerprint, KeyShape, Parameters, ParametersBuilder, ParamsLiteral};
-pub use poly_eval::{Chebyshev, PolyError};
+pub use poly_eval::{Chebyshev, Composite, PolyError};
 pub use profile::{Operation, Profile};

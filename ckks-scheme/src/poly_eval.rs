@@ -6,8 +6,10 @@
 //! approximate homomorphic encryption with non-sparse keys, 2021, section 3, <https://eprint.iacr.org/2020/1203>).
 
 mod chebyshev;
+mod minimax;
 
 pub use chebyshev::Chebyshev;
+pub use minimax::Composite;
 
 use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::error::EvalError;
@@ -45,6 +47,14 @@ pub enum PolyError {
         from: f64,
         /// Right end.
         to: f64,
+    },
+    /// A composition of minimax polynomials that cannot be formed.
+    #[error("composite minimax polynomial: {what} is {found}")]
+    Minimax {
+        /// What is out of range.
+        what: &'static str,
+        /// Value found.
+        found: f64,
     },
     /// From an operation.
     #[error(transparent)]
@@ -109,6 +119,45 @@ impl Evaluator {
         let bound = p.bound();
         out.declare_values(bound, bound);
         Ok(out)
+    }
+}
+
+impl Evaluator {
+    /// A composition of polynomials in every slot, at exactly `scale` and `p.depth()` levels below `x`; conditions and
+    /// cost as for [`Self::polynomial`], component by component. Scales between components are chosen.
+    ///
+    /// # Errors
+    /// As [`Self::polynomial`].
+    pub fn composite(
+        &self,
+        x: &Ciphertext,
+        p: &Composite,
+        scale: Scale,
+    ) -> Result<Ciphertext, PolyError> {
+        let mut value: Option<Ciphertext> = None;
+        let mut components = p.components().iter().zip(p.bounds()).peekable();
+        while let Some((component, &bound)) = components.next() {
+            let input = value.as_ref().unwrap_or(x);
+            let target = match components.peek() {
+                None => scale,
+                Some((next, _)) => {
+                    let need = component.depth() + 1;
+                    let level = input.level().below(component.depth());
+                    let level = level.ok_or(EvalError::LevelTooLow {
+                        op: "composite polynomial",
+                        need: Level::new(need),
+                        have: input.level(),
+                    })?;
+                    // So that values brought to [-1, 1] stand at the prime that their squares are divided by.
+                    let (_, half) = middle_and_half(next.interval());
+                    Scale::new(self.params().prime(level) as f64 / half)
+                }
+            };
+            let mut out = self.polynomial(input, component, target)?;
+            out.declare_values(bound, bound);
+            value = Some(out);
+        }
+        Ok(value.expect("a composition has a component"))
     }
 }
 

@@ -101,7 +101,6 @@ fn literal_log_n15() -> BootstrapLiteral {
         log_scale: 40.0,
         ephemeral_weight: 192,
         range: Some(57.0),
-        giant_cost: 0.5,
         ..BootstrapLiteral::full_complex(15)
     }
 }

@@ -118,6 +118,15 @@ impl Chebyshev {
     }
 }
 
+/// `T_1(t), T_3(t), ...`, `count` of them, by `T_(k+2) = 2 T_2 T_k - T_(k-2)`.
+pub(super) fn odd_chebyshev_values(t: f64, count: usize) -> Vec<f64> {
+    let double = 2.0 * (2.0 * t * t - 1.0);
+    let next = |&(before, last): &(f64, f64)| Some((last, double * last - before));
+    // T_(-1) = T_1.
+    let values = std::iter::successors(Some((t, t)), next);
+    values.map(|(_, last)| last).take(count).collect()
+}
+
 pub(super) fn degree(coeffs: &[f64]) -> usize {
     coeffs.iter().rposition(|c| *c != 0.0).unwrap_or(0)
 }

@@ -1,5 +1,5 @@
 use crate::fixture::{Fixture, params};
-use ckks_scheme::{Chebyshev, EvalError, KeyRequest, Level, PolyError, Scale};
+use ckks_scheme::{Chebyshev, Composite, EvalError, KeyRequest, Level, PolyError, Scale};
 use num_complex::Complex64;
 
 fn fixture(q_bits: &[u32]) -> Fixture {
@@ -62,6 +62,46 @@ fn odd_and_even_functions_match_plain_on_any_interval() {
         let bits = check(&mut f, &p, 44.8 - half.log2(), 3.7e12);
         assert!(bits > 24.0, "degree {degree}: {bits} bits");
     }
+}
+
+#[test]
+fn composite_sign_matches_plain_and_gives_a_relu() {
+    let q_bits: Vec<u32> = std::iter::once(50).chain([45; 11]).collect();
+    let mut f = fixture(&q_bits);
+    let sign = Composite::sign(&[7, 7, 13], 1.0 / 32.0, 1e-4).unwrap();
+    assert_eq!(sign.depth(), 10);
+    let x = f.slots(1.0, true);
+    let top = f.params.max_level();
+    let ct = f.encrypt(&x, top, Scale::new(45f64.exp2()));
+    let out = f
+        .eval
+        .composite(&ct, &sign, Scale::new(44f64.exp2()))
+        .unwrap();
+    let level = Level::new(top.limbs() - 10);
+    assert_eq!(
+        (out.level(), out.scale()),
+        (level, Scale::new(44f64.exp2()))
+    );
+    let plain: Vec<_> = x
+        .iter()
+        .map(|z| Complex64::from(sign.evaluate(z.re)))
+        .collect();
+    let error = f.error_within_bound(&out, &plain);
+    assert!(error < 2f64.powi(-20), "{error:e}");
+    let relu = f
+        .eval
+        .mul(&out, &f.eval.copy_at_level(&ct, level).unwrap())
+        .unwrap();
+    for (z, y) in f.decrypt(&relu).iter().zip(&x) {
+        let found = 0.5 * (z.re + y.re);
+        let allowed = 1.0 / 32.0 + 0.5 * sign.error() + 1e-5;
+        assert!((found - y.re.max(0.0)).abs() < allowed);
+    }
+    let low = f.encrypt(&x, Level::new(5), Scale::new(45f64.exp2()));
+    assert!(matches!(
+        f.eval.composite(&low, &sign, Scale::new(44f64.exp2())),
+        Err(PolyError::Eval(EvalError::LevelTooLow { .. }))
+    ));
 }
 
 #[test]
