@@ -1,6 +1,6 @@
 //! What can go wrong in a layer, always with the layer's name or the numbers that disagree.
 
-use ckks_scheme::{EncodeError, EvalError, Level};
+use ckks_scheme::{BootstrapError, EncodeError, EvalError, Level, PolyError};
 
 use crate::layout::{Grid, Packing};
 use crate::tensor::Chw;
@@ -211,6 +211,42 @@ pub enum LayerError {
         /// Level of the tensor.
         level: Level,
     },
+    /// Values that leave the interval on which a polynomial is meant.
+    #[error(
+        "layer {layer}: values up to {max:.6} for a polynomial on the interval from {from:.6} to {to:.6}"
+    )]
+    Interval {
+        /// Name of the layer.
+        layer: String,
+        /// Largest absolute value.
+        max: f64,
+        /// Left end of the interval.
+        from: f64,
+        /// Right end.
+        to: f64,
+    },
+    /// A refresh of real slots for ciphertexts that hold images in the imaginary parts too.
+    #[error("layer {layer}: its bootstrapping keeps real parts only, the layout is packed complex")]
+    RefreshContent {
+        /// Name of the layer.
+        layer: String,
+    },
+    /// A polynomial of a layer cannot be formed or evaluated.
+    #[error("layer {layer}: {source}")]
+    Poly {
+        /// Name of the layer.
+        layer: String,
+        /// What is wrong.
+        source: PolyError,
+    },
+    /// A refresh failed.
+    #[error("layer {layer}: {source}")]
+    Refresh {
+        /// Name of the layer.
+        layer: String,
+        /// What is wrong.
+        source: BootstrapError,
+    },
     /// An encrypted operation of a layer failed.
     #[error("layer {layer}: {source}")]
     Eval {
@@ -230,6 +266,32 @@ impl LayerError {
         move |source| LayerError::Eval {
             layer: layer.to_owned(),
             source: source.into(),
+        }
+    }
+
+    /// Names the layer in which a polynomial failed.
+    pub(crate) fn poly(layer: &str) -> impl Fn(PolyError) -> LayerError {
+        move |source| {
+            let layer = layer.to_owned();
+            if let PolyError::Eval(source) = source {
+                LayerError::Eval { layer, source }
+            } else {
+                LayerError::Poly { layer, source }
+            }
+        }
+    }
+
+    /// Names the layer in which a refresh failed.
+    pub(crate) fn refresh(layer: &str) -> impl Fn(BootstrapError) -> LayerError {
+        move |source| {
+            if let BootstrapError::Eval(source) = source {
+                LayerError::eval(layer)(source)
+            } else if let BootstrapError::Poly(source) = source {
+                LayerError::poly(layer)(source)
+            } else {
+                let layer = layer.to_owned();
+                LayerError::Refresh { layer, source }
+            }
         }
     }
 }

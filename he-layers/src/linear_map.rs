@@ -15,9 +15,11 @@ use std::ops::Range;
 use self::links::{AxisGeometry, Term};
 use crate::activation::check_array;
 use crate::conv::Conv2d;
+use crate::dense::PooledDense;
 use crate::error::LayerError;
 use crate::layout::{Axis, Layout};
 use crate::residual::Head;
+use crate::tensor::Chw;
 
 /// One weight of a product.
 #[derive(Clone, Debug, PartialEq)]
@@ -202,19 +204,27 @@ impl LinearMap {
         ))
     }
 
-    /// Compiles the dense part of a head, the sum over the pixels folded into it. The output layout has shape
-    /// `classes x 1 x 1`; [`Self::logit_layout`] finds the one with the fewest rotations.
+    /// Compiles the dense part of a head, as [`Self::dense`].
+    ///
+    /// # Errors
+    /// As [`Self::dense`].
+    pub fn head(head: &Head, input: &Layout, output: &Layout) -> Result<Self, LayerError> {
+        head.validate()?;
+        Self::dense(&head.dense(), input, output)
+    }
+
+    /// Compiles a dense layer, the sum over the pixels folded into it. The output layout has shape `classes x 1 x 1`;
+    /// [`Self::logit_layout`] finds the one with the fewest rotations.
     ///
     /// Only the cells that hold classes come out right, the others are mixtures of images.
     ///
     /// # Errors
     /// As [`Self::conv`], and [`LayerError::ChannelsPerCiphertext`] if the number of classes a ciphertext is not a power
     /// of two.
-    pub fn head(head: &Head, input: &Layout, output: &Layout) -> Result<Self, LayerError> {
-        let name = &head.act.name;
-        head.validate()?;
-        head.act.check_channels(input.shape().channels)?;
-        check_shape(name, output, head.output_shape())?;
+    pub fn dense(dense: &PooledDense, input: &Layout, output: &Layout) -> Result<Self, LayerError> {
+        let name = &dense.name;
+        dense.check_channels(input.shape().channels)?;
+        check_shape(name, output, Chw::new(dense.classes, 1, 1))?;
         check_partners(name, input, output)?;
         let classes_per_ct = output.channels_per_ct();
         let cells = input.grid().cells();
@@ -225,13 +235,13 @@ impl LinearMap {
             });
         }
         let kernel = Kernel {
-            in_channels: head.act.channels(),
+            in_channels: dense.channels,
             taps: 1,
-            weight: head.weight.clone(),
+            weight: dense.weight.clone(),
             channelwise: false,
             summed: true,
         };
-        let used = classes_per_ct.min(head.classes);
+        let used = classes_per_ct.min(dense.classes);
         let phases = input.ciphertexts_per_block();
         let terms = links::dense_terms(phases, input.grid(), classes_per_ct, used, |cell| {
             input.sub_position(cell)
@@ -246,7 +256,7 @@ impl LinearMap {
             kernel,
             terms,
             fold,
-            head.bias.clone(),
+            dense.bias.clone(),
         ))
     }
 
@@ -255,7 +265,7 @@ impl LinearMap {
     /// # Errors
     /// As [`Layout::new`].
     pub fn logit_layout(classes: usize, input: &Layout) -> Result<Layout, LayerError> {
-        let one = input.with_shape(crate::tensor::Chw::new(classes, 1, 1))?;
+        let one = input.with_shape(Chw::new(classes, 1, 1))?;
         let cells = input.grid().cells();
         let rotations = |per_ct: usize| {
             let used = per_ct.min(classes);
@@ -521,11 +531,7 @@ fn connected_subs(kernel: &Kernel, input: &Layout, output: &Layout) -> BTreeSet<
     }
 }
 
-fn check_shape(
-    layer: &str,
-    output: &Layout,
-    expected: crate::tensor::Chw,
-) -> Result<(), LayerError> {
+fn check_shape(layer: &str, output: &Layout, expected: Chw) -> Result<(), LayerError> {
     if output.shape() != expected {
         return Err(LayerError::Shape {
             layer: layer.to_owned(),

@@ -1,10 +1,20 @@
 //! Layers fixed for a layout, level and scale: what the encrypted run consists of.
 //!
 //! Every layer is built from two stages: a [`SquareStage`] turns sums into squares, and a [`Reader`] takes groups of input
-//! ciphertexts (through a square stage or not), rotates them and adds their products to accumulators.
+//! ciphertexts (through a square stage or not), rotates them and adds their products to accumulators. [`Pointwise`] stages
+//! take every ciphertext by itself.
+//!
+//! [`SquareStage`]: square::SquareStage
+//! [`Reader`]: reader::Reader
+//! [`Pointwise`]: pointwise::Pointwise
 
 pub(crate) mod accumulator;
+pub(crate) mod approach;
 pub(crate) mod block;
 pub(crate) mod linear;
+pub(crate) mod pointwise;
+pub(crate) mod poly;
+pub(crate) mod post_act;
 pub(crate) mod reader;
+pub(crate) mod refresh;
 pub(crate) mod square;

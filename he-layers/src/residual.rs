@@ -2,6 +2,7 @@
 
 use crate::activation::{SquareActivation, check_array};
 use crate::conv::Conv2d;
+use crate::dense::PooledDense;
 use crate::error::LayerError;
 use crate::layer::{Layer, PreparedLayer};
 use crate::linear_map::LinearMap;
@@ -125,20 +126,18 @@ impl Head {
     /// [`LayerError::Channels`] and those of [`Self::validate`].
     pub fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
         self.validate()?;
-        let squares = self.act.forward_plain(x)?;
-        let channels = self.act.channels();
-        let mut logits = Vec::with_capacity(x.n * self.classes);
-        for n in 0..x.n {
-            let sums: Vec<f64> = squares
-                .image(n)
-                .chunks(x.shape.pixels())
-                .map(|map| map.iter().sum())
-                .collect();
-            for (row, bias) in self.weight.chunks(channels).zip(&self.bias) {
-                logits.push(bias + row.iter().zip(&sums).map(|(w, s)| w * s).sum::<f64>());
-            }
+        self.dense().forward_plain(&self.act.forward_plain(x)?)
+    }
+
+    /// What comes after the activation.
+    pub(crate) fn dense(&self) -> PooledDense {
+        PooledDense {
+            name: self.act.name.clone(),
+            channels: self.act.channels(),
+            classes: self.classes,
+            weight: self.weight.clone(),
+            bias: self.bias.clone(),
         }
-        PlainTensor::new(x.n, self.output_shape(), logits)
     }
 }
 

@@ -8,9 +8,12 @@ use crate::layout::{Layout, Packing};
 
 /// Layout, level and scale of a tensor.
 ///
-/// Two *forms* alternate in a network, both at the level of their own last rescale:
+/// Three *forms* occur in a network, all at the level of their own last rescale:
 /// * *sum form*, what linear layers give: level `l`, scale `S * q_l`, to be rescaled by its reader;
-/// * *square form*, what activations give and inputs are encrypted as: scale `S^2`, packed complex `4 * S^2`.
+/// * *square form*, what squarings give and inputs of their networks are encrypted as: scale `S^2`, packed complex
+///   `4 * S^2`;
+/// * *value form*, what polynomial activations give and inputs of their networks are encrypted as: scale `S`. Refreshed
+///   values stand at a scale of their own. Linear layers read squares and values of any scale alike.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TensorSpec {
     /// Where the numbers are.
@@ -148,6 +151,15 @@ impl ScaleChain {
             layout,
             level,
             scale,
+        }
+    }
+
+    /// A tensor in value form at `level`: how inputs of networks of polynomial activations are encrypted.
+    pub fn value_form(&self, layout: Layout, level: Level) -> TensorSpec {
+        TensorSpec {
+            layout,
+            level,
+            scale: self.scale,
         }
     }
 

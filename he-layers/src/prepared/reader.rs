@@ -79,6 +79,12 @@ impl LinearStage {
         )
     }
 
+    /// The same with the deviation of each input channel from its mean, where it is not a multiple of that.
+    pub(crate) fn with_spread(mut self, spread: Vec<f64>) -> Self {
+        self.spread = spread;
+        self
+    }
+
     /// Whether inner sums are rotated.
     pub(crate) fn has_giants(&self) -> bool {
         self.map.tasks().iter().any(|task| task.giant() != 0)

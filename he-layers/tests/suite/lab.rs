@@ -20,7 +20,7 @@ pub struct Lab {
 }
 
 /// The kernel named by POLYPHASE_KERNEL, so that the suite can run on either.
-fn kernel() -> KernelChoice {
+pub fn kernel() -> KernelChoice {
     match std::env::var("POLYPHASE_KERNEL").as_deref() {
         Ok("scalar") => KernelChoice::Named("scalar"),
         Ok("avx512ifma") => KernelChoice::Named("avx512ifma"),
@@ -36,7 +36,11 @@ impl Lab {
             .kernel(kernel())
             .build_insecure_for_tests()
             .unwrap();
-        let chain = ScaleChain::of(&params, Scale::new(2f64.powi(30)));
+        Self::over(params, Scale::new(2f64.powi(30)), seed)
+    }
+
+    pub fn over(params: Parameters, scale: Scale, seed: u64) -> Self {
+        let chain = ScaleChain::of(&params, scale);
         Self {
             params,
             chain,
@@ -83,15 +87,8 @@ impl Lab {
             .map(|p| encryptor.encrypt(p, &mut self.rng).unwrap())
             .collect();
         drop(plaintexts);
-        let mut tensor = EncryptedTensor::new(input, ciphertexts).unwrap();
-        let mut pool_peak_bytes = Vec::new();
-        let pool = self.params.pool();
-        for layer in &prepared {
-            let before = pool.in_use_bytes() - tensor.bytes();
-            pool.reset_high_water();
-            tensor = layer.forward(&evaluator, tensor, group).unwrap();
-            pool_peak_bytes.push(pool.high_water_bytes() - before);
-        }
+        let tensor = EncryptedTensor::new(input, ciphertexts).unwrap();
+        let (tensor, pool_peak_bytes) = serve(&evaluator, &prepared, tensor, group);
         let decryptor = Decryptor::new(&secret);
         let decrypt = |ct| decryptor.decrypt(ct, codec.encoder()).unwrap();
         let slots: Vec<_> = tensor.ciphertexts().iter().map(decrypt).collect();
@@ -108,6 +105,24 @@ impl Lab {
             pool_peak_bytes,
         }
     }
+}
+
+/// The server: nothing here has a type that could hold a secret key. Also gives the most bytes that each layer held.
+fn serve(
+    evaluator: &Evaluator,
+    layers: &[Box<dyn PreparedLayer>],
+    mut tensor: EncryptedTensor,
+    group: usize,
+) -> (EncryptedTensor, Vec<u64>) {
+    let pool = evaluator.params().pool();
+    let mut peaks = Vec::new();
+    for layer in layers {
+        let before = pool.in_use_bytes() - tensor.bytes();
+        pool.reset_high_water();
+        tensor = layer.forward(evaluator, tensor, group).unwrap();
+        peaks.push(pool.high_water_bytes() - before);
+    }
+    (tensor, peaks)
 }
 
 /// What came of a run.

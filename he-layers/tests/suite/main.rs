@@ -7,6 +7,8 @@ mod layout;
 mod linear_map;
 mod noise;
 mod plain;
+mod poly;
+mod relu;
 
 use he_layers::{Chw, Conv2d, PlainTensor};
 use rand::{RngExt, SeedableRng};
