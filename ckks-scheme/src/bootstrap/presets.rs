@@ -42,7 +42,7 @@ impl BootstrapPreset {
         },
         Self {
             name: "n15",
-            summary: "N = 2^15, 80 bits for the user, ephemeral weight 192",
+            summary: "N = 2^15, 120 bits for the user",
             scheme: scheme_literal_log_n15,
             literal: literal_log_n15,
         },
@@ -77,30 +77,24 @@ impl BootstrapPreset {
     }
 }
 
-/// Base prime, two primes for SlotsToCoeffs, two of 40 bits for the user, 10 for EvalMod and two for CoeffsToSlots; one
-/// special prime, one digit a prime.
+/// Base prime, two primes for SlotsToCoeffs, three of 40 bits for the user, 8 for EvalMod and two for CoeffsToSlots.
 fn scheme_literal_log_n15() -> ParamsLiteral {
     let q_bits = std::iter::once(50)
-        .chain(std::iter::repeat_n(40, 2 + 2))
-        .chain(std::iter::repeat_n(50, 10 + 2));
+        .chain(std::iter::repeat_n(40, 2 + 3))
+        .chain(std::iter::repeat_n(50, 8 + 2));
     ParamsLiteral {
         log_n: 15,
         q_bits: q_bits.collect(),
-        p_bits: vec![50],
-        digits: 17,
+        p_bits: vec![50; 2],
+        digits: 8,
     }
 }
 
-/// No bound is known for an ephemeral weight of 32 here; a heavier one makes more whole turns, which takes two double
-/// angles more, and a range that is not the largest possible.
 fn literal_log_n15() -> BootstrapLiteral {
     BootstrapLiteral {
         slots_to_coeffs_levels: 2,
         coeffs_to_slots_levels: 2,
-        double_angles: 5,
         log_scale: 40.0,
-        ephemeral_weight: 192,
-        range: Some(57.0),
         ..BootstrapLiteral::full_complex(15)
     }
 }
@@ -120,7 +114,7 @@ mod tests {
             let bits = if params.scheme().log_n() == 16 {
                 600.0
             } else {
-                79.0
+                119.0
             };
             assert!(params.residual_bits() >= bits);
             let found = BootstrapPreset::named(preset.name()).expect("its name");

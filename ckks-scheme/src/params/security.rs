@@ -19,15 +19,15 @@ pub const fn max_log_qp_128(log_n: u32) -> u32 {
 /// ephemeral secret of a bootstrapping. 0 where no bound is known.
 ///
 /// * N = 2^16, weight 32: Bossuat, Troncoso-Pastoriza, Hubaux, <https://eprint.iacr.org/2022/024>, section 5.
-/// * N = 2^15, weight 192: Bossuat et al., <https://eprint.iacr.org/2020/1203>, hold a permanent secret of this weight
-///   for 128-bit secure under 768 bits (in Lattigo the set N15QP768H192H32). The smaller the modulus at the same error,
-///   the harder the problem; of the 768 bits as many are granted here as an ephemeral secret needs.
+/// * N = 2^15, weight 32: table 1 there estimates 140.9 bits of security under 111 bits of modulus. An independent table
+///   of hybrid attacks, <https://github.com/jdumezy/sparse-key-estimate>, has 128 bits of security up to 162.
 ///
 /// A larger ring, or a denser secret, at the same modulus is no easier to attack.
 pub const fn max_log_qp_ephemeral_128(log_n: u32, weight: u32) -> u32 {
-    if (log_n >= 16 && weight >= 32) || (log_n >= 15 && weight >= 192) {
-        117
-    } else {
-        0
+    match log_n {
+        _ if weight < 32 => 0,
+        15 => 111,
+        16.. => 117,
+        _ => 0,
     }
 }
