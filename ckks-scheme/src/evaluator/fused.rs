@@ -2,7 +2,7 @@
 
 use super::Evaluator;
 use super::add::round_to_integer;
-use crate::ciphertext::{Ciphertext, Level, Scale};
+use crate::ciphertext::{Ciphertext, Level};
 use crate::error::EvalError;
 use crate::keys::KeyKind;
 use crate::profile::Operation;
@@ -35,7 +35,7 @@ impl Evaluator {
             self.add_times_specials(&mut ext, part, key.shape.specials);
             parts.push(self.mod_down(ext, level, key.shape.specials, 1)?);
         }
-        let scale = Scale::new(ct.scale.value() / self.params.prime(level) as f64);
+        let scale = Self::scale(op, ct.scale.value() / self.params.prime(level) as f64)?;
         let error = self.switch_error(key.shape, level, 1) / scale.value();
         Ok(Ciphertext {
             parts,
@@ -81,8 +81,9 @@ impl Evaluator {
                 ring.mul_scalar_add_assign(to.limb_mut(i), from.limb(i), s);
             }
         }
-        let rounding = (integer as f64 / factor - value).abs() * x.tracked.rms;
-        let term = x.tracked.scaled(value.abs()).plus_error(rounding);
+        // The same factor is off in every slot: no random error.
+        let rounding = (integer as f64 / factor - value).abs() * x.tracked.max;
+        let term = x.tracked.scaled(value.abs()).plus_bounded_error(rounding);
         acc.tracked = acc.tracked.sum(&term);
         Ok(())
     }
@@ -90,15 +91,16 @@ impl Evaluator {
     /// A copy modulo the primes of a level at or below the ciphertext's.
     ///
     /// # Errors
-    /// [`EvalError::LevelTooLow`] if the ciphertext has fewer; or when the pool's budget is exhausted.
+    /// [`EvalError::NoSuchLevel`], [`EvalError::LevelTooLow`] if the ciphertext has fewer, [`EvalError::Range`] if its
+    /// declared values do not fit; or when the pool's budget is exhausted.
     pub fn copy_at_level(&self, ct: &Ciphertext, level: Level) -> Result<Ciphertext, EvalError> {
+        let op = "copy at level";
+        self.check_level(op, level)?;
         if ct.level() < level {
-            return Err(EvalError::LevelTooLow {
-                op: "copy at level",
-                need: level,
-                have: ct.level(),
-            });
+            let (need, have) = (level, ct.level());
+            return Err(EvalError::LevelTooLow { op, need, have });
         }
+        ct.check_fits(op, level, self.params.log_q(level))?;
         let parts = ct
             .parts
             .iter()

@@ -91,7 +91,8 @@ impl Evaluator {
             .collect()
     }
 
-    /// Slot-wise product, three polynomials; relinearise next. Scales may differ and multiply.
+    /// Slot-wise product, three polynomials; relinearise next. Scales may differ and multiply. Errors are predicted as
+    /// independent, unless both operands are the very same ciphertext.
     ///
     /// # Errors
     /// [`EvalError::LevelMismatch`], [`EvalError::Parts`], [`EvalError::Range`].
@@ -120,7 +121,11 @@ impl Evaluator {
             Ciphertext {
                 parts,
                 scale: Self::scale(op, a.scale.value() * b.scale.value())?,
-                tracked: a.tracked.product(&b.tracked),
+                tracked: if std::ptr::eq(a, b) {
+                    a.tracked.square()
+                } else {
+                    a.tracked.product(&b.tracked)
+                },
             },
         )
     }

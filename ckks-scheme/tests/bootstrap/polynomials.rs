@@ -125,3 +125,34 @@ fn polynomial_works_at_the_last_levels_and_refuses_what_does_not_fit() {
         Err(PolyError::Eval(EvalError::LevelTooLow { .. }))
     ));
 }
+
+#[test]
+fn fused_operations_refuse_what_the_plain_ones_refuse() {
+    let mut f = fixture(&[50, 40, 40]);
+    let x = f.slots(1.0, true);
+    let ct = f.encrypt(&x, Level::new(3), Scale::new(2f64.powi(40)));
+    for level in [Level::new(0), Level::new(4)] {
+        assert!(matches!(
+            f.eval.copy_at_level(&ct, level),
+            Err(EvalError::NoSuchLevel { .. })
+        ));
+    }
+    let mut low = f.eval.copy_at_level(&ct, Level::new(1)).unwrap();
+    assert!(matches!(
+        f.eval.copy_at_level(&low, Level::new(2)),
+        Err(EvalError::LevelTooLow { .. })
+    ));
+    low.declare_values(1e4, 1e4);
+    assert!(matches!(
+        f.eval.copy_at_level(&low, Level::new(1)),
+        Err(EvalError::Range { .. })
+    ));
+    // A scale that the division takes below what a double can hold.
+    let mut tiny = f.eval.mul(&ct, &ct).unwrap();
+    tiny.reinterpret(2f64.powi(1000));
+    tiny.reinterpret(2f64.powi(140));
+    assert!(matches!(
+        f.eval.relinearize_rescale(tiny),
+        Err(EvalError::ScaleRange { .. })
+    ));
+}
