@@ -8,7 +8,7 @@ use crate::cost::{Op, OpCounts};
 use crate::error::LayerError;
 use crate::layout::Packing;
 use crate::noise::rounding_std;
-use crate::poly_activation::{PolyActivation, PolyOutput, largest};
+use crate::poly_activation::{PolyActivation, PolyOutput, bound_of, largest};
 use crate::prepared::approach::Approach;
 use crate::prepared::pointwise::Pointwise;
 use crate::spec::{ScaleChain, TensorSpec};
@@ -24,10 +24,18 @@ pub(crate) struct PolyStage {
     input: TensorSpec,
     output: TensorSpec,
     approach: Approach,
-    /// Level at which each polynomial begins, and scale of what it gives.
-    steps: Vec<(Level, Scale)>,
+    /// One for each polynomial.
+    steps: Vec<Step>,
     /// Packed complex, parts of doubled values are taken: their scale is twice that of the values.
     components: usize,
+}
+
+/// A polynomial of the list: level at which it begins, scale and bound of what it gives.
+#[derive(Debug)]
+struct Step {
+    level: Level,
+    scale: Scale,
+    bound: f64,
 }
 
 impl PolyStage {
@@ -64,7 +72,11 @@ impl PolyStage {
                     chain.scale().value() * chain.prime(name, level)? / argument
                 }
             };
-            steps.push((begin, Scale::new(scale)));
+            steps.push(Step {
+                level: begin,
+                scale: Scale::new(scale),
+                bound: bound_of(p),
+            });
         }
         if act.output == PolyOutput::Gate {
             level = chain.below(name, level, 1, 1)?;
@@ -117,10 +129,13 @@ impl PolyStage {
         bound: f64,
     ) -> Result<Ciphertext, PolyError> {
         let mut steps = self.act.polynomials.iter().zip(&self.steps);
-        let (first, (_, scale)) = steps.next().expect("checked to be there");
-        let mut p = evaluator.polynomial(x, first, *scale)?;
-        for (polynomial, (_, scale)) in steps {
-            p = evaluator.polynomial(&p, polynomial, *scale)?;
+        let (first, step) = steps.next().expect("checked to be there");
+        let mut p = evaluator.polynomial(x, first, step.scale)?;
+        let mut bound_of_p = step.bound;
+        for (polynomial, step) in steps {
+            p.declare_values(bound_of_p, bound_of_p);
+            p = evaluator.polynomial(&p, polynomial, step.scale)?;
+            bound_of_p = step.bound;
         }
         if self.act.output == PolyOutput::Gate {
             let x = evaluator.copy_at_level(x, p.level())?;
@@ -164,11 +179,11 @@ impl Pointwise for PolyStage {
             let level = Level::new(first + self.approach.rescales().min(1));
             counts.add(Op::ConjugateRescale, level, n);
         }
-        for (p, (level, _)) in self.act.polynomials.iter().zip(&self.steps) {
+        for (p, step) in self.act.polynomials.iter().zip(&self.steps) {
             let degree = p.degree().max(1) as f64;
             let products = ((2.0 * degree).sqrt() + degree.log2()).ceil() as usize;
-            counts.add(Op::SquareReal, *level, n * self.components * products);
-            counts.add(Op::Relinearize, *level, n * self.components * products);
+            counts.add(Op::SquareReal, step.level, n * self.components * products);
+            counts.add(Op::Relinearize, step.level, n * self.components * products);
         }
         if self.act.output == PolyOutput::Gate {
             let level = Level::new(self.output.level.limbs() + 1);
@@ -183,7 +198,7 @@ impl Pointwise for PolyStage {
         let slope = self.act.largest_slope();
         let mut own: f64 = 0.0;
         let mut argument = self.argument_scale();
-        for (p, (_, scale)) in self.act.polynomials.iter().zip(&self.steps) {
+        for (p, step) in self.act.polynomials.iter().zip(&self.steps) {
             let (from, to) = p.interval();
             // Every T_k comes from a rescale at the argument's scale, in units of half the interval.
             let rounding = rounding_std(slots, argument) / (to / 2.0 - from / 2.0);
@@ -191,9 +206,9 @@ impl Pointwise for PolyStage {
             let sum: f64 = terms.map(|(k, c)| (c * (k * k) as f64).powi(2)).sum();
             let passed = own * largest_slope_of(p);
             // The sum is `quotient * T_g + remainder` again and again, all rescaled to its scale; T_g^2 is 1/2 on average.
-            let sums = rounding_std(slots, *scale) * 1.5f64.powi(p.depth() as i32 - 1).sqrt();
+            let sums = rounding_std(slots, step.scale) * 1.5f64.powi(p.depth() as i32 - 1).sqrt();
             own = passed.hypot(rounding * sum.sqrt()).hypot(sums);
-            argument = *scale;
+            argument = step.scale;
         }
         if self.act.output == PolyOutput::Gate {
             let (from, to) = self.act.interval();
