@@ -15,6 +15,8 @@ use crate::layout::{Axis, Grid};
 pub(crate) enum Split {
     /// All of it before the product.
     Baby,
+    /// All of it after the product.
+    Giant,
     /// Baby steps are multiples of the number, giant steps lie below it.
     Floor(i64),
     /// Baby steps move pixels, giant steps move between the gap cells of one pixel, both ways.
@@ -54,7 +56,7 @@ impl AxisGeometry {
     /// The splits worth comparing, the simplest first.
     fn splits(&self) -> Vec<Split> {
         let gaps = self.input.gaps.max(self.output.gaps) as i64;
-        let mut splits = vec![Split::Baby];
+        let mut splits = vec![Split::Baby, Split::Giant];
         let mut s = 2;
         while s <= gaps {
             splits.push(Split::Floor(s));
@@ -79,6 +81,7 @@ impl AxisGeometry {
                     let rotation = in_cell as i64 - out_cell as i64;
                     let giant = match split {
                         Split::Baby => 0,
+                        Split::Giant => rotation,
                         Split::Floor(s) => rotation.rem_euclid(s),
                         Split::Symmetric => in_sub as i64 - out_sub as i64,
                     };
@@ -119,16 +122,49 @@ impl Steps {
     }
 }
 
-/// Key switches of one channel block if rows need the steps `rows` and columns `cols`.
-fn rotations(rows: &[BTreeSet<i64>], cols: &[BTreeSet<i64>]) -> usize {
-    let mut count = 0;
-    for r in rows {
-        for c in cols {
-            let still = usize::from(r.contains(&0) && c.contains(&0));
-            count += r.len() * c.len() - still;
+/// Rotations of one channel block.
+#[derive(Clone, Copy, Default)]
+struct Rotations {
+    /// Those that move something.
+    moved: usize,
+    /// Ciphertexts of which any is moved.
+    ciphertexts: usize,
+    /// All that is distinguished: what is moved, and what stays.
+    all: usize,
+}
+
+impl Rotations {
+    /// If rows need the steps `rows` and columns `cols`.
+    fn of(rows: &[BTreeSet<i64>], cols: &[BTreeSet<i64>]) -> Self {
+        let mut sum = Self::default();
+        for r in rows {
+            for c in cols {
+                let all = r.len() * c.len();
+                let moved = all - usize::from(r.contains(&0) && c.contains(&0));
+                sum.all += all;
+                sum.moved += moved;
+                sum.ciphertexts += usize::from(moved > 0);
+            }
         }
+        sum
     }
-    count
+}
+
+/// What the rotations of a convolution cost, to compare splits: times of the parts of a key switch, and so much more for
+/// every doubling of the inner sums, which take memory and are read and written with every group of inputs.
+fn cost(babies: Rotations, giants: Rotations, blocks: (usize, usize), out_phases: usize) -> f64 {
+    // Proportions at 21 levels and two digits (bench `limits`); they differ little below.
+    const MOD_UP: f64 = 13.0;
+    const INNER_PRODUCT: f64 = 5.0;
+    const MOD_DOWN: f64 = 14.0;
+    const INNER_SUM: f64 = 0.15;
+    // Babies of one ciphertext share the ModUp, giants of one output the ModDown.
+    let inputs =
+        babies.ciphertexts as f64 * MOD_UP + babies.moved as f64 * (INNER_PRODUCT + MOD_DOWN);
+    let outputs =
+        giants.moved as f64 * (MOD_UP + INNER_PRODUCT) + giants.ciphertexts as f64 * MOD_DOWN;
+    let sums = giants.all as f64 / out_phases as f64;
+    (blocks.0 as f64 * inputs + blocks.1 as f64 * outputs) * (1.0 + INNER_SUM * sums.log2())
 }
 
 /// One product of a linear map, for any pair of channel blocks: at the places of `links`, the inner sum of step `giant`
@@ -193,7 +229,7 @@ impl TermTable {
     }
 }
 
-/// The terms of every output phase of a convolution, with the split that rotates least.
+/// The terms of every output phase of a convolution, with the split whose rotations cost least.
 ///
 /// `blocks`: channel blocks of input and output; `keep` says whether a pair (output sub-position, input sub-position)
 /// belongs to channels at all.
@@ -212,11 +248,13 @@ pub(crate) fn conv_terms(
         axis.splits().into_iter().map(with_steps).collect()
     };
     let (row_tables, col_tables) = (tables(rows), tables(cols));
-    let mut best = (usize::MAX, 0, 0);
+    let out_phases = rows.output.phases * cols.output.phases;
+    let mut best = (f64::INFINITY, 0, 0);
     for (i, (r, _)) in row_tables.iter().enumerate() {
         for (j, (c, _)) in col_tables.iter().enumerate() {
-            let cost =
-                blocks.0 * rotations(&r.baby, &c.baby) + blocks.1 * rotations(&r.giant, &c.giant);
+            let babies = Rotations::of(&r.baby, &c.baby);
+            let giants = Rotations::of(&r.giant, &c.giant);
+            let cost = cost(babies, giants, blocks, out_phases);
             if cost < best.0 {
                 best = (cost, i, j);
             }
@@ -253,7 +291,7 @@ pub(crate) fn conv_terms(
             });
         }
     }
-    table.into_phases(rows.output.phases * cols.output.phases, grid.cells())
+    table.into_phases(out_phases, grid.cells())
 }
 
 /// The terms of a dense layer whose class `j < used` of a block gathers, at cell `j` modulo `classes_per_ct`, what the
