@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod data;
 mod interrupt;
+mod machine;
 mod output;
 mod panics;
 mod terminal;
@@ -42,6 +43,7 @@ fn run(command: Command, ui: &Terminal) -> Result<(), CliError> {
         Command::Infer(args) => commands::infer::command(&args, ui),
         Command::Plan(args) => commands::plan::command(&args, ui),
         Command::Eval(args) => commands::eval::command(&args, ui),
+        Command::Precision(args) => commands::precision::command(&args, ui),
         #[cfg(feature = "download")]
         Command::FetchData(args) => commands::fetch_data::command(&args, ui),
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use ckks_scheme::ParamError;
+use ckks_scheme::{BootstrapError, ParamError, PolyError};
 use datasets::DataError;
 #[cfg(feature = "download")]
 use datasets::download::DownloadError;
@@ -39,6 +39,19 @@ pub enum CliError {
     Plan(#[from] PlanError),
     #[error(transparent)]
     Inference(#[from] InferenceError),
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    #[error(
+        "memory of {:.2} GiB is not enough for bootstrapping with preset {preset} on {threads} threads: {:.2} GiB are needed, on one thread {:.2} GiB",
+        gib(*memory), gib_up(*needed), gib_up(*least)
+    )]
+    PrecisionMemory {
+        preset: &'static str,
+        threads: usize,
+        memory: u64,
+        needed: u64,
+        least: u64,
+    },
     #[error("plan file {}: {reason}", path.display())]
     PlanFile { path: PathBuf, reason: String },
     #[error("{}: cannot be read: {source}", path.display())]
@@ -74,7 +87,32 @@ impl CliError {
             Self::Inference(InferenceError::Data(_)) => 3,
             Self::Inference(error) if error.out_of_memory() => 4,
             Self::Inference(_) => 1,
+            Self::PrecisionMemory { .. } => 4,
+            Self::Bootstrap(error) => bootstrap_exit_code(error),
             Self::Stdout(_) | Self::Threads(_) | Self::Json(_) | Self::Ron(_) => 1,
         }
     }
+}
+
+/// 4 for too little memory and a kernel that this processor does not have; presets cannot fail otherwise.
+fn bootstrap_exit_code(error: &BootstrapError) -> u8 {
+    let mut not_feasible = false;
+    if let BootstrapError::Param(error) = error {
+        not_feasible = matches!(error, ParamError::Math(_));
+    } else if let BootstrapError::Key(error) = error {
+        not_feasible = error.out_of_memory();
+    } else if let BootstrapError::Eval(error) | BootstrapError::Poly(PolyError::Eval(error)) = error
+    {
+        not_feasible = error.out_of_memory();
+    }
+    if not_feasible { 4 } else { 1 }
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
+/// Rounded up to hundredths, so that what is asked for is enough.
+fn gib_up(bytes: u64) -> f64 {
+    (gib(bytes) * 100.0).ceil() / 100.0
 }

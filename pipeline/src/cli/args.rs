@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use ckks_scheme::BootstrapPreset;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use pipeline::planner::Pin;
 
@@ -27,6 +29,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Evaluate the plaintext network on a test set: accuracy, and how near its values come to the declared ranges
     Eval(EvalArgs),
+    /// Bootstrapping: precision, speed and key size, measured on random ciphertexts
+    Precision(PrecisionArgs),
     /// Download CIFAR-10 and CIFAR-100 from their authors' site, and check them
     #[cfg(feature = "download")]
     FetchData(FetchDataArgs),
@@ -85,6 +89,26 @@ pub struct ThreadArgs {
     pub threads: Option<NonZeroUsize>,
 }
 
+/// What encrypted computation may use.
+#[derive(Debug, Args)]
+pub struct MachineArgs {
+    #[command(flatten)]
+    pub threads: ThreadArgs,
+
+    /// Upper bound for the resident memory of the whole process, in GiB [default: 80 % of what is free]
+    #[arg(long, value_name = "M", value_parser = gib, allow_negative_numbers = true)]
+    pub memory_gib: Option<f64>,
+
+    /// Kernel of the arithmetic
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "auto",
+        env = "POLYPHASE_KERNEL"
+    )]
+    pub kernel: KernelName,
+}
+
 /// Where the report goes.
 #[derive(Debug, Args)]
 pub struct JsonArgs {
@@ -110,20 +134,7 @@ pub struct PlanningArgs {
     pub batch: NonZeroUsize,
 
     #[command(flatten)]
-    pub threads: ThreadArgs,
-
-    /// Upper bound for the resident memory of the whole process, in GiB [default: 80 % of what is free]
-    #[arg(long, value_name = "M", value_parser = gib, allow_negative_numbers = true)]
-    pub memory_gib: Option<f64>,
-
-    /// Kernel of the arithmetic
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "auto",
-        env = "POLYPHASE_KERNEL"
-    )]
-    pub kernel: KernelName,
+    pub machine: MachineArgs,
 
     /// Obey this plan instead of making one
     #[arg(long, value_name = "FILE.ron", conflicts_with = "pin")]
@@ -228,6 +239,59 @@ pub struct EvalArgs {
     pub threads: ThreadArgs,
     #[command(flatten)]
     pub json: JsonArgs,
+}
+
+/// Arguments of `precision`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polyphase precision                              20 ciphertexts with the default preset, N = 2^16
+  polyphase precision --preset n15 --ciphertexts 4 --threads 1
+  polyphase precision --json - --profile
+
+Values uniform in [-1, 1] fill the real and the imaginary parts of all slots. Bits are -log2 of the
+absolute error of one such part: of the mean error, the median, and the largest. Seconds are wall time
+divided by ciphertexts, after one on every thread that is not counted; those of the stages are spent
+by one thread on one ciphertext. What is left for the user is the modulus above what the next refresh
+takes. The probability of a failure is computed from the parameters; -1074, the logarithm of the least
+number in double precision, stands for one that cannot happen.")]
+pub struct PrecisionArgs {
+    /// Parameters, all of them with 128-bit security
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_PRESET, value_parser = presets())]
+    pub preset: String,
+
+    /// Ciphertexts to refresh
+    #[arg(
+        long,
+        value_name = "K",
+        default_value = "20",
+        value_parser = positive,
+        allow_negative_numbers = true
+    )]
+    pub ciphertexts: NonZeroUsize,
+
+    #[command(flatten)]
+    pub machine: MachineArgs,
+
+    /// Keys, values and encryptions from a seed: reproducible, for experiments, not secure
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+
+    /// Report how often every operation ran and what it took
+    #[arg(long)]
+    pub profile: bool,
+
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+/// The first preset of the list.
+const DEFAULT_PRESET: &str = BootstrapPreset::ALL[0].name();
+
+/// The presets, with what they are.
+fn presets() -> PossibleValuesParser {
+    let value = |preset: BootstrapPreset| PossibleValue::new(preset.name()).help(preset.summary());
+    PossibleValuesParser::new(BootstrapPreset::ALL.map(value))
 }
 
 /// Arguments of `fetch-data`.

@@ -5,3 +5,4 @@ pub mod eval;
 pub mod fetch_data;
 pub mod infer;
 pub mod plan;
+pub mod precision;

@@ -6,6 +6,7 @@ mod eval;
 mod fetch_data;
 mod infer;
 mod plan;
+mod precision;
 
 use std::fs;
 use std::path::Path;

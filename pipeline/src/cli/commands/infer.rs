@@ -15,7 +15,7 @@ use crate::error::CliError;
 pub fn command(args: &InferArgs, ui: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
     let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(args.planning.threads())
+        .num_threads(args.planning.machine.threads())
         .build()?;
     let report = pool.install(|| run(args, ui))?;
     if report.images_out_of_range > 0 {

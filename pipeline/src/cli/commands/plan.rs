@@ -2,26 +2,18 @@
 
 use std::fmt;
 use std::fs;
-use std::num::NonZeroUsize;
 use std::path::Path;
 
-use ckks_scheme::exec::KernelChoice;
 use he_models::{FoldedModel, Model};
 use pipeline::cost::CostModel;
 use pipeline::plan::Plan;
 use pipeline::planner::{self, Machine, Pins, Planned};
 use pipeline::progress::Progress;
-use pipeline::system;
 use serde::Serialize;
 
-use crate::cli::args::{KernelName, PlanArgs, PlanningArgs};
+use crate::cli::args::{PlanArgs, PlanningArgs};
 use crate::cli::output::{Output, check_writable, write_whole};
 use crate::error::CliError;
-
-/// Share of the free memory that a run may take, unless the user says how much.
-const MEMORY_SHARE: f64 = 0.8;
-/// Memory to plan for on systems that do not tell how much is free.
-const UNKNOWN_MEMORY: u64 = 8 << 30;
 
 /// A plan as a report: a table for people, the plan itself as JSON.
 #[derive(Serialize)]
@@ -58,11 +50,11 @@ fn to_ron(plan: &Plan) -> Result<String, CliError> {
 /// Plans, or reads and checks the plan that the user names.
 pub fn prepare(model: &FoldedModel, args: &PlanningArgs) -> Result<Planned, CliError> {
     let machine = Machine {
-        threads: args.threads(),
-        memory_bytes: memory_bytes(args.memory_gib),
+        threads: args.machine.threads(),
+        memory_bytes: args.machine.memory_bytes(),
         cost: CostModel::default(),
     };
-    let kernel = kernel(args.kernel);
+    let kernel = args.machine.kernel();
     if let Some(path) = &args.plan {
         return Ok(planner::obey(
             &read(path)?,
@@ -86,28 +78,4 @@ fn read(path: &Path) -> Result<Plan, CliError> {
         path: path.to_owned(),
         reason: error.to_string(),
     })
-}
-
-fn memory_bytes(gib: Option<f64>) -> u64 {
-    match gib {
-        Some(gib) => (gib * f64::from(1 << 30)) as u64,
-        None => system::available_memory_bytes()
-            .map_or(UNKNOWN_MEMORY, |free| (free as f64 * MEMORY_SHARE) as u64),
-    }
-}
-
-fn kernel(name: KernelName) -> KernelChoice {
-    match name {
-        KernelName::Auto => KernelChoice::Auto,
-        KernelName::Scalar => KernelChoice::Named("scalar"),
-        KernelName::Avx512ifma => KernelChoice::Named("avx512ifma"),
-    }
-}
-
-impl PlanningArgs {
-    /// Threads asked for, or all cores.
-    pub fn threads(&self) -> usize {
-        let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        self.threads.threads.map_or_else(all, NonZeroUsize::get)
-    }
 }
