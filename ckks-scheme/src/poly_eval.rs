@@ -210,19 +210,13 @@ impl Powers<'_> {
                 .add_scaled_assign(&mut acc, &self.known[&g], quotient[0])?;
             return self.sum(Some(acc), &remainder, level, scale);
         }
-        let giant = self
-            .eval
-            .copy_at_level(&self.known[&g], Level::new(level))?;
+        let giant_scale = self.known[&g].scale().value();
         let prime = self.eval.params().prime(Level::new(level + 1)) as f64;
-        let inner = self.sum(
-            None,
-            &quotient,
-            level + 1,
-            scale / giant.scale().value() * prime,
-        )?;
+        let inner = self.sum(None, &quotient, level + 1, scale / giant_scale * prime)?;
         let inner = self.finish(inner)?;
-        let mut product = self.eval.mul(&inner, &giant)?;
-        drop((inner, giant));
+        let giant = &self.known[&g];
+        let mut product = self.eval.product_at(&inner, giant, Level::new(level), 1)?;
+        drop(inner);
         if let Some(acc) = acc {
             // The scales agree by construction; `acc` may have two polynomials only.
             debug_assert!(acc.scale().matches(product.scale()));
@@ -243,14 +237,8 @@ impl Powers<'_> {
             self.make(a - b)?;
         }
         let level = Level::new(self.top + 1 - depth(k - 1));
-        let mut product = if a == b {
-            self.eval.square(&self.known[&a])?
-        } else {
-            let x = self.eval.copy_at_level(&self.known[&a], level)?;
-            self.eval
-                .mul(&x, &self.eval.copy_at_level(&self.known[&b], level)?)?
-        };
-        product = self.eval.mul_const(&product, 2.0, Scale::new(1.0))?;
+        let (x, y) = (&self.known[&a], &self.known[&b]);
+        let mut product = self.eval.product_at(x, y, level, 2)?;
         if a == b {
             self.eval.add_const_assign(&mut product, (-1.0).into())?;
         } else {

@@ -123,9 +123,7 @@ impl EvalMod {
         drop(t);
         for _ in 0..self.double_angles {
             y.declare_values(1.0, 1.0);
-            let square = eval.square(&y)?;
-            let mut double = eval.mul_const(&square, 2.0, Scale::new(1.0))?;
-            drop(square);
+            let mut double = eval.product_at(&y, &y, y.level(), 2)?;
             eval.add_const_assign(&mut double, (-1.0).into())?;
             y = eval.relinearize_rescale(double)?;
         }

@@ -40,9 +40,9 @@ fn transform(t: &LinearTransform) -> usize {
 fn eval_mod(boot: &CosineBootstrapper, level: usize) -> usize {
     let polynomials = boot.eval_mod().polynomials();
     let polynomial = |p: &Chebyshev| {
-        // What is reduced, and T_1 to the last power; on the way down a product and a factor at every split.
+        // What is reduced, and T_1 to the last power; on the way down a product and part of the next at every split.
         let (powers, splits) = p.powers_and_splits();
-        let nested: usize = (1..=splits).map(|depth| 5 * (level - depth)).sum();
+        let nested: usize = (1..=splits).map(|depth| 4 * (level - depth)).sum();
         2 * level * (2 + powers) + nested
     };
     let other_part = if boot.parts() == 2 { 2 * level } else { 0 };

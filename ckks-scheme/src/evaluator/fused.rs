@@ -44,6 +44,55 @@ impl Evaluator {
         })
     }
 
+    /// `factor` times the slot-wise product modulo the primes of `level`, at or below those of both operands: three
+    /// polynomials. A limb is multiplied by the factor while it is in the caches, and operands are not copied to the level.
+    pub(crate) fn product_at(
+        &self,
+        a: &Ciphertext,
+        b: &Ciphertext,
+        level: Level,
+        factor: u32,
+    ) -> Result<Ciphertext, EvalError> {
+        let op = "multiply";
+        for operand in [a, b] {
+            Self::check_parts(op, operand, 2)?;
+            if operand.level() < level {
+                let (need, have) = (level, operand.level());
+                return Err(EvalError::LevelTooLow { op, need, have });
+            }
+        }
+        let same = std::ptr::eq(a, b);
+        let parts = self.tensor(level.limbs(), |ring, i, d| {
+            let (a0, a1) = (a.parts[0].limb(i), a.parts[1].limb(i));
+            let [d0, d1, d2] = d;
+            if same {
+                ring.square_real_into(d0, d1, d2, a0, a1);
+            } else {
+                let (b0, b1) = (b.parts[0].limb(i), b.parts[1].limb(i));
+                ring.tensor_into(d0, d1, d2, a0, a1, b0, b1);
+            }
+            if factor != 1 {
+                let factor = ring.modulus().reduce(factor.into());
+                for d in [d0, d1, d2] {
+                    ring.mul_scalar_assign(d, factor);
+                }
+            }
+        })?;
+        let tracked = if same {
+            a.tracked.square()
+        } else {
+            a.tracked.product(&b.tracked)
+        };
+        self.check_range(
+            op,
+            Ciphertext {
+                parts,
+                scale: Self::scale(op, a.scale.value() * b.scale.value())?,
+                tracked: tracked.scaled(factor.into()),
+            },
+        )
+    }
+
     /// `acc += value * x`, exactly at the scale of `acc`: the constant is encoded at the quotient of the two scales.
     /// `x` may be at a higher level and have fewer polynomials.
     ///

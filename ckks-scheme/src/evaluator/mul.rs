@@ -183,7 +183,7 @@ impl Evaluator {
         )
     }
 
-    fn tensor(
+    pub(super) fn tensor(
         &self,
         limbs: usize,
         f: impl Fn(&LimbRing, usize, [&mut [u64]; 3]),
