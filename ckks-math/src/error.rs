@@ -118,3 +118,10 @@ pub enum MathError {
         bytes: u64,
     },
 }
+
+impl MathError {
+    /// Whether memory ran out: a pool's budget, or the system's.
+    pub fn out_of_memory(&self) -> bool {
+        matches!(self, Self::PoolExhausted { .. } | Self::OutOfMemory { .. })
+    }
+}

@@ -302,6 +302,7 @@ mod tests {
             budget_bytes: 3 * bytes + 1,
             needed_bytes: 4 * bytes,
         };
+        assert!(exhausted.out_of_memory() && MathError::OutOfMemory { bytes: 1 }.out_of_memory());
         assert_eq!(pool.limb().unwrap_err(), exhausted);
         assert_eq!(pool.reserve(1).unwrap_err(), exhausted);
         assert_eq!(

@@ -306,24 +306,24 @@ pub enum EvalError {
 }
 
 impl KeyError {
-    /// Whether the limb pool's budget was exhausted.
+    /// Whether memory ran out: the limb pool's budget, or the system's.
     pub fn out_of_memory(&self) -> bool {
-        matches!(self, Self::Math(MathError::PoolExhausted { .. }))
+        matches!(self, Self::Math(error) if error.out_of_memory())
     }
 }
 
 impl EncodeError {
-    /// Whether the limb pool's budget was exhausted.
+    /// Whether memory ran out: the limb pool's budget, or the system's.
     pub fn out_of_memory(&self) -> bool {
-        matches!(self, Self::Math(MathError::PoolExhausted { .. }))
+        matches!(self, Self::Math(error) if error.out_of_memory())
     }
 }
 
 impl EvalError {
-    /// Whether the limb pool's budget was exhausted.
+    /// Whether memory ran out: the limb pool's budget, or the system's.
     pub fn out_of_memory(&self) -> bool {
         match self {
-            Self::Math(MathError::PoolExhausted { .. }) => true,
+            Self::Math(error) => error.out_of_memory(),
             Self::Key(error) => error.out_of_memory(),
             Self::Encode(error) => error.out_of_memory(),
             Self::ScaleMismatch { .. }
@@ -334,8 +334,7 @@ impl EvalError {
             | Self::Flooding { .. }
             | Self::Parts { .. }
             | Self::Range { .. }
-            | Self::Shape { .. }
-            | Self::Math(_) => false,
+            | Self::Shape { .. } => false,
         }
     }
 }

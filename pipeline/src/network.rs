@@ -103,7 +103,7 @@ impl Network {
     pub fn level_steps(&self) -> Vec<Level> {
         let mut steps = Vec::new();
         let mut ciphertexts = usize::MAX;
-        for layer in &self.layers[1..] {
+        for layer in self.layers.iter().skip(1) {
             let input = layer.input();
             if input.layout.ciphertexts() < ciphertexts {
                 ciphertexts = input.layout.ciphertexts();
