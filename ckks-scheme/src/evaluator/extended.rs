@@ -145,28 +145,29 @@ impl Evaluator {
         let mut rotated = (0..babies.len())
             .map(|_| Ok([self.limb()?, self.limb()?]))
             .collect::<Result<Vec<_>, EvalError>>()?;
-        let mut product = self.limb()?;
+        let mut product = [self.limb()?, self.limb()?];
         let (mut rotating, mut multiplying) = (Duration::ZERO, Duration::ZERO);
         for (i, ring) in self.extended_rings(t).enumerate() {
             let start = Instant::now();
             let specials = self.specials_product(ring, t.shape.specials);
             for (baby, halves) in babies.iter().zip(&mut rotated) {
-                for (h, out) in halves.iter_mut().enumerate() {
-                    match (baby, &digits) {
-                        (Some((automorphism, key)), Some(digits)) => {
-                            ring.dot_into(&mut product, &digits.terms(&ct.parts[1], key, h, i));
-                            if h == 0 && i < level {
-                                ring.mul_scalar_add_assign(
-                                    &mut product,
-                                    ct.parts[0].limb(i),
-                                    specials,
-                                );
-                            }
-                            automorphism.apply_into(out, &product);
-                        }
-                        _ if i < level => ring.mul_scalar_into(out, ct.parts[h].limb(i), specials),
+                if let (Some((automorphism, key)), Some(digits)) = (baby, &digits) {
+                    digits.inner_product_limb(&ct.parts[1], key, i, ring, &mut product);
+                    if i < level {
+                        let c0 = ct.parts[0].limb(i);
+                        ring.mul_scalar_add_assign(&mut product[0], c0, specials);
+                    }
+                    for (out, product) in halves.iter_mut().zip(&product) {
+                        automorphism.apply_into(out, product);
+                    }
+                    continue;
+                }
+                for (out, part) in halves.iter_mut().zip(&ct.parts) {
+                    if i < level {
+                        ring.mul_scalar_into(out, part.limb(i), specials);
+                    } else {
                         // A multiple of the special primes.
-                        _ => out.fill(0),
+                        out.fill(0);
                     }
                 }
             }
@@ -256,16 +257,15 @@ impl Evaluator {
         let digits = self.mod_up(&c, key.shape)?;
         let _timer = self.time(Operation::InnerProduct);
         let automorphism = self.params.automorphism(galois)?;
-        let (mut product, mut rotated) = (self.limb()?, self.limb()?);
-        let rings = self.rings(level.limbs()).iter();
+        let (mut product, mut rotated) = ([self.limb()?, self.limb()?], self.limb()?);
+        let q_limbs = level.limbs();
+        let rings = self.rings(q_limbs).iter();
         for (i, ring) in rings.chain(&self.params.p()[..specials]).enumerate() {
-            for (h, half) in sum.iter_mut().enumerate() {
-                ring.dot_into(&mut product, &digits.terms(&c, key, h, i));
-                if h == 0 {
-                    ring.add_assign(&mut product, b.limb(i, level.limbs()));
-                }
-                automorphism.apply_into(&mut rotated, &product);
-                ring.add_assign(half.limb_mut(i, level.limbs()), &rotated);
+            digits.inner_product_limb(&c, key, i, ring, &mut product);
+            ring.add_assign(&mut product[0], b.limb(i, q_limbs));
+            for (half, product) in sum.iter_mut().zip(&product) {
+                automorphism.apply_into(&mut rotated, product);
+                ring.add_assign(half.limb_mut(i, q_limbs), &rotated);
             }
         }
         Ok(sum)

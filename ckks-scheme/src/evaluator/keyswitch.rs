@@ -9,7 +9,7 @@ use crate::error::EvalError;
 use crate::keys::{ExtendedPoly, SwitchingKey};
 use crate::params::{ConverterId, KeyShape, digit_range};
 use crate::profile::Operation;
-use ckks_math::{BaseConverter, Eval, Limb, MathError, RnsPoly};
+use ckks_math::{BaseConverter, Eval, Limb, LimbRing, MathError, RnsPoly};
 
 /// Words of a tile of the inner product with a key: tiles of a few digits and of both halves of a key fit the
 /// second-level cache.
@@ -23,7 +23,7 @@ pub(super) struct Digits {
 
 impl Digits {
     /// What the inner product of limb `i` with half `half` of a key sums up; `c` is the polynomial that the digits are of.
-    pub(super) fn terms<'a>(
+    fn terms<'a>(
         &'a self,
         c: &'a RnsPoly<Eval>,
         key: &'a SwitchingKey,
@@ -43,6 +43,29 @@ impl Digits {
             (digit, key.digits[j][half].limb(i, level))
         };
         self.extended.iter().enumerate().map(term).collect()
+    }
+
+    /// Limb `i` of the inner product with both halves of a key, tile by tile, so that the second half finds the digits in
+    /// the cache.
+    pub(super) fn inner_product_limb(
+        &self,
+        c: &RnsPoly<Eval>,
+        key: &SwitchingKey,
+        i: usize,
+        ring: &LimbRing,
+        out: &mut [Limb; 2],
+    ) {
+        let terms = [0, 1].map(|half| self.terms(c, key, half, i));
+        for from in (0..ring.degree()).step_by(INNER_PRODUCT_WORDS) {
+            let tile = from..ring.degree().min(from + INNER_PRODUCT_WORDS);
+            for (limb, terms) in out.iter_mut().zip(&terms) {
+                let terms: Vec<_> = terms
+                    .iter()
+                    .map(|(digit, key)| (&digit[tile.clone()], &key[tile.clone()]))
+                    .collect();
+                ring.dot_into(&mut limb[tile.clone()], &terms);
+            }
+        }
     }
 }
 
@@ -96,18 +119,7 @@ impl Evaluator {
         let rings = self.rings(level).iter();
         for (i, ring) in rings.chain(&self.params.p()[..specials]).enumerate() {
             let mut limbs = [self.limb()?, self.limb()?];
-            let terms = [0, 1].map(|half| digits.terms(c, key, half, i));
-            // Tile by tile, so that the second half finds the digits in the cache.
-            for from in (0..self.params.degree()).step_by(INNER_PRODUCT_WORDS) {
-                let tile = from..self.params.degree().min(from + INNER_PRODUCT_WORDS);
-                for (limb, terms) in limbs.iter_mut().zip(&terms) {
-                    let terms: Vec<_> = terms
-                        .iter()
-                        .map(|(digit, key)| (&digit[tile.clone()], &key[tile.clone()]))
-                        .collect();
-                    ring.dot_into(&mut limb[tile.clone()], &terms);
-                }
-            }
+            digits.inner_product_limb(c, key, i, ring, &mut limbs);
             for (half, limb) in out.iter_mut().zip(limbs) {
                 let list = if i < level { &mut half.q } else { &mut half.p };
                 list.push(limb);
