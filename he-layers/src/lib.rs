@@ -21,6 +21,9 @@ mod rounding;
 pub mod spec;
 pub mod tensor;
 
+/// What polynomial activations are made of.
+pub use ckks_scheme::{Chebyshev, Composite};
+
 pub use activation::SquareActivation;
 pub use conv::Conv2d;
 pub use cost::{Op, OpCounts};

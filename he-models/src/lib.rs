@@ -6,6 +6,7 @@ pub mod fold;
 pub mod graph;
 mod model;
 mod plain;
+pub mod relu;
 mod weights;
 mod zoo;
 
@@ -14,4 +15,5 @@ pub use fold::FoldedModel;
 pub use graph::{ActivationStatistics, ModelSpec, Provenance};
 pub use model::{Classifier, Convolution, Layers, Model, Quadratic, ResidualBlock};
 pub use plain::{ActivationRecord, Evaluation};
+pub use relu::{PolynomialNetwork, ReluNetwork, ReluRange};
 pub use zoo::names as bundled_names;

@@ -79,6 +79,11 @@ impl Weights {
         Ok(Self { model, tensors })
     }
 
+    /// Shape of a tensor that was not taken yet.
+    pub(crate) fn shape(&self, tensor: &str) -> Option<&[usize]> {
+        self.tensors.get(tensor).map(|found| found.shape.as_slice())
+    }
+
     /// Takes the values of a tensor out, row by row; its shape must be `expected`.
     pub(crate) fn take(
         &mut self,

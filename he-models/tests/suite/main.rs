@@ -7,4 +7,5 @@ mod files;
 mod fold;
 mod network;
 mod plain;
+mod relu;
 mod weights;
