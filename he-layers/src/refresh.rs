@@ -19,7 +19,8 @@ pub struct RefreshLimits {
     pub slots: usize,
     /// What the slots may hold.
     pub content: Content,
-    /// Largest absolute value of a real component at [`Self::scale`]. At another scale, inversely as much.
+    /// Largest absolute value of a real component at [`Self::scale`]. At another scale, inversely as much. Less than the
+    /// bootstrapping's own keeps values on the straight part of its sine.
     pub max_value: f64,
     /// The scale that it is made for.
     pub scale: Scale,
@@ -46,6 +47,12 @@ impl RefreshLimits {
 ///
 /// Values are brought as near to the bootstrapping's range as an integer factor allows, which is part of the scale, and
 /// come out at that scale, so that nothing has to be taken back: whoever reads them makes up for it in his own scale.
+///
+/// # Errors that add up
+/// A modular reduction by a sine is off by a third power of the value: `(2 pi)^2 / 6 x^3` for values of `x` base primes. This
+/// error is the same wherever the value is, so that sums over many equally large values add it up, while all predictions,
+/// the tracker's too, take errors as independent: a sum of 128 values at the end of the range was off by four times the
+/// predicted bound. Lower [`RefreshLimits::max_value`], or an arcsine, where sums are wide and values large.
 #[derive(Clone, Debug)]
 pub struct Refresh {
     /// Name for reports and errors.
