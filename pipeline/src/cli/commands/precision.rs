@@ -16,8 +16,9 @@ use crate::cli::output::Output;
 use crate::error::CliError;
 use record::PrecisionRecord;
 
-/// Memory beside the limb pool: the process itself, tables of transforms, slots in the clear.
-const OUTSIDE_POOL_BYTES: u64 = 512 << 20;
+/// Memory beside the limb pool: the process itself, tables of transforms, slots in the clear. It is about 0.1 GB at
+/// N = 2^16.
+const OUTSIDE_POOL_BYTES: u64 = 256 << 20;
 
 /// Runs the command: report to standard output, to a JSON file, or both.
 pub fn command(args: &PrecisionArgs, ui: &dyn Progress) -> Result<(), CliError> {
@@ -27,9 +28,10 @@ pub fn command(args: &PrecisionArgs, ui: &dyn Progress) -> Result<(), CliError> 
         .num_threads(args.machine.threads())
         .build()?;
     let memory = args.machine.memory_bytes();
-    let budget = memory.saturating_sub(OUTSIDE_POOL_BYTES);
-    let params = preset.build(args.machine.kernel(), Some(budget))?;
     let count = args.ciphertexts.get();
+    let params = preset.build(args.machine.kernel(), Some(memory))?;
+    let budget = memory.saturating_sub(outside_pool_bytes(&params, count));
+    params.scheme().pool().set_budget(Some(budget));
     let mut rng: ChaCha20Rng = match args.seed {
         Some(seed) => {
             ui.note("keys, values and encryptions from a seed: reproducible, not secure");
@@ -59,17 +61,24 @@ fn check_memory(
 ) -> Result<(), CliError> {
     let boot = CosineBootstrapper::new(params)?;
     let threads = rayon::current_num_threads();
-    let needed = needed_bytes(&boot, threads.min(ciphertexts)) + OUTSIDE_POOL_BYTES;
+    let outside = outside_pool_bytes(params, ciphertexts);
+    let needed = needed_bytes(&boot, threads.min(ciphertexts)).saturating_add(outside);
     if needed > memory {
         return Err(CliError::PrecisionMemory {
             preset,
             threads,
             memory,
             needed,
-            least: needed_bytes(&boot, 1) + OUTSIDE_POOL_BYTES,
+            least: needed_bytes(&boot, 1).saturating_add(outside),
         });
     }
     Ok(())
+}
+
+/// Bytes beside the pool: the errors of all values are kept, in a vector that doubles as it grows.
+fn outside_pool_bytes(params: &BootstrapParams, ciphertexts: usize) -> u64 {
+    let errors = (ciphertexts as u64).saturating_mul(2 * 2 * 8 * params.slots() as u64);
+    errors.saturating_add(OUTSIDE_POOL_BYTES)
 }
 
 /// Bytes of the pool while `parallel` ciphertexts are refreshed at a time.
@@ -274,9 +283,11 @@ mod tests {
             check_memory("small", &params, 5, needed).unwrap();
             // One ciphertext is refreshed by one thread.
             check_memory("small", &params, 1, least).unwrap();
+            // The errors of very many values fill every memory.
+            assert!(check_memory("small", &params, usize::MAX, u64::MAX - 1).is_err());
             // The prediction is a bound on what the pool holds.
             let pool = params.scheme().pool();
-            pool.set_budget(Some(needed - OUTSIDE_POOL_BYTES));
+            pool.set_budget(Some(needed - outside_pool_bytes(&params, 5)));
             let mut rng = ChaCha20Rng::seed_from_u64(7);
             measure(&params, 2, &mut rng, &pipeline::progress::Silent).unwrap();
         });
