@@ -1,8 +1,9 @@
 //! The noise and range tracker: predicted error and declared value range of every ciphertext.
 //!
 //! Errors are standard deviations of one real component of a slot, over the slots, in units of the encrypted values. They
-//! are propagated as independent random variables; [`Tracked::error_bound`] is [`BOUND_SIGMAS`] standard deviations. That
-//! is far beyond the largest of many Gaussian errors (5.3 deviations of 10^7), because two kinds of error have longer tails:
+//! are propagated as independent random variables. Systematic errors, functions of the values as those of a polynomial in
+//! the place of another function, are the same in slots of the same values and add up linearly.
+//! [`Tracked::error_bound`] is [`BOUND_SIGMAS`] standard deviations and what is systematic. Twelve deviations are far beyond the largest of many Gaussian errors (5.3 deviations of 10^7), because two kinds of error have longer tails:
 //! * A polynomial times the secret: a Gaussian whose size is the secret's at that slot, together a Laplace distribution.
 //!   12 deviations are exceeded by 4 in 10^8.
 //! * Products: a slot's error is proportional to its values, of which the root mean square is taken. That covers values
@@ -24,6 +25,8 @@ pub const SIGMA: f64 = ckks_math::sample::SIGMA;
 pub struct Tracked {
     /// Standard deviation of the error of one real slot component.
     pub error_std: f64,
+    /// Bound on the systematic part of the error of one real slot component.
+    pub systematic: f64,
     /// Bound on the modulus of every slot value.
     pub max: f64,
     /// Root mean square of the slot values' modulus.
@@ -35,6 +38,7 @@ impl Tracked {
     pub fn exact(max: f64, rms: f64) -> Self {
         Self {
             error_std: max * 2f64.powi(-53),
+            systematic: 0.0,
             max,
             rms,
         }
@@ -42,13 +46,14 @@ impl Tracked {
 
     /// Predicted bound on the largest error of a real slot component.
     pub fn error_bound(&self) -> f64 {
-        BOUND_SIGMAS * self.error_std
+        BOUND_SIGMAS * self.error_std + self.systematic
     }
 
     /// All values and errors times `factor >= 0`.
     pub fn scaled(&self, factor: f64) -> Self {
         Self {
             error_std: self.error_std * factor,
+            systematic: self.systematic * factor,
             max: self.max * factor,
             rms: self.rms * factor,
         }
@@ -70,32 +75,42 @@ impl Tracked {
     pub fn sum(&self, other: &Self) -> Self {
         Self {
             error_std: self.error_std.hypot(other.error_std),
+            systematic: self.systematic + other.systematic,
             max: self.max + other.max,
             rms: self.rms + other.rms,
         }
     }
 
-    /// Of a slot-wise product of two independent operands.
+    /// Of a slot-wise product of two independent operands. What is systematic is counted as random from then on, with
+    /// twice its size: bounds that multiply would foretell errors of polynomials that never occur.
     pub fn product(&self, other: &Self) -> Self {
-        let cross = self.error_std * other.error_std;
+        let (a, b) = (self.all_random(), other.all_random());
+        let cross = a.error_std * b.error_std;
         Self {
-            error_std: ((self.rms * other.error_std).powi(2)
-                + (other.rms * self.error_std).powi(2)
+            error_std: ((a.rms * b.error_std).powi(2)
+                + (b.rms * a.error_std).powi(2)
                 + 2.0 * cross * cross)
                 .sqrt(),
+            systematic: 0.0,
             max: self.max * other.max,
             rms: self.rms * other.rms,
         }
     }
 
-    /// Of a slot-wise square.
+    /// Of a slot-wise square, as [`Self::product`].
     pub fn square(&self) -> Self {
-        let v = self.error_std;
+        let v = self.all_random().error_std;
         Self {
             error_std: 2.0 * v * self.rms.hypot(v),
+            systematic: 0.0,
             max: self.max * self.max,
             rms: self.max * self.rms,
         }
+    }
+
+    fn all_random(mut self) -> Self {
+        let systematic = std::mem::take(&mut self.systematic);
+        self.plus_bounded_error(systematic)
     }
 }
 

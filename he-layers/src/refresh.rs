@@ -24,7 +24,7 @@ pub struct RefreshLimits {
     pub max_value: f64,
     /// The scale that it is made for.
     pub scale: Scale,
-    /// Standard deviation of the error that a refresh adds to a real component, for values at [`Self::scale`]: a twelfth of
+    /// Standard deviation of the error that a refresh adds to a real component, for values at [`Self::scale`]: a sixth of
     /// a measured report's `predicted_error_bound`, or what was measured. Only predictions use it.
     pub error_std: f64,
 }
@@ -50,9 +50,10 @@ impl RefreshLimits {
 ///
 /// # Errors that add up
 /// A modular reduction by a sine is off by a third power of the value: `(2 pi)^2 / 6 x^3` for values of `x` base primes. This
-/// error is the same wherever the value is, so that sums over many equally large values add it up, while all predictions,
-/// the tracker's too, take errors as independent: a sum of 128 values at the end of the range was off by four times the
-/// predicted bound. Lower [`RefreshLimits::max_value`], or an arcsine, where sums are wide and values large.
+/// error is the same wherever the value is, so that sums over many equally large values add it up. The scheme's tracker
+/// counts it apart and adds it linearly (`Tracked::systematic`); [`PreparedLayer::predicted_error`] takes all errors as
+/// independent and can fall short there. Lower [`RefreshLimits::max_value`], or an arcsine, where sums are wide and values
+/// large.
 #[derive(Clone, Debug)]
 pub struct Refresh {
     /// Name for reports and errors.

@@ -10,7 +10,6 @@ use crate::error::EvalError;
 use crate::evaluator::Evaluator;
 use crate::keys::KeyRequest;
 use crate::linear::{DiagonalMatrix, LinearTransform};
-use crate::noise::BOUND_SIGMAS;
 use std::f64::consts::PI;
 
 /// The bootstrapping of this crate, with its transforms encoded.
@@ -200,6 +199,8 @@ impl Bootstrapper for CosineBootstrapper {
             });
         }
         let mut x = eval.copy_at_level(ct, params.input_level())?;
+        // The transforms undo each other, and a sine is nowhere steeper than its argument: the error goes through.
+        let incoming = std::mem::take(&mut x.tracked.systematic);
         if lit.order == Order::SlotsToCoeffsFirst {
             x = self.to_coeffs(eval, x)?;
         }
@@ -220,9 +221,13 @@ impl Bootstrapper for CosineBootstrapper {
         // The sine of 2 pi m / q stands for m.
         out.reinterpret(params.base_prime() / (2.0 * PI * message_scale));
         let approximation = self.approximation_error() * params.message_scale() / message_scale;
-        // It depends on the value alone, so that it adds up from refresh to refresh: linearly, and with twice its size as
-        // in `plus_bounded_error`.
-        out.tracked.error_std += 2.0 * approximation / BOUND_SIGMAS;
+        match lit.order {
+            Order::SlotsToCoeffsFirst => out.tracked.systematic = approximation,
+            // Here it depends on coefficients, and is spread over the slots as a random error is.
+            Order::CoeffsToSlotsFirst => {
+                out.tracked = out.tracked.plus_bounded_error(approximation);
+            }
+        }
         out.declare_values(declared.max, declared.rms);
         if let Some(separation) = &self.separation {
             out = eval.linear_transform_rescale(&out, separation)?;
@@ -230,6 +235,7 @@ impl Bootstrapper for CosineBootstrapper {
         if lit.order == Order::CoeffsToSlotsFirst {
             out = self.to_coeffs(eval, out)?;
         }
+        out.tracked.systematic += incoming;
         out.declare_values(declared.max, declared.rms);
         Ok(out)
     }

@@ -15,6 +15,7 @@ use crate::noise::Tracked;
 use crate::profile::Operation;
 use ckks_math::kernel::MAX_DOT_TERMS;
 use ckks_math::{Limb, LimbRing};
+use std::f64::consts::SQRT_2;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -102,6 +103,8 @@ impl Evaluator {
                 .hypot(encoding * ct.tracked.rms)
                 .hypot(giants / (ct.scale.value() * t.scale.value()))
                 .hypot(noise.rounding() / scale.value()),
+            // Complex entries mix the components.
+            systematic: SQRT_2 * ct.tracked.systematic * norms.l1,
             max: ct.tracked.max * norms.l1,
             rms: ct.tracked.rms * norms.mean_l2,
         };

@@ -96,14 +96,16 @@ impl Evaluator {
 
     fn track_product(&self, out: &mut [&mut Ciphertext], x: &[&Ciphertext], w: &PeriodicMatrix) {
         for (r, o) in out.iter_mut().enumerate() {
-            let (mut error, mut max, mut square) = (0.0, 0.0, 0.0);
+            let (mut error, mut systematic, mut max, mut square) = (0.0, 0.0, 0.0, 0.0);
             for (c, ct) in x.iter().enumerate() {
                 let at = r * w.cols() + c;
                 error += w.mean_square[at] * ct.tracked.error_std.powi(2);
                 square += w.mean_square[at] * ct.tracked.rms.powi(2);
                 max += w.max_abs[at] * ct.tracked.max;
+                systematic += w.max_abs[at] * ct.tracked.systematic;
             }
             o.tracked.error_std = o.tracked.error_std.hypot(error.sqrt());
+            o.tracked.systematic += systematic;
             o.tracked.rms = o.tracked.rms.hypot(square.sqrt());
             o.tracked.max += max;
         }

@@ -172,6 +172,7 @@ impl Evaluator {
         // The parts of z are means of numbers from both ciphertexts, whose errors are at worst the same.
         let mut tracked = z.tracked;
         tracked.error_std = tracked.error_std.max(zc.tracked.error_std);
+        tracked.systematic = tracked.systematic.max(zc.tracked.systematic);
         let tracked = tracked.square();
         self.check_range(
             op,

@@ -68,6 +68,35 @@ fn full_complex_slots_are_refreshed_to_more_than_17_bits() {
     assert!(stats.mean_bits > 18.0, "{stats:?}");
 }
 
+/// The sine's error is the same in slots of the same values: summed over slots it grows with their number.
+#[test]
+fn sums_of_equal_refreshed_slots_stay_within_the_predicted_error() {
+    let literal = BootstrapLiteral::full_complex(9);
+    let checked = BootstrapParams::new(&scheme(9, &literal), literal).unwrap();
+    let boot = CosineBootstrapper::new(&checked).unwrap();
+    let mut request = boot.request();
+    let steps = (0..7).map(|log| 1i64 << log);
+    for step in steps.clone() {
+        request.rotation(step, boot.output_level());
+    }
+    let mut f = Fixture::new(checked.scheme().clone(), &request);
+    let x = vec![Complex64::new(1.0, -1.0); f.params.slots()];
+    let ct = f.encrypt(&x, boot.input_level(), boot.params().output_scale());
+    let mut sum = boot.bootstrap(&f.eval, &ct).unwrap();
+    let random = sum.tracked().error_bound() - sum.tracked().systematic;
+    for step in steps {
+        let turned = f.eval.rotate(&sum, step).unwrap();
+        f.eval.add_assign(&mut sum, &turned).unwrap();
+    }
+    let expected = vec![Complex64::new(128.0, -128.0); x.len()];
+    let error = f.error_within_bound(&sum, &expected);
+    // Independent errors would not reach that far.
+    assert!(
+        error > random * 128f64.sqrt() / 4.0,
+        "{error:e}, {random:e}"
+    );
+}
+
 #[test]
 fn real_content_takes_one_reduction_and_loses_imaginary_parts() {
     let literal = BootstrapLiteral {
