@@ -20,7 +20,8 @@ pub const fn max_log_qp_128(log_n: u32) -> u32 {
 ///
 /// * N = 2^16, weight 32: Bossuat, Troncoso-Pastoriza, Hubaux, <https://eprint.iacr.org/2022/024>, section 5.
 /// * N = 2^15, weight 32: table 1 there estimates 140.9 bits of security under 111 bits of modulus. An independent table
-///   of hybrid attacks, <https://github.com/jdumezy/sparse-key-estimate>, has 128 bits of security up to 162.
+///   of hybrid attacks, <https://github.com/jdumezy/sparse-key-estimate>, has 128 bits of security up to 162. Both as
+///   quoted by others (docs/notes/bootstrapping.md); no estimator was run for this bound.
 ///
 /// A larger ring, or a denser secret, at the same modulus is no easier to attack.
 pub const fn max_log_qp_ephemeral_128(log_n: u32, weight: u32) -> u32 {
