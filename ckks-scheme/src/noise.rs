@@ -3,7 +3,8 @@
 //! Errors are standard deviations of one real component of a slot, over the slots, in units of the encrypted values. They
 //! are propagated as independent random variables. Systematic errors, functions of the values as those of a polynomial in
 //! the place of another function, are the same in slots of the same values and add up linearly.
-//! [`Tracked::error_bound`] is [`BOUND_SIGMAS`] standard deviations and what is systematic. Twelve deviations are far beyond the largest of many Gaussian errors (5.3 deviations of 10^7), because two kinds of error have longer tails:
+//! [`Tracked::error_bound`] is [`BOUND_SIGMAS`] standard deviations and what is systematic. Twelve deviations are far
+//! beyond the largest of many Gaussian errors (5.3 deviations of 10^7), because two kinds of error have longer tails:
 //! * A polynomial times the secret: a Gaussian whose size is the secret's at that slot, together a Laplace distribution.
 //!   12 deviations are exceeded by 4 in 10^8.
 //! * Products: a slot's error is proportional to its values, of which the root mean square is taken. That covers values

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::error::LayerError;
-use crate::layer::{Layer, PreparedLayer};
+use crate::layer::{Layer, PreparedLayer, forward_of_disturbed};
 use crate::prepared::square::{PreparedSquare, SquareStage};
 use crate::spec::{ScaleChain, TensorSpec};
 use crate::tensor::{Chw, PlainTensor};
@@ -148,9 +148,7 @@ impl Layer for SquareActivation {
         x: &PlainTensor,
         disturb: &mut dyn FnMut(&mut PlainTensor),
     ) -> Result<PlainTensor, LayerError> {
-        let mut x = x.clone();
-        disturb(&mut x);
-        self.forward_plain(&x)
+        forward_of_disturbed(self, x, disturb)
     }
 
     fn prepare(

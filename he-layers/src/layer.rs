@@ -144,3 +144,14 @@ pub trait LayerRun {
     /// [`LayerError::Count`] if blocks are missing, [`LayerError::Eval`].
     fn finish(self: Box<Self>, group_blocks: usize) -> Result<EncryptedTensor, LayerError>;
 }
+
+/// [`Layer::forward_disturbed`] of a layer that activates its input: nothing else is disturbed.
+pub(crate) fn forward_of_disturbed(
+    layer: &dyn Layer,
+    x: &PlainTensor,
+    disturb: &mut dyn FnMut(&mut PlainTensor),
+) -> Result<PlainTensor, LayerError> {
+    let mut x = x.clone();
+    disturb(&mut x);
+    layer.forward_plain(&x)
+}

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::activation::check_array;
 use crate::error::LayerError;
-use crate::layer::{Layer, PreparedLayer};
+use crate::layer::{Layer, PreparedLayer, forward_of_disturbed};
 use crate::prepared::pointwise::PreparedPointwise;
 use crate::prepared::poly::PolyStage;
 use crate::spec::{ScaleChain, TensorSpec};
@@ -293,9 +293,7 @@ impl Layer for PolyActivation {
         x: &PlainTensor,
         disturb: &mut dyn FnMut(&mut PlainTensor),
     ) -> Result<PlainTensor, LayerError> {
-        let mut x = x.clone();
-        disturb(&mut x);
-        self.forward_plain(&x)
+        forward_of_disturbed(self, x, disturb)
     }
 
     fn prepare(

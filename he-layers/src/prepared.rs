@@ -18,3 +18,14 @@ pub(crate) mod post_act;
 pub(crate) mod reader;
 pub(crate) mod refresh;
 pub(crate) mod square;
+
+use num_complex::Complex64;
+
+/// Adds plain slots to those of as many ciphertexts.
+pub(crate) fn add_slots(sums: &mut [Vec<Complex64>], terms: &[Vec<Complex64>]) {
+    let terms = terms.iter().flatten();
+    sums.iter_mut()
+        .flatten()
+        .zip(terms)
+        .for_each(|(sum, term)| *sum += term);
+}

@@ -4,7 +4,7 @@ use crate::activation::{SquareActivation, check_array};
 use crate::conv::Conv2d;
 use crate::dense::PooledDense;
 use crate::error::LayerError;
-use crate::layer::{Layer, PreparedLayer};
+use crate::layer::{Layer, PreparedLayer, forward_of_disturbed};
 use crate::linear_map::LinearMap;
 use crate::prepared::block::PreparedBlock;
 use crate::prepared::linear::PreparedLinear;
@@ -236,9 +236,7 @@ impl Layer for Head {
         x: &PlainTensor,
         disturb: &mut dyn FnMut(&mut PlainTensor),
     ) -> Result<PlainTensor, LayerError> {
-        let mut x = x.clone();
-        disturb(&mut x);
-        self.forward_plain(&x)
+        forward_of_disturbed(self, x, disturb)
     }
 
     fn prepare(

@@ -280,14 +280,6 @@ impl Evaluator {
         self.rings(t.level.limbs()).iter().chain(specials)
     }
 
-    /// The product of the first `specials` special primes.
-    fn specials_product(&self, ring: &LimbRing, specials: usize) -> u64 {
-        let q = ring.modulus();
-        self.params.p()[..specials]
-            .iter()
-            .fold(1, |acc, p| q.mul(acc, q.reduce(p.modulus().value())))
-    }
-
     fn transform_key(
         &self,
         steps: i64,

@@ -182,6 +182,14 @@ impl Evaluator {
         Ok(out)
     }
 
+    /// The product of the first `specials` special primes modulo the ring's.
+    pub(super) fn specials_product(&self, ring: &LimbRing, specials: usize) -> u64 {
+        let q = ring.modulus();
+        self.params.p()[..specials]
+            .iter()
+            .fold(1, |acc, p| q.mul(acc, q.reduce(p.modulus().value())))
+    }
+
     /// `ext += P c` on the ciphertext primes.
     pub(super) fn add_times_specials(
         &self,
@@ -191,10 +199,7 @@ impl Evaluator {
     ) {
         let _timer = self.time(Operation::Addition);
         for (i, ring) in self.rings(c.limbs()).iter().enumerate() {
-            let q = ring.modulus();
-            let product = self.params.p()[..specials]
-                .iter()
-                .fold(1, |acc, p| q.mul(acc, p.modulus().value()));
+            let product = self.specials_product(ring, specials);
             ring.mul_scalar_add_assign(&mut ext.q[i], c.limb(i), product);
         }
     }

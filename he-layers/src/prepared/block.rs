@@ -11,6 +11,7 @@ use crate::error::LayerError;
 use crate::layer::{LayerRun, PreparedLayer, Weights};
 use crate::linear_map::LinearMap;
 use crate::prepared::accumulator::Accumulator;
+use crate::prepared::add_slots;
 use crate::prepared::reader::{LinearStage, Reader};
 use crate::prepared::square::SquareStage;
 use crate::residual::PreActBlock;
@@ -183,14 +184,9 @@ impl PreparedLayer for PreparedBlock {
         let mut y = self
             .conv2()
             .forward_slots(&self.square(&self.second).forward_slots(&inner)?, weights)?;
-        let add = |skip: &[Vec<Complex64>], y: &mut [Vec<Complex64>]| {
-            for (y, skip) in y.iter_mut().flatten().zip(skip.iter().flatten()) {
-                *y += skip;
-            }
-        };
         match self.shortcut() {
-            Some(shortcut) => add(&shortcut.forward_slots(&squares, weights)?, &mut y),
-            None => add(x, &mut y),
+            Some(shortcut) => add_slots(&mut y, &shortcut.forward_slots(&squares, weights)?),
+            None => add_slots(&mut y, x),
         }
         Ok(y)
     }

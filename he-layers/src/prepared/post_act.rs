@@ -14,6 +14,7 @@ use crate::linear_map::LinearMap;
 use crate::poly_activation::largest;
 use crate::post_act::PostActBlock;
 use crate::prepared::accumulator::Accumulator;
+use crate::prepared::add_slots;
 use crate::prepared::pointwise::Pointwise;
 use crate::prepared::poly::PolyStage;
 use crate::prepared::reader::{LinearStage, Reader};
@@ -220,16 +221,9 @@ impl PreparedLayer for PreparedPostAct {
         let inner = self.conv1().forward_slots(x, weights)?;
         let inner = self.act1.forward_slots(&inner)?;
         let mut sums = self.conv2().forward_slots(&inner, weights)?;
-        let add = |skip: &[Vec<Complex64>], sums: &mut [Vec<Complex64>]| {
-            let skip = skip.iter().flatten();
-            sums.iter_mut()
-                .flatten()
-                .zip(skip)
-                .for_each(|(a, b)| *a += b);
-        };
         match self.shortcut() {
-            Some(shortcut) => add(&shortcut.forward_slots(x, weights)?, &mut sums),
-            None => add(x, &mut sums),
+            Some(shortcut) => add_slots(&mut sums, &shortcut.forward_slots(x, weights)?),
+            None => add_slots(&mut sums, x),
         }
         self.act2.forward_slots(&sums)
     }
