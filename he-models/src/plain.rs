@@ -199,6 +199,28 @@ impl Evaluation {
         right as f64 / labels.len().min(self.images()) as f64
     }
 
+    /// Share of images with the same prediction as in another evaluation of them; NaN without images.
+    #[must_use]
+    pub fn agreement(&self, other: &Self) -> f64 {
+        let same = self
+            .predictions()
+            .zip(other.predictions())
+            .filter(|(mine, theirs)| mine == theirs)
+            .count();
+        same as f64 / self.images() as f64
+    }
+
+    /// Largest absolute difference of a logit from another evaluation of the same images; 0 without images.
+    #[must_use]
+    pub fn max_logit_error(&self, other: &Self) -> f64 {
+        let differences = self
+            .logits
+            .iter()
+            .zip(&other.logits)
+            .map(|(x, y)| (x - y).abs());
+        differences.fold(0.0, f64::max)
+    }
+
     /// Standard deviation of the logits over images and classes; NaN without images.
     #[must_use]
     pub fn logit_std(&self) -> f64 {

@@ -7,6 +7,7 @@ use ckks_scheme::{BootstrapError, ParamError, PolyError};
 use datasets::DataError;
 #[cfg(feature = "download")]
 use datasets::download::DownloadError;
+use he_layers::LayerError;
 use he_models::ModelError;
 use pipeline::inference::InferenceError;
 use pipeline::planner::PlanError;
@@ -37,6 +38,8 @@ pub enum CliError {
     },
     #[error(transparent)]
     Plan(#[from] PlanError),
+    #[error(transparent)]
+    Layer(#[from] LayerError),
     #[error(transparent)]
     Inference(#[from] InferenceError),
     #[error(transparent)]
@@ -89,7 +92,7 @@ impl CliError {
             Self::Inference(_) => 1,
             Self::PrecisionMemory { .. } => 4,
             Self::Bootstrap(error) => bootstrap_exit_code(error),
-            Self::Stdout(_) | Self::Threads(_) | Self::Json(_) | Self::Ron(_) => 1,
+            Self::Layer(_) | Self::Stdout(_) | Self::Threads(_) | Self::Json(_) | Self::Ron(_) => 1,
         }
     }
 }

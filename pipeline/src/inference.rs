@@ -178,11 +178,11 @@ pub fn infer(
         images,
         accuracy_encrypted: labels.as_deref().map(|l| encrypted.accuracy(l)),
         accuracy_plain: labels.as_deref().map(|l| exact.accuracy(l)),
-        agreement: agreement(&encrypted, &exact),
-        max_logit_error: max_error(&encrypted, &exact),
+        agreement: encrypted.agreement(&exact),
+        max_logit_error: encrypted.max_logit_error(&exact),
         logit_std: exact.logit_std(),
-        agreement_rounded: agreement(&encrypted, &rounded),
-        max_logit_error_rounded: max_error(&encrypted, &rounded),
+        agreement_rounded: encrypted.agreement(&rounded),
+        max_logit_error_rounded: encrypted.max_logit_error(&rounded),
         predicted_max_logit_error: plan.predicted_max_logit_error,
         images_out_of_range: exact.out_of_range.len(),
         seconds_keygen: run.keygen,
@@ -340,21 +340,4 @@ fn references(
         rounded,
         labels,
     })
-}
-
-fn agreement(a: &Evaluation, b: &Evaluation) -> f64 {
-    let same = a
-        .predictions()
-        .zip(b.predictions())
-        .filter(|(x, y)| x == y)
-        .count();
-    same as f64 / a.images() as f64
-}
-
-fn max_error(a: &Evaluation, b: &Evaluation) -> f64 {
-    a.logits
-        .iter()
-        .zip(&b.logits)
-        .map(|(x, y)| (x - y).abs())
-        .fold(0.0, f64::max)
 }

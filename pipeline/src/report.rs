@@ -127,8 +127,24 @@ pub struct EvalReport {
     pub accuracy: Option<f64>,
     /// Images for which some activation input leaves its declared range.
     pub images_out_of_range: usize,
+    /// With the weights rounded, if a plan says how.
+    #[serde(flatten)]
+    pub rounded: Option<RoundedReport>,
     /// What each squaring sees, in order.
     pub max_input_by_layer: Vec<LayerInput>,
+}
+
+/// The plaintext network with its weights rounded as an encrypted run rounds them, compared with the exact one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoundedReport {
+    /// Share of the labels that it predicts.
+    pub accuracy_rounded: Option<f64>,
+    /// Share of the images with the same prediction.
+    pub agreement_rounded: f64,
+    /// Largest difference of a logit.
+    pub max_logit_error_rounded: f64,
+    /// Standard deviation of the exact logits over images and classes.
+    pub logit_std: f64,
 }
 
 /// The values that one squaring sees, in the channel that comes nearest to its declared range.
@@ -279,6 +295,19 @@ impl fmt::Display for EvalReport {
             "{:<24}{:>12}\n",
             "images out of range", self.images_out_of_range
         )?;
+        if let Some(rounded) = &self.rounded {
+            writeln!(f, "with the weights rounded as the plan's run rounds them")?;
+            let accuracy = optional(rounded.accuracy_rounded, 4);
+            writeln!(f, "{:<24}{:>12}", "accuracy", accuracy)?;
+            writeln!(f, "{:<24}{:>12.4}", "same top-1", rounded.agreement_rounded)?;
+            writeln!(
+                f,
+                "{:<24}{:>12.6}   {:.6} deviations of the logits\n",
+                "largest logit error",
+                rounded.max_logit_error_rounded,
+                rounded.max_logit_error_rounded / rounded.logit_std
+            )?;
+        }
         write!(
             f,
             "{:<24}{:>16}{:>12}{:>8}",

@@ -19,6 +19,10 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 600 else f"{seconds / 3600:.1f} hours"
+
+
 def _held_out(log: dict) -> str:
     looks = [(row["epoch"], row["held_out_accuracy"]) for row in log["epochs"] if row["held_out_accuracy"] is not None]
     return f"{looks[-1][1]:.4f} (averaged weights, after epoch {looks[-1][0]})" if looks else "not measured"
@@ -36,7 +40,7 @@ def card(
 ) -> str:
     t, s, o, q, loss = recipe.topology, recipe.schedule, recipe.optimiser, recipe.quadratic, recipe.loss
     epochs = log["epochs"]
-    hours, busy = (sum(row[key] for row in epochs) / 3600 for key in ("seconds", "cpu_seconds"))
+    taken, busy = (_duration(sum(row[key] for row in epochs)) for key in ("seconds", "cpu_seconds"))
     begun = (
         f"\n- Begun with exported weights (SHA-256 `{log['started_from_sha256'][:16]}…`)." if "started_from_sha256" in log else ""
     )
@@ -87,7 +91,7 @@ quadratic per channel, g (x + t)² + d; zero padding, no normalisation left.
 {dataset.name}, {len(dataset.train)} training images (SHA-256 of the files, one after the other: `{dataset.sha256}`). {held_out}
 
 ## Recipe
-`{command}`, seed {recipe.seed}; {len(epochs)} epochs, {hours:.1f} hours, {busy:.1f} of processor time. Curve in `{recipe.name}.csv` and `.png`.
+`{command}`, seed {recipe.seed}; {len(epochs)} epochs, {taken}, {busy} of processor time. Curve in `{recipe.name}.csv` and `.png`.
 
 - Epochs: {s.stable} at rate {o.rate:g} ({s.warmup} of them warm-up), {s.decay} decaying to zero, {s.frozen} with frozen statistics from {s.frozen_rate:g}.
 - SGD, batch {o.batch}, Nesterov momentum {o.momentum:g}, weight decay {o.weight_decay:g}, gradient norm clipped at {o.clip:g}; quadratics at {o.quadratic_rate:g} of the

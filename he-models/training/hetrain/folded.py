@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from .data import Images, Normalisation
@@ -27,6 +27,15 @@ Observer = Callable[[str, Tensor], Tensor]
 
 def _unchanged(name: str, shifted: Tensor) -> Tensor:
     return shifted
+
+
+def _with_sorted_header(content: bytes) -> bytes:
+    """The library writes metadata in another order every time; the same network has to give the same file."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    ordered = {"__metadata__": dict(sorted(header.pop("__metadata__").items()))} | header
+    text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode()
+    return content[:8] + text.ljust(end - 8) + content[end:]
 
 
 @dataclass(frozen=True)
@@ -55,20 +64,17 @@ class FoldedNetwork:
     def save(self, path: Path) -> str:
         """Writes a safetensors file and returns its SHA-256."""
         numbers = {key: ",".join(map(str, getattr(self.normalisation, key))) for key in ("mean", "std")}
-        save_file(
-            self.tensors,
-            path,
-            numbers
-            | {
-                "input": "pixel/255, then (x-mean)/std per channel R,G,B",
-                "padding": "zero, after normalisation",
-                "activation": "g*(x+t)^2+d per channel",
-                "block": "x' = S(h)+conv2(act2(conv1(h))), h = act1(x); S = shortcut(h) where present, else x",
-                "dataset": self.dataset,
-                "topology": json.dumps(dataclasses.asdict(self.topology)),
-            },
-        )
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        metadata = numbers | {
+            "input": "pixel/255, then (x-mean)/std per channel R,G,B",
+            "padding": "zero, after normalisation",
+            "activation": "g*(x+t)^2+d per channel",
+            "block": "x' = S(h)+conv2(act2(conv1(h))), h = act1(x); S = shortcut(h) where present, else x",
+            "dataset": self.dataset,
+            "topology": json.dumps(dataclasses.asdict(self.topology)),
+        }
+        content = _with_sorted_header(save(self.tensors, metadata))
+        path.write_bytes(content)  # `save_file` makes files that only their owner may read
+        return hashlib.sha256(content).hexdigest()
 
     @classmethod
     def load(cls, path: Path, topology: Topology | None = None) -> FoldedNetwork:

@@ -35,6 +35,13 @@ def test_export_writes_every_file_and_the_accuracy_of_the_module(run, tmp_path):
     assert Ranges.measure(folded, dataset.test).right == measured["accuracy_test"]
 
 
+def test_same_run_gives_the_same_files(run, tmp_path):
+    for folder in ("a", "b"):
+        export(*run, tmp_path / folder, CPU, None)
+    for file in ("tiny.safetensors", "tiny.ron", "tiny.md"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
 def test_unfinished_run_is_not_exported(run, tmp_path):
     plan, dataset, folder = run
     longer = dataclasses.replace(plan, schedule=dataclasses.replace(plan.schedule, stable=9))

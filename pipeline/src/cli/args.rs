@@ -221,6 +221,7 @@ Examples:
   polyphase eval --data cifar                      accuracy of resnet20 on the CIFAR-10 test set
   polyphase eval --data cifar --model resnet34     and of resnet34 on CIFAR-100, from the same folder
   polyphase eval --model my/net.ron --batch 100 --json -
+  polyphase plan --batch 512 --out p.ron && polyphase eval --data cifar --plan p.ron
 
 Nothing is encrypted here: the network is evaluated in double precision, as it was exported.
 \"largest |x + t|\" is what the squarings see. Under encryption values beyond the declared range can
@@ -234,6 +235,10 @@ pub struct EvalArgs {
     /// Images to evaluate [default: all of the test set; 32 synthetic ones]
     #[arg(long, value_name = "B", value_parser = positive, allow_negative_numbers = true)]
     pub batch: Option<NonZeroUsize>,
+
+    /// Evaluate once more, with the weights rounded as a run of this plan rounds them
+    #[arg(long, value_name = "FILE.ron")]
+    pub plan: Option<PathBuf>,
 
     #[command(flatten)]
     pub threads: ThreadArgs,

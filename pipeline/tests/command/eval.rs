@@ -165,6 +165,34 @@ fn eval_writes_json_and_nothing_else_to_standard_output() {
 }
 
 #[test]
+fn a_plan_says_how_weights_are_rounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("plan.ron");
+    let plan = ["plan", "--batch", "5", "--memory-gib", "4", "--out"];
+    let output = polyphase(&[&plan, &[text(&file), "--model", "tiny"][..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+
+    // Several groups, the last of them not full; neither the batch nor the memory of the plan matters.
+    let args = ["eval", "--plan", text(&file), "--batch", "300"];
+    let args = [&args[..], &["--model", "tiny", "--json", "-"]].concat();
+    let output = polyphase(&args);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["images"], 300);
+    assert!(report["accuracy_rounded"].is_null());
+    let rounding = ["max_logit_error_rounded", "logit_std", "agreement_rounded"];
+    let [error, deviation, agreement] = rounding.map(|key| report[key].as_f64().unwrap());
+    assert!(
+        0.0 < error && error < 0.01 * deviation && agreement > 0.98,
+        "{report}"
+    );
+
+    let says = ["model is tiny, expected resnet20"];
+    assert_fails(&["eval", "--plan", text(&file)], 3, &says);
+    assert_fails(&["eval", "--plan", "no/plan.ron"], 3, &["no/plan.ron"]);
+}
+
+#[test]
 fn eval_writes_a_table_beside_the_json_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("report.json");

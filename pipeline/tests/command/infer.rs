@@ -292,20 +292,25 @@ fn models_that_cannot_be_used_are_refused() {
     let weights = dir.path().join("tiny.safetensors");
     let whole = fs::read(&weights).unwrap();
     fs::write(&weights, &whole[..whole.len() - 1]).unwrap();
-    refused(
-        &dir,
-        &["weights of model `tiny`", "not a whole safetensors file"],
-    );
+    refused(&dir, &["weights of model `tiny`", "SHA-256 is"]);
     fs::write(&weights, "foreign").unwrap();
     refused(&dir, &["weights of model `tiny`"]);
     fs::remove_file(&weights).unwrap();
     refused(&dir, &["cannot read", "tiny.safetensors"]);
 
-    let wider = model(|ron| {
-        ron.replace("name: \"fc", "")
-            .replace("kernel: 3, stride: 2", "kernel: 1, stride: 2")
+    let unchecked = model(|ron| {
+        let without = |line: &&str| !line.contains("sha256: \"");
+        ron.lines().filter(without).collect::<Vec<_>>().join("\n")
     });
-    refused(&wider, &["tensor `", "has shape [", "expected ["]);
+    let truncated = &whole[..whole.len() - 1];
+    fs::write(unchecked.path().join("tiny.safetensors"), truncated).unwrap();
+    refused(
+        &unchecked,
+        &["weights of model `tiny`", "not a whole safetensors file"],
+    );
+
+    let narrower = model(|ron| ron.replacen("kernel: 3", "kernel: 1", 1));
+    refused(&narrower, &["tensor `", "has shape [", "expected ["]);
     refused(
         &model(|ron| ron[..ron.len() / 2].to_owned()),
         &["tiny.ron`, line"],

@@ -1,15 +1,24 @@
 //! `polyphase eval`: the plaintext network on a data set.
 
-use he_models::{Evaluation, Model};
-use pipeline::progress::{Progress, Unit};
-use pipeline::report::{EvalReport, LayerInput};
+use std::num::NonZeroUsize;
+use std::path::Path;
 
+use ckks_scheme::exec::KernelChoice;
+use he_layers::PlainTensor;
+use he_models::{Evaluation, Model};
+use pipeline::cost::CostModel;
+use pipeline::network::Network;
+use pipeline::planner::{self, Machine};
+use pipeline::progress::{Progress, Unit};
+use pipeline::report::{EvalReport, LayerInput, RoundedReport};
+
+use super::plan;
 use crate::cli::args::EvalArgs;
 use crate::cli::data;
 use crate::cli::output::Output;
 use crate::error::CliError;
 
-/// Images in memory as f64 at once: 3 MB of CIFAR, and a step of the progress bar.
+/// Images in memory as f64 at once where no plan groups them: 3 MB of CIFAR, and a step of the progress bar.
 const CHUNK: usize = 128;
 /// Synthetic images, where the user names no number.
 const SYNTHETIC: usize = 32;
@@ -35,15 +44,25 @@ pub fn run(args: &EvalArgs, ui: &dyn Progress) -> Result<EvalReport, CliError> {
         (None, None) => SYNTHETIC,
     };
     data::check_left(data.as_ref(), first, count)?;
+    let rounding = args.plan.as_deref().map(|path| prepare(path, &model));
+    let rounding = rounding.transpose()?;
+    let chunk = rounding.as_ref().map_or(CHUNK, Network::images);
 
     let task = format!("plaintext {} on {}", model.name(), data.name());
     ui.begin(&task, Some(count as u64), Unit::Things("images"));
     let mut whole: Option<Evaluation> = None;
+    let mut rounded = Vec::new();
     let mut labels = Vec::new();
-    for start in (0..count).step_by(CHUNK) {
-        let images = data.read(first + start, CHUNK.min(count - start))?;
-        let part = model.evaluate(&images.view().to_f64())?;
+    for start in (0..count).step_by(chunk) {
+        let images = data.read(first + start, chunk.min(count - start))?;
+        let pixels = images.view().to_f64();
+        let part = model.evaluate(&pixels)?;
         labels.extend(images.labels().unwrap_or_default());
+        if let Some(network) = &rounding {
+            let shape = network.input().layout.shape();
+            let pixels = PlainTensor::new(images.len(), shape, pixels)?;
+            rounded.extend(network.forward_rounded(&pixels)?.data);
+        }
         match &mut whole {
             Some(whole) => whole.append(part),
             None => whole = Some(part),
@@ -53,12 +72,39 @@ pub fn run(args: &EvalArgs, ui: &dyn Progress) -> Result<EvalReport, CliError> {
     ui.finish();
 
     let whole = whole.expect("there is at least one image");
+    let accuracy = |e: &Evaluation| (!labels.is_empty()).then(|| e.accuracy(&labels));
+    let rounded = rounding.map(|_| {
+        let rounded = Evaluation {
+            logits: rounded,
+            ..whole.clone()
+        };
+        RoundedReport {
+            accuracy_rounded: accuracy(&rounded),
+            agreement_rounded: rounded.agreement(&whole),
+            max_logit_error_rounded: rounded.max_logit_error(&whole),
+            logit_std: whole.logit_std(),
+        }
+    });
     Ok(EvalReport {
         images: whole.images(),
-        accuracy: (!labels.is_empty()).then(|| whole.accuracy(&labels)),
+        accuracy: accuracy(&whole),
         images_out_of_range: whole.out_of_range.len(),
+        rounded,
         max_input_by_layer: whole.activations.iter().map(layer_input).collect(),
     })
+}
+
+/// The network as a run of the plan in a file prepares it. It is not run here, so no memory is too small.
+fn prepare(path: &Path, model: &Model) -> Result<Network, CliError> {
+    let plan = plan::read(path)?;
+    let machine = Machine {
+        threads: plan.threads,
+        memory_bytes: u64::MAX,
+        cost: CostModel::default(),
+    };
+    let batch = NonZeroUsize::new(plan.batch).unwrap_or(NonZeroUsize::MIN);
+    let planned = planner::obey(&plan, &model.fold()?, batch, &machine, &KernelChoice::Auto)?;
+    Ok(planned.network)
 }
 
 fn layer_input(record: &he_models::ActivationRecord) -> LayerInput {

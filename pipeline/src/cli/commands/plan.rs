@@ -69,7 +69,8 @@ pub fn prepare(model: &FoldedModel, args: &PlanningArgs) -> Result<Planned, CliE
     Ok(planner::plan(model, args.batch, &machine, &pins, &kernel)?)
 }
 
-fn read(path: &Path) -> Result<Plan, CliError> {
+/// Reads a plan from a file.
+pub fn read(path: &Path) -> Result<Plan, CliError> {
     let text = fs::read_to_string(path).map_err(|source| CliError::Read {
         path: path.to_owned(),
         source,
