@@ -23,6 +23,10 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 600 else f"{seconds / 3600:.1f} hours"
 
 
+def _finite(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}" if math.isfinite(value) else "overflow"
+
+
 def _held_out(log: dict) -> str:
     looks = [(row["epoch"], row["held_out_accuracy"]) for row in log["epochs"] if row["held_out_accuracy"] is not None]
     return f"{looks[-1][1]:.4f} (averaged weights, after epoch {looks[-1][0]})" if looks else "not measured"
@@ -64,7 +68,7 @@ def card(
         for name in training.largest
     ]
     noise = [
-        [f"2^{round(math.log2(d.error))}", f"{d.accuracy:.4f}", f"{d.agreement:.4f}", f"{d.largest:.3f}", f"{d.rms:.4f}"]
+        [f"2^{round(math.log2(d.error))}", f"{d.accuracy:.4f}", f"{d.agreement:.4f}", _finite(d.largest, 3), _finite(d.rms, 4)]
         for d in disturbed
     ]
     kept = [c for c in log["changes"] if not c["entry"].startswith("schedule.")]  # a phase made longer or shorter changes no past
