@@ -172,13 +172,13 @@ fn a_plan_says_how_weights_are_rounded() {
     let output = polyphase(&[&plan, &[text(&file), "--model", "tiny"][..]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 
-    // Several groups, the last of them not full; neither the batch nor the memory of the plan matters.
-    let args = ["eval", "--plan", text(&file), "--batch", "300"];
+    // Two groups of at most 512, the last of them not full; neither the batch nor the memory of the plan matters.
+    let args = ["eval", "--plan", text(&file), "--batch", "600"];
     let args = [&args[..], &["--model", "tiny", "--json", "-"]].concat();
     let output = polyphase(&args);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["images"], 300);
+    assert_eq!(report["images"], 600);
     assert!(report["accuracy_rounded"].is_null());
     let rounding = ["max_logit_error_rounded", "logit_std", "agreement_rounded"];
     let [error, deviation, agreement] = rounding.map(|key| report[key].as_f64().unwrap());
