@@ -87,7 +87,7 @@ impl CliError {
             Self::Plan(PlanError::Params(ParamError::Insecure { .. } | ParamError::Math(_))) => 4,
             Self::Plan(PlanError::Params(_)) => 3,
             Self::Plan(_) => 4,
-            Self::Inference(InferenceError::Data(_)) => 3,
+            Self::Inference(InferenceError::Data(_) | InferenceError::Model(_)) => 3,
             Self::Inference(error) if error.out_of_memory() => 4,
             Self::Inference(_) => 1,
             Self::PrecisionMemory { .. } => 4,

@@ -6,10 +6,11 @@ use crate::executor::Executor;
 use crate::network::Network;
 use crate::planner::Planned;
 use crate::progress::{Progress, Unit};
+use crate::references;
 use crate::report::{InferReport, LogitsRecord, OperationReport, StageReport};
 use crate::system;
 use ckks_scheme::{EvalError, Evaluator, KeyError};
-use datasets::{DataError, Dataset};
+use datasets::{DataError, Dataset, Images};
 use he_layers::{LayerError, PlainTensor};
 use he_models::{Evaluation, Model, ModelError};
 use rand::SeedableRng;
@@ -76,28 +77,32 @@ pub struct Batch<'a> {
     pub images: usize,
 }
 
-/// Some of the images.
-struct Group {
-    images: PlainTensor,
-    labels: Option<Vec<usize>>,
-}
-
 impl Batch<'_> {
     /// Groups of at most `size` images, as ranges in the batch.
-    fn groups(&self, size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    pub(crate) fn groups(&self, size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let images = self.images;
         (0..images)
             .step_by(size)
             .map(move |first| first..images.min(first + size))
     }
 
-    fn read(&self, group: Range<usize>, network: &Network) -> Result<Group, InferenceError> {
-        let read = self.data.read(self.first + group.start, group.len())?;
+    pub(crate) fn read(&self, group: Range<usize>) -> Result<Images, DataError> {
+        self.data.read(self.first + group.start, group.len())
+    }
+
+    /// As the network takes them.
+    pub(crate) fn read_for(
+        &self,
+        network: &Network,
+        group: Range<usize>,
+    ) -> Result<PlainTensor, InferenceError> {
+        let images = self.read(group)?;
         let shape = network.input().layout.shape();
-        Ok(Group {
-            images: PlainTensor::new(group.len(), shape, read.view().to_f64())?,
-            labels: read.labels().map(<[usize]>::to_vec),
-        })
+        Ok(PlainTensor::new(
+            images.len(),
+            shape,
+            images.view().to_f64(),
+        )?)
     }
 }
 
@@ -113,14 +118,6 @@ struct Run {
     decrypt: f64,
     pool_high_water_bytes: u64,
     profile: Option<Vec<OperationReport>>,
-}
-
-/// What the network gives in the clear.
-struct References {
-    exact: Evaluation,
-    /// With weights as the encrypted run rounds them: `[image][class]`.
-    rounded: Vec<f64>,
-    labels: Option<Vec<usize>>,
 }
 
 /// Runs a plan on a batch, in the current rayon pool, and compares the result with the plaintext network.
@@ -148,38 +145,29 @@ pub fn infer(
     );
     // Gives the pool's memory back before the references need theirs.
     drop(params);
-    let References {
-        exact,
-        rounded,
-        labels,
-    } = references(model, &network, batch, progress)?;
+    let reference = references::exact(model, batch, progress)?;
+    let rounded = reference.with_logits(references::rounded(&network, batch, progress)?);
+    let encrypted = reference.with_logits(run.logits);
+    let exact = &reference.evaluation;
 
     let (images, classes) = (batch.images, network.classes());
-    let encrypted = Evaluation {
-        logits: run.logits,
-        ..exact.clone()
-    };
-    let rounded = Evaluation {
-        logits: rounded,
-        ..exact.clone()
-    };
     let logits = options.logits.then(|| {
         let row = |e: &Evaluation, i: usize| e.logits[i * classes..(i + 1) * classes].to_vec();
         (0..images)
             .map(|i| LogitsRecord {
                 index: batch.first + i,
-                label: labels.as_ref().map(|l| l[i]),
+                label: reference.labels.as_ref().map(|l| l[i]),
                 encrypted: row(&encrypted, i),
-                plain: row(&exact, i),
+                plain: row(exact, i),
             })
             .collect()
     });
     Ok(InferReport {
         images,
-        accuracy_encrypted: labels.as_deref().map(|l| encrypted.accuracy(l)),
-        accuracy_plain: labels.as_deref().map(|l| exact.accuracy(l)),
-        agreement: encrypted.agreement(&exact),
-        max_logit_error: encrypted.max_logit_error(&exact),
+        accuracy_encrypted: reference.accuracy(&encrypted),
+        accuracy_plain: reference.accuracy(exact),
+        agreement: encrypted.agreement(exact),
+        max_logit_error: encrypted.max_logit_error(exact),
         logit_std: exact.logit_std(),
         agreement_rounded: encrypted.agreement(&rounded),
         max_logit_error_rounded: encrypted.max_logit_error(&rounded),
@@ -244,7 +232,7 @@ fn run_encrypted(
     let mut stages: Vec<StageReport> = Vec::new();
     let mut pool_high_water_bytes = 0;
     for group in batch.groups(network.images()) {
-        let Group { images, .. } = batch.read(group, network)?;
+        let images = batch.read_for(network, group)?;
         let start = Instant::now();
         let encrypted = client.encrypt(&images)?;
         encrypt += start.elapsed().as_secs_f64();
@@ -302,42 +290,4 @@ fn operations(evaluator: &Evaluator) -> Vec<OperationReport> {
             share: seconds / total,
         })
         .collect()
-}
-
-/// The batch in the clear, group by group as the encrypted run, whose rounding lets neighbours leak into one another.
-fn references(
-    model: &Model,
-    network: &Network,
-    batch: Batch<'_>,
-    progress: &dyn Progress,
-) -> Result<References, InferenceError> {
-    let total = Some(batch.images as u64);
-    progress.begin("plaintext references", total, Unit::Things("images"));
-    let mut exact: Option<Evaluation> = None;
-    let mut rounded = Vec::with_capacity(batch.images * network.classes());
-    let mut labels: Option<Vec<usize>> = None;
-    for group in batch.groups(network.images()) {
-        let count = group.len() as u64;
-        let group = batch.read(group, network)?;
-        let evaluation = model.evaluate(&group.images.data)?;
-        match &mut exact {
-            Some(exact) => exact.append(evaluation),
-            None => exact = Some(evaluation),
-        }
-        rounded.extend(network.forward_rounded(&group.images)?.data);
-        if let Some(of_group) = group.labels {
-            labels.get_or_insert_default().extend(of_group);
-        }
-        progress.advance(count);
-    }
-    progress.finish();
-    let exact = match exact {
-        Some(exact) => exact,
-        None => model.evaluate(&[])?,
-    };
-    Ok(References {
-        exact,
-        rounded,
-        labels,
-    })
 }

@@ -11,5 +11,6 @@ pub mod noise;
 pub mod plan;
 pub mod planner;
 pub mod progress;
+pub mod references;
 pub mod report;
 pub mod system;

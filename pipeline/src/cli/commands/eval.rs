@@ -4,12 +4,13 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use ckks_scheme::exec::KernelChoice;
-use he_layers::PlainTensor;
-use he_models::{Evaluation, Model};
+use he_models::Model;
 use pipeline::cost::CostModel;
+use pipeline::inference::Batch;
 use pipeline::network::Network;
 use pipeline::planner::{self, Machine};
-use pipeline::progress::{Progress, Unit};
+use pipeline::progress::Progress;
+use pipeline::references;
 use pipeline::report::{EvalReport, LayerInput, RoundedReport};
 
 use super::plan;
@@ -18,8 +19,6 @@ use crate::cli::data;
 use crate::cli::output::Output;
 use crate::error::CliError;
 
-/// Images in memory as f64 at once where no plan groups them: 3 MB of CIFAR, and a step of the progress bar.
-const CHUNK: usize = 128;
 /// Synthetic images, where the user names no number.
 const SYNTHETIC: usize = 32;
 
@@ -46,48 +45,28 @@ pub fn run(args: &EvalArgs, ui: &dyn Progress) -> Result<EvalReport, CliError> {
     data::check_left(data.as_ref(), first, count)?;
     let rounding = args.plan.as_deref().map(|path| prepare(path, &model));
     let rounding = rounding.transpose()?;
-    let chunk = rounding.as_ref().map_or(CHUNK, Network::images);
-
-    let task = format!("plaintext {} on {}", model.name(), data.name());
-    ui.begin(&task, Some(count as u64), Unit::Things("images"));
-    let mut whole: Option<Evaluation> = None;
-    let mut rounded = Vec::new();
-    let mut labels = Vec::new();
-    for start in (0..count).step_by(chunk) {
-        let images = data.read(first + start, chunk.min(count - start))?;
-        let pixels = images.view().to_f64();
-        let part = model.evaluate(&pixels)?;
-        labels.extend(images.labels().unwrap_or_default());
-        if let Some(network) = &rounding {
-            let shape = network.input().layout.shape();
-            let pixels = PlainTensor::new(images.len(), shape, pixels)?;
-            rounded.extend(network.forward_rounded(&pixels)?.data);
+    let batch = Batch {
+        data: data.as_ref(),
+        first,
+        images: count,
+    };
+    let reference = references::exact(&model, batch, ui)?;
+    let whole = &reference.evaluation;
+    let rounded = match &rounding {
+        Some(network) => {
+            let rounded = reference.with_logits(references::rounded(network, batch, ui)?);
+            Some(RoundedReport {
+                accuracy_rounded: reference.accuracy(&rounded),
+                agreement_rounded: rounded.agreement(whole),
+                max_logit_error_rounded: rounded.max_logit_error(whole),
+                logit_std: whole.logit_std(),
+            })
         }
-        match &mut whole {
-            Some(whole) => whole.append(part),
-            None => whole = Some(part),
-        }
-        ui.advance(images.len() as u64);
-    }
-    ui.finish();
-
-    let whole = whole.expect("there is at least one image");
-    let accuracy = |e: &Evaluation| (!labels.is_empty()).then(|| e.accuracy(&labels));
-    let rounded = rounding.map(|_| {
-        let rounded = Evaluation {
-            logits: rounded,
-            ..whole.clone()
-        };
-        RoundedReport {
-            accuracy_rounded: accuracy(&rounded),
-            agreement_rounded: rounded.agreement(&whole),
-            max_logit_error_rounded: rounded.max_logit_error(&whole),
-            logit_std: whole.logit_std(),
-        }
-    });
+        None => None,
+    };
     Ok(EvalReport {
         images: whole.images(),
-        accuracy: accuracy(&whole),
+        accuracy: reference.accuracy(whole),
         images_out_of_range: whole.out_of_range.len(),
         rounded,
         max_input_by_layer: whole.activations.iter().map(layer_input).collect(),

@@ -1,0 +1,83 @@
+//! The network in the clear: what an encrypted run is compared with.
+
+use crate::inference::{Batch, InferenceError};
+use crate::network::Network;
+use crate::progress::{Progress, Unit};
+use he_models::{Evaluation, Model};
+
+/// Images in memory as f64 at once where nothing groups them: 3 MB of CIFAR, and a step of the progress bar.
+const CHUNK: usize = 128;
+
+/// A batch in the clear, with exact weights.
+pub struct Reference {
+    /// Logits, and what the activations saw.
+    pub evaluation: Evaluation,
+    /// One an image, where the data has labels.
+    pub labels: Option<Vec<usize>>,
+}
+
+impl Reference {
+    /// Share of the images whose largest logit is their label's, where the data has labels.
+    pub fn accuracy(&self, evaluation: &Evaluation) -> Option<f64> {
+        self.labels.as_deref().map(|l| evaluation.accuracy(l))
+    }
+
+    /// The same images with other logits: `[image][class]`.
+    pub fn with_logits(&self, logits: Vec<f64>) -> Evaluation {
+        Evaluation {
+            logits,
+            ..self.evaluation.clone()
+        }
+    }
+}
+
+/// Evaluates the network exactly, in the current rayon pool.
+///
+/// # Errors
+/// [`InferenceError::Data`], [`InferenceError::Model`].
+pub fn exact(
+    model: &Model,
+    batch: Batch<'_>,
+    progress: &dyn Progress,
+) -> Result<Reference, InferenceError> {
+    let task = format!("plaintext {} on {}", model.name(), batch.data.name());
+    progress.begin(&task, Some(batch.images as u64), Unit::Things("images"));
+    let mut evaluation = model.evaluate(&[])?;
+    let mut labels: Option<Vec<usize>> = None;
+    for group in batch.groups(CHUNK) {
+        let images = batch.read(group)?;
+        evaluation.append(model.evaluate(&images.view().to_f64())?);
+        if let Some(of_group) = images.labels() {
+            labels.get_or_insert_default().extend(of_group);
+        }
+        progress.advance(images.len() as u64);
+    }
+    progress.finish();
+    Ok(Reference { evaluation, labels })
+}
+
+/// Logits `[image][class]` with the weights as an encrypted run rounds them. Its groups are that run's, since
+/// rounding lets neighbours in a ciphertext leak into one another.
+///
+/// # Errors
+/// [`InferenceError::Data`], [`InferenceError::Layer`].
+pub fn rounded(
+    network: &Network,
+    batch: Batch<'_>,
+    progress: &dyn Progress,
+) -> Result<Vec<f64>, InferenceError> {
+    let total = Some(batch.images as u64);
+    progress.begin(
+        "the same with rounded weights",
+        total,
+        Unit::Things("images"),
+    );
+    let mut logits = Vec::with_capacity(batch.images * network.classes());
+    for group in batch.groups(network.images()) {
+        let images = batch.read_for(network, group)?;
+        logits.extend(network.forward_rounded(&images)?.data);
+        progress.advance(images.n as u64);
+    }
+    progress.finish();
+    Ok(logits)
+}
