@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use crate::error::LayerError;
 use crate::layer::{Layer, PreparedLayer, forward_of_disturbed};
-use crate::prepared::square::{PreparedSquare, SquareStage};
+use crate::prepared::pointwise::PreparedPointwise;
+use crate::prepared::square::SquareStage;
 use crate::spec::{ScaleChain, TensorSpec};
 use crate::tensor::{Chw, PlainTensor};
 
@@ -156,7 +157,7 @@ impl Layer for SquareActivation {
         input: &TensorSpec,
         chain: &ScaleChain,
     ) -> Result<Box<dyn PreparedLayer>, LayerError> {
-        Ok(Box::new(PreparedSquare(SquareStage::new(
+        Ok(Box::new(PreparedPointwise(SquareStage::new(
             self, input, chain,
         )?)))
     }

@@ -1,8 +1,8 @@
 //! Layers fixed for a layout, level and scale: what the encrypted run consists of.
 //!
-//! Every layer is built from two stages: a [`SquareStage`] turns sums into squares, and a [`Reader`] takes groups of input
-//! ciphertexts (through a square stage or not), rotates them and adds their products to accumulators. [`Pointwise`] stages
-//! take every ciphertext by itself.
+//! Layers are built from stages: [`Pointwise`] ones, of which [`SquareStage`] is one, take every ciphertext by itself; a
+//! [`Reader`] takes groups of input ciphertexts (through a square stage or not), rotates them and adds their products to
+//! accumulators.
 //!
 //! [`SquareStage`]: square::SquareStage
 //! [`Reader`]: reader::Reader

@@ -12,6 +12,7 @@ use crate::layer::{LayerRun, PreparedLayer, Weights};
 use crate::linear_map::LinearMap;
 use crate::prepared::accumulator::Accumulator;
 use crate::prepared::add_slots;
+use crate::prepared::pointwise::Pointwise;
 use crate::prepared::reader::{LinearStage, Reader};
 use crate::prepared::square::SquareStage;
 use crate::residual::PreActBlock;

@@ -9,6 +9,7 @@ use crate::error::LayerError;
 use crate::layer::{LayerRun, PreparedLayer, Weights};
 use crate::linear_map::LinearMap;
 use crate::prepared::accumulator::Accumulator;
+use crate::prepared::pointwise::Pointwise;
 use crate::prepared::reader::{LinearStage, Reader};
 use crate::prepared::square::SquareStage;
 use crate::spec::{ScaleChain, TensorSpec};

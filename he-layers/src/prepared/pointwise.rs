@@ -1,4 +1,4 @@
-//! Layers that take every ciphertext by itself and keep its layout: polynomial activations and refreshes.
+//! Layers that take every ciphertext by itself and keep its layout: activations and refreshes.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::cost::OpCounts;
 use crate::encrypted::EncryptedTensor;
 use crate::error::LayerError;
 use crate::layer::{LayerRun, PreparedLayer, Weights};
-use crate::layout::Packing;
+use crate::layout::{Layout, Packing};
 use crate::spec::TensorSpec;
 
 /// A function of single numbers, on ciphertexts.
@@ -29,29 +29,8 @@ pub(crate) trait Pointwise: fmt::Debug + Send + Sync {
     /// Error deviations by channel.
     fn predicted_error(&self, input_std: &[f64]) -> Vec<f64>;
 
-    /// The function of one number.
-    fn value(&self, x: f64) -> f64;
-
-    /// The function on one ciphertext of channel block `block`.
-    fn apply(
-        &self,
-        evaluator: &Evaluator,
-        block: usize,
-        ct: Ciphertext,
-    ) -> Result<Ciphertext, LayerError>;
-
     /// The function on plain slots.
-    fn forward_slots(&self, x: &[Vec<Complex64>]) -> Result<Vec<Vec<Complex64>>, LayerError> {
-        let layout = &self.input().layout;
-        layout.check_slots(x)?;
-        let value = |z: &Complex64| match layout.packing() {
-            Packing::Real => Complex64::new(self.value(z.re), 0.0),
-            Packing::Complex => Complex64::new(self.value(z.re), self.value(z.im)),
-        };
-        Ok(x.par_iter()
-            .map(|slots| slots.iter().map(value).collect())
-            .collect())
-    }
+    fn forward_slots(&self, x: &[Vec<Complex64>]) -> Result<Vec<Vec<Complex64>>, LayerError>;
 
     /// The function on consecutive ciphertexts, the first of index `first`, in parallel.
     fn apply_all(
@@ -59,13 +38,37 @@ pub(crate) trait Pointwise: fmt::Debug + Send + Sync {
         evaluator: &Evaluator,
         first: usize,
         cts: Vec<Ciphertext>,
-    ) -> Result<Vec<Ciphertext>, LayerError> {
-        let per_block = self.input().layout.ciphertexts_per_block();
-        cts.into_par_iter()
-            .enumerate()
-            .map(|(index, ct)| self.apply(evaluator, (first + index) / per_block, ct))
-            .collect()
-    }
+    ) -> Result<Vec<Ciphertext>, LayerError>;
+}
+
+/// [`Pointwise::forward_slots`] of a function that is the same in all channels.
+pub(crate) fn map_values(
+    layout: &Layout,
+    x: &[Vec<Complex64>],
+    f: impl Fn(f64) -> f64 + Sync,
+) -> Result<Vec<Vec<Complex64>>, LayerError> {
+    layout.check_slots(x)?;
+    let value = |z: &Complex64| match layout.packing() {
+        Packing::Real => Complex64::new(f(z.re), 0.0),
+        Packing::Complex => Complex64::new(f(z.re), f(z.im)),
+    };
+    Ok(x.par_iter()
+        .map(|slots| slots.iter().map(value).collect())
+        .collect())
+}
+
+/// [`Pointwise::apply_all`] of a function of one ciphertext and its channel block.
+pub(crate) fn map_ciphertexts(
+    layout: &Layout,
+    first: usize,
+    cts: Vec<Ciphertext>,
+    f: impl Fn(usize, Ciphertext) -> Result<Ciphertext, LayerError> + Sync,
+) -> Result<Vec<Ciphertext>, LayerError> {
+    let per_block = layout.ciphertexts_per_block();
+    cts.into_par_iter()
+        .enumerate()
+        .map(|(index, ct)| f((first + index) / per_block, ct))
+        .collect()
 }
 
 /// Such a function as a layer of its own.

@@ -3,6 +3,7 @@
 use ckks_scheme::{
     Chebyshev, Ciphertext, EvalError, Evaluator, KeyRequest, Level, PolyError, Scale,
 };
+use num_complex::Complex64;
 
 use crate::cost::{Op, OpCounts};
 use crate::error::LayerError;
@@ -10,7 +11,7 @@ use crate::layout::Packing;
 use crate::noise::rounding_std;
 use crate::poly_activation::{PolyActivation, PolyOutput, bound_of, largest};
 use crate::prepared::approach::Approach;
-use crate::prepared::pointwise::Pointwise;
+use crate::prepared::pointwise::{Pointwise, map_ciphertexts, map_values};
 use crate::spec::{ScaleChain, TensorSpec};
 
 /// A polynomial activation for one input: anything to values at the nominal scale.
@@ -144,6 +145,38 @@ impl PolyStage {
         p.declare_values(bound, bound);
         Ok(p)
     }
+
+    /// Activates one ciphertext of channel block `block`.
+    fn apply(
+        &self,
+        evaluator: &Evaluator,
+        block: usize,
+        mut ct: Ciphertext,
+    ) -> Result<Ciphertext, LayerError> {
+        let name = self.name();
+        let layout = &self.input.layout;
+        let declared = largest(&layout.channel_plane(block, &self.act.declared));
+        let unit = layout.packing().unit().norm();
+        ct.declare_values(declared * unit, declared * unit);
+        let mut parts = self.parts(evaluator, ct).map_err(LayerError::eval(name))?;
+        let bound = self.act.bound();
+        let mut activated = Vec::with_capacity(parts.len());
+        for mut part in parts.drain(..) {
+            part.declare_values(declared, declared);
+            let y = self.activate(evaluator, &part, bound);
+            activated.push(y.map_err(LayerError::poly(name))?);
+        }
+        let imaginary = (activated.len() > 1).then(|| activated.pop()).flatten();
+        let mut y = activated.pop().expect("a real part");
+        if let Some(mut imaginary) = imaginary {
+            evaluator.mul_i_assign(&mut imaginary);
+            evaluator
+                .add_assign(&mut y, &imaginary)
+                .map_err(LayerError::eval(name))?;
+        }
+        y.declare_values(bound * unit, bound * unit);
+        Ok(y)
+    }
 }
 
 impl Pointwise for PolyStage {
@@ -222,39 +255,19 @@ impl Pointwise for PolyStage {
             .collect()
     }
 
-    fn value(&self, x: f64) -> f64 {
-        self.act.evaluate(x)
+    fn forward_slots(&self, x: &[Vec<Complex64>]) -> Result<Vec<Vec<Complex64>>, LayerError> {
+        map_values(&self.input.layout, x, |x| self.act.evaluate(x))
     }
 
-    fn apply(
+    fn apply_all(
         &self,
         evaluator: &Evaluator,
-        block: usize,
-        mut ct: Ciphertext,
-    ) -> Result<Ciphertext, LayerError> {
-        let name = self.name();
-        let layout = &self.input.layout;
-        let declared = largest(&layout.channel_plane(block, &self.act.declared));
-        let unit = layout.packing().unit().norm();
-        ct.declare_values(declared * unit, declared * unit);
-        let mut parts = self.parts(evaluator, ct).map_err(LayerError::eval(name))?;
-        let bound = self.act.bound();
-        let mut activated = Vec::with_capacity(parts.len());
-        for mut part in parts.drain(..) {
-            part.declare_values(declared, declared);
-            let y = self.activate(evaluator, &part, bound);
-            activated.push(y.map_err(LayerError::poly(name))?);
-        }
-        let imaginary = (activated.len() > 1).then(|| activated.pop()).flatten();
-        let mut y = activated.pop().expect("a real part");
-        if let Some(mut imaginary) = imaginary {
-            evaluator.mul_i_assign(&mut imaginary);
-            evaluator
-                .add_assign(&mut y, &imaginary)
-                .map_err(LayerError::eval(name))?;
-        }
-        y.declare_values(bound * unit, bound * unit);
-        Ok(y)
+        first: usize,
+        cts: Vec<Ciphertext>,
+    ) -> Result<Vec<Ciphertext>, LayerError> {
+        map_ciphertexts(&self.input.layout, first, cts, |block, ct| {
+            self.apply(evaluator, block, ct)
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::error::LayerError;
 use crate::layer::Weights;
 use crate::linear_map::LinearMap;
 use crate::prepared::accumulator::{Accumulator, GIANTS_A_SUM, Rotations};
+use crate::prepared::pointwise::Pointwise;
 use crate::prepared::square::SquareStage;
 use crate::spec::{ScaleChain, TensorSpec};
 

@@ -1,13 +1,14 @@
 //! A refresh of ciphertexts.
 
 use ckks_scheme::{Ciphertext, Content, Evaluator, KeyRequest, Level};
+use num_complex::Complex64;
 
 use crate::cost::{Op, OpCounts};
 use crate::error::LayerError;
 use crate::layout::Packing;
 use crate::poly_activation::largest;
 use crate::prepared::approach::Approach;
-use crate::prepared::pointwise::Pointwise;
+use crate::prepared::pointwise::{Pointwise, map_ciphertexts, map_values};
 use crate::refresh::Refresh;
 use crate::spec::{ScaleChain, TensorSpec};
 
@@ -69,6 +70,26 @@ impl RefreshStage {
             approach,
         })
     }
+
+    /// Refreshes one ciphertext of channel block `block`.
+    fn apply(
+        &self,
+        evaluator: &Evaluator,
+        block: usize,
+        mut ct: Ciphertext,
+    ) -> Result<Ciphertext, LayerError> {
+        let layout = &self.input.layout;
+        let declared = largest(&layout.channel_plane(block, &self.refresh.declared));
+        let unit = layout.packing().unit().norm();
+        ct.declare_values(declared * unit, declared * unit);
+        let named = LayerError::eval(self.name());
+        let ct = self.approach.begin(evaluator, ct).map_err(&named)?;
+        let ct = self.approach.end(evaluator, ct).map_err(&named)?;
+        self.refresh
+            .bootstrapper
+            .bootstrap(evaluator, &ct)
+            .map_err(LayerError::refresh(self.name()))
+    }
 }
 
 impl Pointwise for RefreshStage {
@@ -107,26 +128,18 @@ impl Pointwise for RefreshStage {
             .collect()
     }
 
-    fn value(&self, x: f64) -> f64 {
-        x
+    fn forward_slots(&self, x: &[Vec<Complex64>]) -> Result<Vec<Vec<Complex64>>, LayerError> {
+        map_values(&self.input.layout, x, |x| x)
     }
 
-    fn apply(
+    fn apply_all(
         &self,
         evaluator: &Evaluator,
-        block: usize,
-        mut ct: Ciphertext,
-    ) -> Result<Ciphertext, LayerError> {
-        let layout = &self.input.layout;
-        let declared = largest(&layout.channel_plane(block, &self.refresh.declared));
-        let unit = layout.packing().unit().norm();
-        ct.declare_values(declared * unit, declared * unit);
-        let named = LayerError::eval(self.name());
-        let ct = self.approach.begin(evaluator, ct).map_err(&named)?;
-        let ct = self.approach.end(evaluator, ct).map_err(&named)?;
-        self.refresh
-            .bootstrapper
-            .bootstrap(evaluator, &ct)
-            .map_err(LayerError::refresh(self.name()))
+        first: usize,
+        cts: Vec<Ciphertext>,
+    ) -> Result<Vec<Ciphertext>, LayerError> {
+        map_ciphertexts(&self.input.layout, first, cts, |block, ct| {
+            self.apply(evaluator, block, ct)
+        })
     }
 }

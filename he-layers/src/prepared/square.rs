@@ -6,12 +6,11 @@ use rayon::prelude::*;
 
 use crate::activation::SquareActivation;
 use crate::cost::{Op, OpCounts};
-use crate::encrypted::EncryptedTensor;
 use crate::error::LayerError;
-use crate::layer::{LayerRun, PreparedLayer, Weights};
 use crate::layout::{Layout, Packing};
 use crate::noise::{rounding_std, square_std};
 use crate::prepared::accumulator::doubled;
+use crate::prepared::pointwise::Pointwise;
 use crate::spec::{ScaleChain, TensorSpec, square_scale};
 
 /// A squaring activation for one input: sums at level `l` to squares at level `l - 1`.
@@ -62,15 +61,6 @@ impl SquareStage {
         })
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.act.name
-    }
-
-    /// Squares: what it gives.
-    pub(crate) fn output(&self) -> &TensorSpec {
-        &self.output
-    }
-
     /// Scale of the values themselves, between rescale and square.
     pub(crate) fn scale(&self) -> Scale {
         self.scale
@@ -85,65 +75,10 @@ impl SquareStage {
         &self.input.layout
     }
 
-    pub(crate) fn request_keys(&self, keys: &mut KeyRequest) {
-        keys.relin(self.output.level);
-        if self.layout().packing() == Packing::Complex {
-            keys.conjugation(self.input.level);
-        }
-    }
-
-    pub(crate) fn count_ops(&self, counts: &mut OpCounts) {
-        let n = self.layout().ciphertexts();
-        let (before, level) = (self.input.level, self.output.level);
-        counts.add(Op::Rescale, before, n);
-        counts.add(Op::Relinearize, level, n);
-        match self.layout().packing() {
-            Packing::Real => {
-                counts.add(Op::AddPlane, level, n);
-                counts.add(Op::SquareReal, level, n);
-            }
-            Packing::Complex => {
-                counts.add(Op::ConjugateRescale, before, n);
-                counts.add(Op::AddPlane, level, 2 * n);
-                counts.add(Op::SquareComplex, level, n);
-            }
-        }
-    }
-
     /// Error deviations of the values after the rescale, given those of the sums.
     pub(crate) fn rescaled_std(&self, input: &[f64]) -> Vec<f64> {
         let rounding = rounding_std(self.layout().slots(), self.scale);
         input.iter().map(|std| std.hypot(rounding)).collect()
-    }
-
-    /// Error deviations of the squares, given those of the sums.
-    pub(crate) fn predicted_error(&self, input: &[f64]) -> Vec<f64> {
-        let values = self.rescaled_std(input);
-        values
-            .iter()
-            .zip(&self.act.second_moment)
-            .map(|(std, moment)| square_std(*std, *moment))
-            .collect()
-    }
-
-    pub(crate) fn forward_slots(
-        &self,
-        x: &[Vec<Complex64>],
-    ) -> Result<Vec<Vec<Complex64>>, LayerError> {
-        self.layout().check_slots(x)?;
-        let square = |(index, x): (usize, &Vec<Complex64>)| {
-            let block = index / self.layout().ciphertexts_per_block();
-            let t = self.layout().channel_plane(block, &self.act.t);
-            let value = |(slot, z): (usize, &Complex64)| {
-                let t = t[slot % t.len()];
-                match self.layout().packing() {
-                    Packing::Real => (z + t) * (z + t),
-                    Packing::Complex => Complex64::new((z.re + t).powi(2), (z.im + t).powi(2)),
-                }
-            };
-            x.iter().enumerate().map(value).collect()
-        };
-        Ok(x.par_iter().enumerate().map(square).collect())
     }
 
     /// The offsets of channel block `block`.
@@ -211,96 +146,91 @@ impl SquareStage {
     }
 }
 
-/// The activation as a layer of its own.
-#[derive(Debug)]
-pub(crate) struct PreparedSquare(pub(crate) SquareStage);
-
-impl PreparedLayer for PreparedSquare {
+impl Pointwise for SquareStage {
     fn name(&self) -> &str {
-        self.0.name()
+        &self.act.name
     }
 
     fn input(&self) -> &TensorSpec {
-        &self.0.input
+        &self.input
     }
 
+    /// Squares: what it gives.
     fn output(&self) -> &TensorSpec {
-        &self.0.output
+        &self.output
     }
 
-    fn required_keys(&self) -> KeyRequest {
-        let mut keys = KeyRequest::new();
-        self.0.request_keys(&mut keys);
-        keys
+    fn request_keys(&self, keys: &mut KeyRequest) {
+        keys.relin(self.output.level);
+        if self.layout().packing() == Packing::Complex {
+            keys.conjugation(self.input.level);
+        }
     }
 
-    fn op_counts(&self, _group_blocks: usize) -> OpCounts {
-        let mut counts = OpCounts::default();
-        self.0.count_ops(&mut counts);
-        counts
+    fn count_ops(&self, counts: &mut OpCounts) {
+        let n = self.layout().ciphertexts();
+        let (before, level) = (self.input.level, self.output.level);
+        counts.add(Op::Rescale, before, n);
+        counts.add(Op::Relinearize, level, n);
+        match self.layout().packing() {
+            Packing::Real => {
+                counts.add(Op::AddPlane, level, n);
+                counts.add(Op::SquareReal, level, n);
+            }
+            Packing::Complex => {
+                counts.add(Op::ConjugateRescale, before, n);
+                counts.add(Op::AddPlane, level, 2 * n);
+                counts.add(Op::SquareComplex, level, n);
+            }
+        }
     }
 
-    fn peak_limbs(&self, group_blocks: usize) -> usize {
-        let group = group_blocks.max(1) * self.0.layout().ciphertexts_per_block();
-        let n = self.0.layout().ciphertexts();
-        self.0.input.limbs(n) + self.0.output.limbs(group.min(n))
+    /// Error deviations of the squares, given those of the sums.
+    fn predicted_error(&self, input: &[f64]) -> Vec<f64> {
+        let values = self.rescaled_std(input);
+        values
+            .iter()
+            .zip(&self.act.second_moment)
+            .map(|(std, moment)| square_std(*std, *moment))
+            .collect()
     }
 
-    fn predicted_error(&self, input_std: &[f64], _against: Weights) -> Vec<f64> {
-        self.0.predicted_error(input_std)
+    fn forward_slots(&self, x: &[Vec<Complex64>]) -> Result<Vec<Vec<Complex64>>, LayerError> {
+        self.layout().check_slots(x)?;
+        let square = |(index, x): (usize, &Vec<Complex64>)| {
+            let block = index / self.layout().ciphertexts_per_block();
+            let t = self.layout().channel_plane(block, &self.act.t);
+            let value = |(slot, z): (usize, &Complex64)| {
+                let t = t[slot % t.len()];
+                match self.layout().packing() {
+                    Packing::Real => (z + t) * (z + t),
+                    Packing::Complex => Complex64::new((z.re + t).powi(2), (z.im + t).powi(2)),
+                }
+            };
+            x.iter().enumerate().map(value).collect()
+        };
+        Ok(x.par_iter().enumerate().map(square).collect())
     }
 
-    fn forward_slots(
+    fn apply_all(
         &self,
-        x: &[Vec<Complex64>],
-        _weights: Weights,
-    ) -> Result<Vec<Vec<Complex64>>, LayerError> {
-        self.0.forward_slots(x)
-    }
-
-    fn begin<'a>(&'a self, evaluator: &'a Evaluator) -> Result<Box<dyn LayerRun + 'a>, LayerError> {
-        Ok(Box::new(SquareRun {
-            stage: &self.0,
-            evaluator,
-            squares: Vec::new(),
-        }))
-    }
-}
-
-struct SquareRun<'a> {
-    stage: &'a SquareStage,
-    evaluator: &'a Evaluator,
-    squares: Vec<Ciphertext>,
-}
-
-impl LayerRun for SquareRun<'_> {
-    fn absorb(&mut self, ciphertexts: Vec<Ciphertext>) -> Result<(), LayerError> {
-        let stage = self.stage;
-        let per_block = stage.layout().ciphertexts_per_block();
-        let first = self.squares.len();
-        stage.input.check_group(stage.name(), first, &ciphertexts)?;
-        let blocks = first / per_block..(first + ciphertexts.len()) / per_block;
-        let run = || {
-            let offsets = blocks
-                .map(|b| stage.offsets(b))
-                .collect::<Result<Vec<_>, _>>()?;
-            let apply = |(index, ct): (usize, Ciphertext)| {
-                stage
-                    .apply(self.evaluator, &offsets[index / per_block], ct, None)
+        evaluator: &Evaluator,
+        first: usize,
+        cts: Vec<Ciphertext>,
+    ) -> Result<Vec<Ciphertext>, LayerError> {
+        let per_block = self.layout().ciphertexts_per_block();
+        let first = first / per_block;
+        let blocks = first..first + cts.len().div_ceil(per_block);
+        let run = || -> Result<Vec<_>, EvalError> {
+            let offsets: Vec<_> = blocks
+                .map(|block| self.offsets(block))
+                .collect::<Result<_, _>>()?;
+            let square = |(index, ct): (usize, Ciphertext)| {
+                self.apply(evaluator, &offsets[index / per_block], ct, None)
                     .map(|(square, _)| square)
             };
-            ciphertexts
-                .into_par_iter()
-                .enumerate()
-                .map(apply)
-                .collect::<Result<Vec<_>, EvalError>>()
+            cts.into_par_iter().enumerate().map(square).collect()
         };
-        self.squares
-            .extend(run().map_err(LayerError::eval(stage.name()))?);
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>, _group_blocks: usize) -> Result<EncryptedTensor, LayerError> {
-        EncryptedTensor::new(self.stage.output.clone(), self.squares)
+        run().map_err(LayerError::eval(self.name()))
     }
 }
