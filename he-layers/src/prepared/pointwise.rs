@@ -11,6 +11,7 @@ use crate::encrypted::EncryptedTensor;
 use crate::error::LayerError;
 use crate::layer::{LayerRun, PreparedLayer, Weights};
 use crate::layout::{Layout, Packing};
+use crate::poly_activation::largest;
 use crate::spec::TensorSpec;
 
 /// A function of single numbers, on ciphertexts.
@@ -69,6 +70,20 @@ pub(crate) fn map_ciphertexts(
         .enumerate()
         .map(|(index, ct)| f((first + index) / per_block, ct))
         .collect()
+}
+
+/// Declares what the slots of a ciphertext of channel block `block` hold, given the largest value of each channel; gives
+/// the largest of the block.
+pub(crate) fn declare_block(
+    ct: &mut Ciphertext,
+    layout: &Layout,
+    block: usize,
+    declared: &[f64],
+) -> f64 {
+    let declared = largest(&layout.channel_plane(block, declared));
+    let slots = declared * layout.packing().unit().norm();
+    ct.declare_values(slots, slots);
+    declared
 }
 
 /// Such a function as a layer of its own.

@@ -11,7 +11,7 @@ use crate::layout::Packing;
 use crate::noise::rounding_std;
 use crate::poly_activation::{PolyActivation, PolyOutput, bound_of, largest};
 use crate::prepared::approach::Approach;
-use crate::prepared::pointwise::{Pointwise, map_ciphertexts, map_values};
+use crate::prepared::pointwise::{Pointwise, declare_block, map_ciphertexts, map_values};
 use crate::spec::{ScaleChain, TensorSpec};
 
 /// A polynomial activation for one input: anything to values at the nominal scale.
@@ -155,9 +155,7 @@ impl PolyStage {
     ) -> Result<Ciphertext, LayerError> {
         let name = self.name();
         let layout = &self.input.layout;
-        let declared = largest(&layout.channel_plane(block, &self.act.declared));
-        let unit = layout.packing().unit().norm();
-        ct.declare_values(declared * unit, declared * unit);
+        let declared = declare_block(&mut ct, layout, block, &self.act.declared);
         let mut parts = self.parts(evaluator, ct).map_err(LayerError::eval(name))?;
         let bound = self.act.bound();
         let mut activated = Vec::with_capacity(parts.len());
@@ -174,7 +172,8 @@ impl PolyStage {
                 .add_assign(&mut y, &imaginary)
                 .map_err(LayerError::eval(name))?;
         }
-        y.declare_values(bound * unit, bound * unit);
+        let slots = bound * layout.packing().unit().norm();
+        y.declare_values(slots, slots);
         Ok(y)
     }
 }

@@ -240,10 +240,7 @@ impl Reader {
         let per_block = self.input.layout.ciphertexts_per_block();
         let blocks = first / per_block..(first + group.len()) / per_block;
         let offsets = match &self.square {
-            Some(square) => blocks
-                .clone()
-                .map(|b| square.offsets(b))
-                .collect::<Result<Vec<_>, _>>()?,
+            Some(square) => square.offsets(blocks.clone())?,
             None => Vec::new(),
         };
         let ciphertexts = group.len();

@@ -8,7 +8,7 @@ use crate::error::LayerError;
 use crate::layout::Packing;
 use crate::poly_activation::largest;
 use crate::prepared::approach::Approach;
-use crate::prepared::pointwise::{Pointwise, map_ciphertexts, map_values};
+use crate::prepared::pointwise::{Pointwise, declare_block, map_ciphertexts, map_values};
 use crate::refresh::Refresh;
 use crate::spec::{ScaleChain, TensorSpec};
 
@@ -78,10 +78,7 @@ impl RefreshStage {
         block: usize,
         mut ct: Ciphertext,
     ) -> Result<Ciphertext, LayerError> {
-        let layout = &self.input.layout;
-        let declared = largest(&layout.channel_plane(block, &self.refresh.declared));
-        let unit = layout.packing().unit().norm();
-        ct.declare_values(declared * unit, declared * unit);
+        declare_block(&mut ct, &self.input.layout, block, &self.refresh.declared);
         let named = LayerError::eval(self.name());
         let ct = self.approach.begin(evaluator, ct).map_err(&named)?;
         let ct = self.approach.end(evaluator, ct).map_err(&named)?;

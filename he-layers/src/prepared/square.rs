@@ -1,5 +1,7 @@
 //! The squaring activation on ciphertexts: add, square, relinearise.
 
+use std::ops::Range;
+
 use ckks_scheme::{Ciphertext, EvalError, Evaluator, KeyRequest, Level, PeriodicPlain, Scale};
 use num_complex::Complex64;
 use rayon::prelude::*;
@@ -9,6 +11,7 @@ use crate::cost::{Op, OpCounts};
 use crate::error::LayerError;
 use crate::layout::{Layout, Packing};
 use crate::noise::{rounding_std, square_std};
+use crate::poly_activation::largest;
 use crate::prepared::accumulator::doubled;
 use crate::prepared::pointwise::Pointwise;
 use crate::spec::{ScaleChain, TensorSpec, square_scale};
@@ -81,8 +84,12 @@ impl SquareStage {
         input.iter().map(|std| std.hypot(rounding)).collect()
     }
 
-    /// The offsets of channel block `block`.
-    pub(crate) fn offsets(&self, block: usize) -> Result<BlockOffsets, EvalError> {
+    /// The offsets of some channel blocks.
+    pub(crate) fn offsets(&self, blocks: Range<usize>) -> Result<Vec<BlockOffsets>, EvalError> {
+        blocks.map(|block| self.block_offsets(block)).collect()
+    }
+
+    fn block_offsets(&self, block: usize) -> Result<BlockOffsets, EvalError> {
         let layout = self.layout();
         let unit = layout.packing().unit();
         let plane = doubled(layout.channel_plane(block, &self.act.t));
@@ -90,12 +97,7 @@ impl SquareStage {
             let cells: Vec<_> = plane.iter().map(|t| unit * t).collect();
             PeriodicPlain::new(&cells, self.scale)
         };
-        let largest = |values: &[f64]| {
-            layout
-                .channel_plane(block, values)
-                .into_iter()
-                .fold(0.0, |m: f64, v| m.max(v.abs()))
-        };
+        let largest = |values: &[f64]| largest(&layout.channel_plane(block, values));
         let moments = layout.channel_plane(block, &self.act.second_moment);
         let rms = (moments.iter().sum::<f64>() / moments.len() as f64).sqrt();
         let (declared, t) = (largest(&self.act.declared), largest(&self.act.t));
@@ -222,9 +224,7 @@ impl Pointwise for SquareStage {
         let first = first / per_block;
         let blocks = first..first + cts.len().div_ceil(per_block);
         let run = || -> Result<Vec<_>, EvalError> {
-            let offsets: Vec<_> = blocks
-                .map(|block| self.offsets(block))
-                .collect::<Result<_, _>>()?;
+            let offsets = self.offsets(blocks)?;
             let square = |(index, ct): (usize, Ciphertext)| {
                 self.apply(evaluator, &offsets[index / per_block], ct, None)
                     .map(|(square, _)| square)
