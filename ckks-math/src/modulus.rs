@@ -265,10 +265,9 @@ mod tests {
         #[test]
         fn prop_inverse_times_value_is_one(
             q in prop_oneof![Just(3), Just(65537), Just((1 << 61) - 1), 2u64..(1 << 62)],
-            a in 1..=u64::MAX,
+            mut a in 1..=u64::MAX,
         ) {
             let m = Modulus::new(q).unwrap();
-            let mut a = a;
             while gcd(q, a) != 1 {
                 a /= gcd(q, a);
             }

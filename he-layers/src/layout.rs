@@ -25,6 +25,11 @@ impl Packing {
             Packing::Complex => Complex64::new(1.0, 1.0),
         }
     }
+
+    /// Modulus of a slot all of whose images hold `value`.
+    pub(crate) fn modulus(self, value: f64) -> f64 {
+        value * self.unit().norm()
+    }
 }
 
 impl fmt::Display for Packing {

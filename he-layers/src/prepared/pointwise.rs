@@ -11,11 +11,13 @@ use crate::encrypted::EncryptedTensor;
 use crate::error::LayerError;
 use crate::layer::{LayerRun, PreparedLayer, Weights};
 use crate::layout::{Layout, Packing};
-use crate::poly_activation::largest;
 use crate::spec::TensorSpec;
 
 /// A function of single numbers, on ciphertexts.
 pub(crate) trait Pointwise: fmt::Debug + Send + Sync {
+    /// What the ciphertexts of a channel block have in common.
+    type Block: Sync;
+
     fn name(&self) -> &str;
 
     fn input(&self) -> &TensorSpec;
@@ -33,13 +35,33 @@ pub(crate) trait Pointwise: fmt::Debug + Send + Sync {
     /// The function on plain slots.
     fn forward_slots(&self, x: &[Vec<Complex64>]) -> Result<Vec<Vec<Complex64>>, LayerError>;
 
-    /// The function on consecutive ciphertexts, the first of index `first`, in parallel.
+    /// What the function needs to know of channel block `block`.
+    fn block(&self, block: usize) -> Result<Self::Block, LayerError>;
+
+    /// The function on one ciphertext of a channel block.
+    fn apply(
+        &self,
+        evaluator: &Evaluator,
+        block: &Self::Block,
+        ct: Ciphertext,
+    ) -> Result<Ciphertext, LayerError>;
+
+    /// The function on the ciphertexts of whole channel blocks, the first of index `first`, in parallel.
     fn apply_all(
         &self,
         evaluator: &Evaluator,
         first: usize,
         cts: Vec<Ciphertext>,
-    ) -> Result<Vec<Ciphertext>, LayerError>;
+    ) -> Result<Vec<Ciphertext>, LayerError> {
+        let per_block = self.input().layout.ciphertexts_per_block();
+        let blocks = (first / per_block..(first + cts.len()) / per_block)
+            .map(|block| self.block(block))
+            .collect::<Result<Vec<_>, _>>()?;
+        cts.into_par_iter()
+            .enumerate()
+            .map(|(index, ct)| self.apply(evaluator, &blocks[index / per_block], ct))
+            .collect()
+    }
 }
 
 /// [`Pointwise::forward_slots`] of a function that is the same in all channels.
@@ -56,34 +78,6 @@ pub(crate) fn map_values(
     Ok(x.par_iter()
         .map(|slots| slots.iter().map(value).collect())
         .collect())
-}
-
-/// [`Pointwise::apply_all`] of a function of one ciphertext and its channel block.
-pub(crate) fn map_ciphertexts(
-    layout: &Layout,
-    first: usize,
-    cts: Vec<Ciphertext>,
-    f: impl Fn(usize, Ciphertext) -> Result<Ciphertext, LayerError> + Sync,
-) -> Result<Vec<Ciphertext>, LayerError> {
-    let per_block = layout.ciphertexts_per_block();
-    cts.into_par_iter()
-        .enumerate()
-        .map(|(index, ct)| f((first + index) / per_block, ct))
-        .collect()
-}
-
-/// Declares what the slots of a ciphertext of channel block `block` hold, given the largest value of each channel; gives
-/// the largest of the block.
-pub(crate) fn declare_block(
-    ct: &mut Ciphertext,
-    layout: &Layout,
-    block: usize,
-    declared: &[f64],
-) -> f64 {
-    let declared = largest(&layout.channel_plane(block, declared));
-    let slots = declared * layout.packing().unit().norm();
-    ct.declare_values(slots, slots);
-    declared
 }
 
 /// Such a function as a layer of its own.

@@ -11,7 +11,7 @@ use crate::layout::Packing;
 use crate::noise::rounding_std;
 use crate::poly_activation::{PolyActivation, PolyOutput, bound_of, largest};
 use crate::prepared::approach::Approach;
-use crate::prepared::pointwise::{Pointwise, declare_block, map_ciphertexts, map_values};
+use crate::prepared::pointwise::{Pointwise, map_values};
 use crate::spec::{ScaleChain, TensorSpec};
 
 /// A polynomial activation for one input: anything to values at the nominal scale.
@@ -145,40 +145,12 @@ impl PolyStage {
         p.declare_values(bound, bound);
         Ok(p)
     }
-
-    /// Activates one ciphertext of channel block `block`.
-    fn apply(
-        &self,
-        evaluator: &Evaluator,
-        block: usize,
-        mut ct: Ciphertext,
-    ) -> Result<Ciphertext, LayerError> {
-        let name = self.name();
-        let layout = &self.input.layout;
-        let declared = declare_block(&mut ct, layout, block, &self.act.declared);
-        let mut parts = self.parts(evaluator, ct).map_err(LayerError::eval(name))?;
-        let bound = self.act.bound();
-        let mut activated = Vec::with_capacity(parts.len());
-        for mut part in parts.drain(..) {
-            part.declare_values(declared, declared);
-            let y = self.activate(evaluator, &part, bound);
-            activated.push(y.map_err(LayerError::poly(name))?);
-        }
-        let imaginary = (activated.len() > 1).then(|| activated.pop()).flatten();
-        let mut y = activated.pop().expect("a real part");
-        if let Some(mut imaginary) = imaginary {
-            evaluator.mul_i_assign(&mut imaginary);
-            evaluator
-                .add_assign(&mut y, &imaginary)
-                .map_err(LayerError::eval(name))?;
-        }
-        let slots = bound * layout.packing().unit().norm();
-        y.declare_values(slots, slots);
-        Ok(y)
-    }
 }
 
 impl Pointwise for PolyStage {
+    /// The largest declared value of its channels.
+    type Block = f64;
+
     fn name(&self) -> &str {
         &self.act.name
     }
@@ -258,15 +230,40 @@ impl Pointwise for PolyStage {
         map_values(&self.input.layout, x, |x| self.act.evaluate(x))
     }
 
-    fn apply_all(
+    fn block(&self, block: usize) -> Result<f64, LayerError> {
+        let declared = &self.act.declared;
+        Ok(largest(&self.input.layout.channel_plane(block, declared)))
+    }
+
+    fn apply(
         &self,
         evaluator: &Evaluator,
-        first: usize,
-        cts: Vec<Ciphertext>,
-    ) -> Result<Vec<Ciphertext>, LayerError> {
-        map_ciphertexts(&self.input.layout, first, cts, |block, ct| {
-            self.apply(evaluator, block, ct)
-        })
+        declared: &f64,
+        mut ct: Ciphertext,
+    ) -> Result<Ciphertext, LayerError> {
+        let name = self.name();
+        let packing = self.input.layout.packing();
+        let slots = packing.modulus(*declared);
+        ct.declare_values(slots, slots);
+        let mut parts = self.parts(evaluator, ct).map_err(LayerError::eval(name))?;
+        let bound = self.act.bound();
+        let mut activated = Vec::with_capacity(parts.len());
+        for mut part in parts.drain(..) {
+            part.declare_values(*declared, *declared);
+            let y = self.activate(evaluator, &part, bound);
+            activated.push(y.map_err(LayerError::poly(name))?);
+        }
+        let imaginary = (activated.len() > 1).then(|| activated.pop()).flatten();
+        let mut y = activated.pop().expect("a real part");
+        if let Some(mut imaginary) = imaginary {
+            evaluator.mul_i_assign(&mut imaginary);
+            evaluator
+                .add_assign(&mut y, &imaginary)
+                .map_err(LayerError::eval(name))?;
+        }
+        let slots = packing.modulus(bound);
+        y.declare_values(slots, slots);
+        Ok(y)
     }
 }
 

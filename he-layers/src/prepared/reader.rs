@@ -240,13 +240,18 @@ impl Reader {
         let per_block = self.input.layout.ciphertexts_per_block();
         let blocks = first / per_block..(first + group.len()) / per_block;
         let offsets = match &self.square {
-            Some(square) => square.offsets(blocks.clone())?,
+            Some(square) => blocks
+                .clone()
+                .map(|block| square.offsets(block))
+                .collect::<Result<Vec<_>, _>>()?,
             None => Vec::new(),
         };
         let ciphertexts = group.len();
         let rotate = |(index, ct): (usize, Ciphertext)| {
             let (ct, kept) = match &self.square {
-                Some(square) => square.apply(evaluator, &offsets[index / per_block], ct, keep)?,
+                Some(square) => {
+                    square.apply_keeping(evaluator, &offsets[index / per_block], ct, keep)?
+                }
                 None => (ct, None),
             };
             let steps = &self.steps[first + index];

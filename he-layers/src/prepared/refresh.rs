@@ -8,7 +8,7 @@ use crate::error::LayerError;
 use crate::layout::Packing;
 use crate::poly_activation::largest;
 use crate::prepared::approach::Approach;
-use crate::prepared::pointwise::{Pointwise, declare_block, map_ciphertexts, map_values};
+use crate::prepared::pointwise::{Pointwise, map_values};
 use crate::refresh::Refresh;
 use crate::spec::{ScaleChain, TensorSpec};
 
@@ -70,26 +70,12 @@ impl RefreshStage {
             approach,
         })
     }
-
-    /// Refreshes one ciphertext of channel block `block`.
-    fn apply(
-        &self,
-        evaluator: &Evaluator,
-        block: usize,
-        mut ct: Ciphertext,
-    ) -> Result<Ciphertext, LayerError> {
-        declare_block(&mut ct, &self.input.layout, block, &self.refresh.declared);
-        let named = LayerError::eval(self.name());
-        let ct = self.approach.begin(evaluator, ct).map_err(&named)?;
-        let ct = self.approach.end(evaluator, ct).map_err(&named)?;
-        self.refresh
-            .bootstrapper
-            .bootstrap(evaluator, &ct)
-            .map_err(LayerError::refresh(self.name()))
-    }
 }
 
 impl Pointwise for RefreshStage {
+    /// The largest declared value of its channels.
+    type Block = f64;
+
     fn name(&self) -> &str {
         &self.refresh.name
     }
@@ -129,14 +115,25 @@ impl Pointwise for RefreshStage {
         map_values(&self.input.layout, x, |x| x)
     }
 
-    fn apply_all(
+    fn block(&self, block: usize) -> Result<f64, LayerError> {
+        let declared = &self.refresh.declared;
+        Ok(largest(&self.input.layout.channel_plane(block, declared)))
+    }
+
+    fn apply(
         &self,
         evaluator: &Evaluator,
-        first: usize,
-        cts: Vec<Ciphertext>,
-    ) -> Result<Vec<Ciphertext>, LayerError> {
-        map_ciphertexts(&self.input.layout, first, cts, |block, ct| {
-            self.apply(evaluator, block, ct)
-        })
+        declared: &f64,
+        mut ct: Ciphertext,
+    ) -> Result<Ciphertext, LayerError> {
+        let slots = self.input.layout.packing().modulus(*declared);
+        ct.declare_values(slots, slots);
+        let named = LayerError::eval(self.name());
+        let ct = self.approach.begin(evaluator, ct).map_err(&named)?;
+        let ct = self.approach.end(evaluator, ct).map_err(&named)?;
+        self.refresh
+            .bootstrapper
+            .bootstrap(evaluator, &ct)
+            .map_err(LayerError::refresh(self.name()))
     }
 }

@@ -1,7 +1,5 @@
 //! The squaring activation on ciphertexts: add, square, relinearise.
 
-use std::ops::Range;
-
 use ckks_scheme::{Ciphertext, EvalError, Evaluator, KeyRequest, Level, PeriodicPlain, Scale};
 use num_complex::Complex64;
 use rayon::prelude::*;
@@ -84,14 +82,11 @@ impl SquareStage {
         input.iter().map(|std| std.hypot(rounding)).collect()
     }
 
-    /// The offsets of some channel blocks.
-    pub(crate) fn offsets(&self, blocks: Range<usize>) -> Result<Vec<BlockOffsets>, EvalError> {
-        blocks.map(|block| self.block_offsets(block)).collect()
-    }
-
-    fn block_offsets(&self, block: usize) -> Result<BlockOffsets, EvalError> {
+    /// The offsets of channel block `block`.
+    pub(crate) fn offsets(&self, block: usize) -> Result<BlockOffsets, EvalError> {
         let layout = self.layout();
-        let unit = layout.packing().unit();
+        let packing = layout.packing();
+        let unit = packing.unit();
         let plane = doubled(layout.channel_plane(block, &self.act.t));
         let encode = |unit: Complex64| {
             let cells: Vec<_> = plane.iter().map(|t| unit * t).collect();
@@ -101,7 +96,7 @@ impl SquareStage {
         let moments = layout.channel_plane(block, &self.act.second_moment);
         let rms = (moments.iter().sum::<f64>() / moments.len() as f64).sqrt();
         let (declared, t) = (largest(&self.act.declared), largest(&self.act.t));
-        let slots = |max: f64, rms: f64| (max * unit.norm(), rms * unit.norm());
+        let slots = |max: f64, rms: f64| (packing.modulus(max), packing.modulus(rms));
         Ok(BlockOffsets {
             offset: encode(unit)?,
             conjugate: encode(unit.conj())?,
@@ -111,7 +106,7 @@ impl SquareStage {
     }
 
     /// Squares one ciphertext of sums and lets it go; also gives the values before the offset, dropped to `keep`.
-    pub(crate) fn apply(
+    pub(crate) fn apply_keeping(
         &self,
         evaluator: &Evaluator,
         offsets: &BlockOffsets,
@@ -149,6 +144,8 @@ impl SquareStage {
 }
 
 impl Pointwise for SquareStage {
+    type Block = BlockOffsets;
+
     fn name(&self) -> &str {
         &self.act.name
     }
@@ -214,23 +211,18 @@ impl Pointwise for SquareStage {
         Ok(x.par_iter().enumerate().map(square).collect())
     }
 
-    fn apply_all(
+    fn block(&self, block: usize) -> Result<BlockOffsets, LayerError> {
+        self.offsets(block).map_err(LayerError::eval(self.name()))
+    }
+
+    fn apply(
         &self,
         evaluator: &Evaluator,
-        first: usize,
-        cts: Vec<Ciphertext>,
-    ) -> Result<Vec<Ciphertext>, LayerError> {
-        let per_block = self.layout().ciphertexts_per_block();
-        let first = first / per_block;
-        let blocks = first..first + cts.len().div_ceil(per_block);
-        let run = || -> Result<Vec<_>, EvalError> {
-            let offsets = self.offsets(blocks)?;
-            let square = |(index, ct): (usize, Ciphertext)| {
-                self.apply(evaluator, &offsets[index / per_block], ct, None)
-                    .map(|(square, _)| square)
-            };
-            cts.into_par_iter().enumerate().map(square).collect()
-        };
-        run().map_err(LayerError::eval(self.name()))
+        offsets: &BlockOffsets,
+        sum: Ciphertext,
+    ) -> Result<Ciphertext, LayerError> {
+        self.apply_keeping(evaluator, offsets, sum, None)
+            .map(|(square, _)| square)
+            .map_err(LayerError::eval(self.name()))
     }
 }
