@@ -102,6 +102,12 @@ impl WeightMatrix {
             .count()
     }
 
+    /// Number of entries that are polynomials.
+    pub fn polys(&self) -> usize {
+        let poly = |entry: &&Entry| matches!(entry, Entry::Poly(_));
+        self.entries.iter().filter(poly).count()
+    }
+
     /// Bytes on the heap.
     pub fn bytes(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>()

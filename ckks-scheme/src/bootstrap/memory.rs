@@ -31,8 +31,8 @@ fn key_switch(params: &Parameters, level: usize, parts: usize) -> usize {
 fn transform(t: &LinearTransform) -> usize {
     let level = t.level().limbs();
     let extended = level + t.shape.specials;
-    let sums = 2 * extended * (t.giants.len() + 1);
-    let rest = (2 * t.babies.len()).max(2 * extended);
+    let sums = 2 * extended * (t.plan.giants().len() + 1);
+    let rest = (2 * t.plan.babies().len()).max(2 * extended);
     2 * level + digits(level, t.shape) + sums + rest + SPARE
 }
 
