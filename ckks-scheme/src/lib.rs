@@ -27,8 +27,8 @@ pub mod exec {
 }
 
 pub use bootstrap::{
-    BootstrapError, BootstrapLiteral, BootstrapParams, BootstrapPreset, Bootstrapper, Content,
-    CosineBootstrapper, Order, PrecisionStats,
+    BootstrapError, BootstrapLiteral, BootstrapOutline, BootstrapParams, BootstrapPreset,
+    BootstrapWork, Bootstrapper, Content, CosineBootstrapper, Order, PrecisionStats,
 };
 pub use ciphertext::{Ciphertext, Level, Plaintext, Scale};
 pub use decrypt::Decryptor;

@@ -5,8 +5,8 @@ mod matrix;
 mod plan;
 mod split;
 
+pub(crate) use fourier::{Factor, coeffs_to_slots_upwards, slots_to_coeffs_downwards};
 pub use fourier::{coeffs_to_slots, slots_to_coeffs};
-pub(crate) use fourier::{coeffs_to_slots_upwards, slots_to_coeffs_downwards};
 pub use matrix::DiagonalMatrix;
 pub use plan::{DiagonalPattern, TransformPlan};
 
@@ -134,6 +134,9 @@ impl LinearTransform {
                     rows[row].push((column, limbs.collect::<Result<_, MathError>>()?));
                 }
             }
+        }
+        if let Diagonals::Periodic(weights, _) = &mut diagonals {
+            weights.shrink_to_fit();
         }
         Ok(Self {
             plan,

@@ -48,6 +48,11 @@ impl Counts<'_> {
         work + self.mod_down_for(level, shape, usize::from(rescale)) * 2
     }
 
+    /// A product that is doubled while it is formed.
+    pub(crate) fn double(&self, product: Work, level: Level) -> Work {
+        product + self.pass(3 * level.limbs(), 1, 2)
+    }
+
     /// One limb of a sum of products with whole diagonals: as many at once as the kernels sum up.
     fn diagonal_sum(&self, terms: usize) -> Work {
         let mut work = Work::default();
@@ -75,8 +80,11 @@ impl Counts<'_> {
                 PolyStep::AddConst(at) => self.add_const(at),
                 PolyStep::Product { at, same, doubled } => {
                     let product = if same { self.square(at) } else { self.mul(at) };
-                    let twice = self.pass(3 * at.limbs(), 1, 2);
-                    product + twice * u64::from(doubled)
+                    if doubled {
+                        self.double(product, at)
+                    } else {
+                        product
+                    }
                 }
                 PolyStep::RelinearizeRescale(at) => self.relinearize_rescale(at, key(at)),
                 PolyStep::Rescale(at) => self.rescale(at, 2),

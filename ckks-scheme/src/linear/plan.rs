@@ -5,6 +5,8 @@ use super::{DiagonalMatrix, LEAST_BLOCK, period};
 use crate::ciphertext::Level;
 use crate::error::EvalError;
 use crate::keys::KeyRequest;
+use crate::params::ModulusChain;
+use ckks_math::WeightMatrix;
 use std::collections::BTreeSet;
 
 /// Which diagonals a matrix has, and the shortest period that they all have.
@@ -102,6 +104,18 @@ impl TransformPlan {
     /// The period of diagonals that are kept as coefficients in a sub-ring; `None` if they are written out.
     pub fn period(&self) -> Option<usize> {
         self.period
+    }
+
+    /// Bytes of the encoded diagonals.
+    pub fn bytes(&self, chain: &ModulusChain) -> u64 {
+        let diagonals = self.diagonals();
+        if let Some(period) = self.period {
+            let log = (2 * period).ilog2();
+            let (rows, cols) = (self.rows.len(), self.babies.len());
+            return WeightMatrix::bytes_of(rows, cols, log, diagonals) as u64;
+        }
+        let limbs = self.level.limbs() + chain.key_shape(self.level).specials;
+        (diagonals * limbs) as u64 * chain.limb_bytes()
     }
 
     /// Adds the rotation keys that it needs.
