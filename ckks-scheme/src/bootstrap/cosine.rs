@@ -8,7 +8,7 @@ use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::error::EvalError;
 use crate::evaluator::Evaluator;
 use crate::keys::KeyRequest;
-use crate::linear::{DiagonalMatrix, LinearTransform};
+use crate::linear::{DiagonalMatrix, LinearTransform, TransformPlan};
 use std::f64::consts::PI;
 
 /// The bootstrapping of this crate, with its transforms encoded.
@@ -79,6 +79,11 @@ impl CosineBootstrapper {
     /// Seconds of every stage so far, added up over refreshes and threads.
     pub fn stage_seconds(&self) -> [(Stage, f64); 4] {
         self.clock.seconds()
+    }
+
+    /// What the encoded transforms do, in the order of [`BootstrapOutline::plans`].
+    pub fn plans(&self) -> impl Iterator<Item = &TransformPlan> {
+        self.transforms().map(LinearTransform::plan)
     }
 
     fn transforms(&self) -> impl Iterator<Item = &LinearTransform> {

@@ -74,7 +74,7 @@ impl BootstrapOutline {
         let top = self.params.scheme().max_level();
         let mut request = KeyRequest::new();
         request.encapsulation(lit.ephemeral_weight, top);
-        for t in self.transforms() {
+        for t in self.plans() {
             t.request(&mut request);
         }
         for log in self.repetitions() {
@@ -88,7 +88,7 @@ impl BootstrapOutline {
     /// Bytes of the encoded matrices.
     pub fn matrix_bytes(&self) -> u64 {
         let chain = self.params.scheme().chain();
-        self.transforms().map(|t| t.bytes(chain)).sum()
+        self.plans().map(|t| t.bytes(chain)).sum()
     }
 
     /// Bytes of the limb pool that one refresh needs at most, see [`crate::Bootstrapper::working_bytes`].
@@ -166,7 +166,8 @@ impl BootstrapOutline {
         if both && !lit.pack_sparse { 2 } else { 1 }
     }
 
-    pub(super) fn transforms(&self) -> impl Iterator<Item = &TransformPlan> {
+    /// What the transforms do: SlotsToCoeffs, CoeffsToSlots, the separation of packed halves.
+    pub fn plans(&self) -> impl Iterator<Item = &TransformPlan> {
         let down = self.slots_to_coeffs.iter().chain(&self.coeffs_to_slots);
         down.chain(&self.separation)
     }

@@ -55,7 +55,7 @@ fn eval_mod(boot: &BootstrapOutline, level: usize) -> usize {
 pub(super) fn refresh_limbs(boot: &BootstrapOutline) -> usize {
     let params = boot.params();
     let top = params.scheme().max_level().limbs();
-    let transforms = boot.transforms().map(|t| transform(params.scheme(), t));
+    let transforms = boot.plans().map(|t| transform(params.scheme(), t));
     let transforms = transforms.max().unwrap_or(0);
     transforms
         .max(key_switch(params.scheme(), top, 4))
