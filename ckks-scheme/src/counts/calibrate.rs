@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Limbs that operations take turns on: more than the caches hold at large degrees, as in an encrypted program.
 const LIMBS: usize = 48;
+/// Bytes of the keys that take turns: more than any cache holds.
+const KEY_BYTES: usize = 256 << 20;
 /// Bits of the primes.
 const PRIME_BITS: u32 = 50;
 /// Rounds of every measurement, at least, and the time for them. The quickest round counts: the others tell how busy the
@@ -18,12 +20,12 @@ const PRIME_BITS: u32 = 50;
 const ROUNDS: usize = 9;
 const TIME: Duration = Duration::from_millis(400);
 /// Rows and columns of the matrix product; base-2 logarithm of its blocks.
-const MATRIX: (usize, usize, u32) = (16, 96, 8);
+const MATRIX: (usize, usize, u32) = (16, 24, 8);
 /// Words of a limb's part that stays in the first-level cache.
 const CACHED: usize = 512;
 
 impl PrimitiveCosts {
-    /// Measures the primitives on one thread, in a few seconds; memory: about 200 limbs. Other work on the machine spoils
+    /// Measures the primitives on one thread, in a few seconds; memory: about 200 limbs and 256 MiB. Other work on the machine spoils
     /// the figures.
     ///
     /// # Errors
@@ -34,7 +36,7 @@ impl PrimitiveCosts {
         let mut lab = Lab::new(rings)?;
         let moved = lab.moved();
         let (product, inner_product) = lab.cached();
-        let key_byte = lab.key_byte(inner_product);
+        let key_byte = lab.key_byte(inner_product)?;
         Ok(Self {
             forward: lab.forward(),
             inverse: lab.inverse(),
@@ -92,22 +94,17 @@ impl Lab {
 
     fn forward(&mut self) -> f64 {
         let work = Work::forward(self.log_n()).forward;
-        seconds(|| {
-            let limbs = self.rings.iter().zip(&mut self.a);
-            limbs.for_each(|(ring, a)| ring.ntt(a));
-        }) / (LIMBS as u64 * work) as f64
+        in_turns(LIMBS, |i| self.rings[i].ntt(&mut self.a[i])) / work as f64
     }
 
     fn inverse(&mut self) -> f64 {
         let work = Work::inverse(self.log_n()).inverse;
-        seconds(|| {
-            let limbs = self.rings.iter().zip(&mut self.out).zip(&self.a);
-            limbs.for_each(|((ring, out), a)| ring.intt_into(out, a));
-        }) / (LIMBS as u64 * work) as f64
+        let invert = |i: usize| self.rings[i].intt_into(&mut self.out[i], &self.a[i]);
+        in_turns(LIMBS, invert) / work as f64
     }
 
     fn conversion(&mut self) -> Result<f64, MathError> {
-        let (sources, targets) = (LIMBS / 4, LIMBS / 2);
+        let (sources, targets) = (LIMBS / 8, LIMBS / 4);
         let (from, to) = self.rings.split_at(sources);
         let converter = BaseConverter::new(from, &to[..targets])?;
         let source: Vec<&[u64]> = self.a[..sources].iter().map(|l| &l[..]).collect();
@@ -119,11 +116,8 @@ impl Lab {
     }
 
     fn moved(&mut self) -> f64 {
-        let time = seconds(|| {
-            let limbs = self.rings.iter().zip(&mut self.a).zip(&self.b);
-            limbs.for_each(|((ring, a), b)| ring.add_assign(a, b));
-        });
-        time / (3 * LIMBS * self.words()) as f64
+        let add = |i: usize| self.rings[i].add_assign(&mut self.a[i], &self.b[i]);
+        in_turns(LIMBS, add) / (3 * self.rings[0].degree()) as f64
     }
 
     /// A product of two residues, and a multiply-add of a sum of products, both in the cache.
@@ -142,38 +136,38 @@ impl Lab {
         (product, dot / (LIMBS * len * (terms.len() + 1)) as f64)
     }
 
-    /// What a byte of a key costs beside its multiply-adds: from products of two digits with both halves of a key.
-    fn key_byte(&mut self, inner_product: f64) -> f64 {
+    /// What a byte of a key costs beside its multiply-adds: from products of two digits with both halves of keys, which
+    /// come from memory.
+    fn key_byte(&mut self, inner_product: f64) -> Result<f64, MathError> {
         const TERMS: usize = 2;
         let tile = self.words().min(4096);
-        let positions = LIMBS / (2 * TERMS);
-        let time = seconds(|| {
-            for (n, outs) in self.out.chunks_exact_mut(2).take(positions).enumerate() {
-                for from in (0..self.rings[0].degree()).step_by(tile) {
-                    let part = from..from + tile;
-                    for (half, out) in outs.iter_mut().enumerate() {
-                        let key = 2 * TERMS * n + TERMS * half;
-                        let terms: [(&[u64], &[u64]); TERMS] = std::array::from_fn(|j| {
-                            let digit = &self.a[TERMS * n + j][part.clone()];
-                            (digit, &self.b[key + j][part.clone()])
-                        });
-                        self.rings[0].dot_into(&mut out[part.clone()], &terms);
-                    }
+        let limbs = (KEY_BYTES / (8 * self.words())).max(2 * TERMS);
+        let pool = Pool::new(self.log_n(), None);
+        let keys: Vec<Limb> = (0..limbs)
+            .map(|_| pool.zeroed())
+            .collect::<Result<_, MathError>>()?;
+        let keys: Vec<&[Limb]> = keys.chunks_exact(2 * TERMS).collect();
+        let time = in_turns(keys.len(), |n| {
+            let digits = &self.a[TERMS * n % (LIMBS - TERMS)..][..TERMS];
+            let outs = &mut self.out[2 * n % (LIMBS - 2)..][..2];
+            for from in (0..self.rings[0].degree()).step_by(tile) {
+                let part = from..from + tile;
+                for (out, keys) in outs.iter_mut().zip(keys[n].chunks_exact(TERMS)) {
+                    let terms: [(&[u64], &[u64]); TERMS] =
+                        std::array::from_fn(|j| (&digits[j][part.clone()], &keys[j][part.clone()]));
+                    self.rings[0].dot_into(&mut out[part.clone()], &terms);
                 }
             }
         });
-        let work = Work::dot_with_key(self.words(), TERMS) * (2 * positions) as u64;
+        let work = Work::dot_with_key(self.words(), TERMS) * 2;
         let rest = time - inner_product * work.inner_product as f64;
-        rest.max(0.0) / work.key_byte as f64
+        Ok(rest.max(0.0) / work.key_byte as f64)
     }
 
     fn permuted(&mut self, kernel: &KernelChoice) -> Result<f64, MathError> {
         let map = Automorphism::with_kernel(self.log_n(), 5, kernel)?;
-        let time = seconds(|| {
-            let limbs = self.out.iter_mut().zip(&self.a);
-            limbs.for_each(|(out, a)| map.apply_into(out, a));
-        });
-        Ok(time / (LIMBS * self.words()) as f64)
+        let apply = |i: usize| map.apply_into(&mut self.out[i], &self.a[i]);
+        Ok(in_turns(LIMBS, apply) / self.rings[0].degree() as f64)
     }
 
     /// Weights that are the same in all cells.
@@ -223,6 +217,15 @@ fn embedding(log_n: u32) -> f64 {
             .for_each(|c| *c = black_box((*c * 1048576.0).round()));
     });
     time / Work::embedding(slots.len()).embedding.max(1) as f64
+}
+
+/// Seconds of one call, where calls take turns on `count` things.
+fn in_turns(count: usize, mut f: impl FnMut(usize)) -> f64 {
+    let mut turn = 0;
+    seconds(|| {
+        f(turn);
+        turn = (turn + 1) % count;
+    })
 }
 
 /// Seconds of one call, the quickest of many.
