@@ -12,20 +12,26 @@
 mod cosine;
 mod eval_mod;
 mod failure;
+mod function;
 mod matrices;
 mod measure;
 mod memory;
 mod params;
 mod precision;
 mod presets;
+mod series;
 mod stages;
 
 pub use cosine::CosineBootstrapper;
 pub use failure::overflow_log2;
+pub use function::RefreshFunction;
 pub use measure::{MeasureProgress, PrecisionReport, measure_precision};
-pub use params::{BootstrapLiteral, BootstrapParams, Content, Order};
+pub use params::{
+    BootstrapLiteral, BootstrapParams, Content, CosineLiteral, FourierLiteral, Order, Reduction,
+};
 pub use precision::PrecisionStats;
 pub use presets::BootstrapPreset;
+pub use series::FourierSeries;
 pub use stages::Stage;
 
 use crate::ciphertext::{Ciphertext, Level};

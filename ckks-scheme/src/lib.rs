@@ -27,7 +27,8 @@ pub mod exec {
 
 pub use bootstrap::{
     BootstrapError, BootstrapLiteral, BootstrapParams, BootstrapPreset, Bootstrapper, Content,
-    CosineBootstrapper, Order, PrecisionStats,
+    CosineBootstrapper, CosineLiteral, FourierLiteral, FourierSeries, Order, PrecisionStats,
+    Reduction, RefreshFunction,
 };
 pub use ciphertext::{Ciphertext, Level, Plaintext, Scale};
 pub use decrypt::Decryptor;

@@ -3,14 +3,16 @@
 use super::eval_mod::EvalMod;
 use super::stages::StageClock;
 use super::{
-    BootstrapError, BootstrapParams, Bootstrapper, Content, Order, Stage, matrices, memory,
+    BootstrapError, BootstrapParams, Bootstrapper, Content, FourierSeries, Order, Reduction, Stage,
+    matrices, memory,
 };
 use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::error::EvalError;
 use crate::evaluator::Evaluator;
 use crate::keys::KeyRequest;
 use crate::linear::{DiagonalMatrix, LinearTransform};
-use std::f64::consts::PI;
+use crate::noise::Tracked;
+use std::f64::consts::SQRT_2;
 
 /// The bootstrapping of this crate, with its transforms encoded.
 #[derive(Debug)]
@@ -87,6 +89,50 @@ impl CosineBootstrapper {
         down.chain(&self.separation)
     }
 
+    /// What becomes of a real component `v` of a ciphertext at the output's scale, up to the encrypted circuit's own error:
+    /// the reference that results are compared with. Beyond the largest admissible value it goes on periodically.
+    pub fn function(&self, v: f64) -> f64 {
+        match (self.eval_mod.series(), &self.params.literal().reduction) {
+            (Some(series), Reduction::Fourier(lit)) if !lit.function.is_identity() => {
+                series.evaluate(v)
+            }
+            _ => v,
+        }
+    }
+
+    /// Largest absolute value of a refreshed real component at the output's scale, wherever its argument may have been.
+    /// `None` for the identity, which leaves what was declared.
+    pub fn largest_result(&self) -> Option<f64> {
+        match &self.params.literal().reduction {
+            Reduction::Fourier(lit) if !lit.function.is_identity() => {
+                self.eval_mod.series().map(FourierSeries::bound)
+            }
+            _ => None,
+        }
+    }
+
+    /// The largest slope of the function.
+    fn slope(&self) -> f64 {
+        match self.largest_result() {
+            Some(_) => self.eval_mod.series().map_or(1.0, FourierSeries::lipschitz),
+            None => 1.0,
+        }
+    }
+
+    /// The declared bound and mean of the function's values; `ratio` is the nominal scale over the ciphertext's.
+    fn declared(&self, before: &Tracked, ratio: f64) -> (f64, f64) {
+        let Some(bound) = self.largest_result() else {
+            return (before.max, before.rms);
+        };
+        let components = match self.params.literal().content {
+            Content::Real => 1.0,
+            Content::Complex => SQRT_2,
+        };
+        let max = components * bound * ratio;
+        let zero = components * self.function(0.0).abs() * ratio;
+        (max, (self.slope() * before.rms + zero).min(max))
+    }
+
     pub(super) fn eval_mod(&self) -> &EvalMod {
         &self.eval_mod
     }
@@ -143,26 +189,6 @@ impl CosineBootstrapper {
         eval.add_assign(&mut real, &conjugate)?;
         Ok(std::iter::once(real).chain(imaginary).collect())
     }
-
-    /// The sines of the real and i times those of the imaginary parts.
-    fn reduced(
-        &self,
-        eval: &Evaluator,
-        parts: Vec<Ciphertext>,
-    ) -> Result<Ciphertext, BootstrapError> {
-        let mut out: Option<Ciphertext> = None;
-        for part in parts {
-            let mut reduced = self.eval_mod.evaluate(eval, part)?;
-            match &mut out {
-                None => out = Some(reduced),
-                Some(real) => {
-                    eval.mul_i_assign(&mut reduced);
-                    eval.add_assign(real, &reduced)?;
-                }
-            }
-        }
-        Ok(out.expect("a real part"))
-    }
 }
 
 /// Encodes matrices for consecutive levels, so that all together multiply the scale by `gain`.
@@ -199,8 +225,8 @@ impl Bootstrapper for CosineBootstrapper {
             });
         }
         let mut x = eval.copy_at_level(ct, params.input_level())?;
-        // The transforms undo each other, and a sine is nowhere steeper than its argument: the error goes through.
-        let incoming = std::mem::take(&mut x.tracked.systematic);
+        // The transforms undo each other, and the error goes through as the function lets it.
+        let incoming = std::mem::take(&mut x.tracked.systematic) * self.slope();
         if lit.order == Order::SlotsToCoeffsFirst {
             x = self.to_coeffs(eval, x)?;
         }
@@ -216,11 +242,13 @@ impl Bootstrapper for CosineBootstrapper {
             .time(Stage::CoeffsToSlots, || self.raised_parts(eval, raised))?;
         let mut out = self
             .clock
-            .time(Stage::EvalMod, || self.reduced(eval, parts))?;
+            .time(Stage::EvalMod, || self.eval_mod.reduce(eval, parts))?;
 
-        // The sine of 2 pi m / q stands for m.
-        out.reinterpret(params.base_prime() / (2.0 * PI * message_scale));
-        let approximation = self.approximation_error() * params.message_scale() / message_scale;
+        // Values were taken to be at the nominal scale.
+        let ratio = params.message_scale() / message_scale;
+        out.reinterpret(ratio);
+        let approximation = self.approximation_error() * ratio;
+        let (max, rms) = self.declared(&declared, ratio);
         match lit.order {
             Order::SlotsToCoeffsFirst => out.tracked.systematic = approximation,
             // Here it depends on coefficients, and is spread over the slots as a random error is.
@@ -228,7 +256,7 @@ impl Bootstrapper for CosineBootstrapper {
                 out.tracked = out.tracked.plus_bounded_error(approximation);
             }
         }
-        out.declare_values(declared.max, declared.rms);
+        out.declare_values(max, rms);
         if let Some(separation) = &self.separation {
             out = eval.linear_transform_rescale(&out, separation)?;
         }
@@ -236,7 +264,7 @@ impl Bootstrapper for CosineBootstrapper {
             out = self.to_coeffs(eval, out)?;
         }
         out.tracked.systematic += incoming;
-        out.declare_values(declared.max, declared.rms);
+        out.declare_values(max, rms);
         Ok(out)
     }
 

@@ -1,8 +1,9 @@
 //! Parameters of a bootstrapping: a literal for files, a checked type for use.
 
-use super::{BootstrapError, overflow_log2};
+use super::{BootstrapError, FourierSeries, RefreshFunction, overflow_log2};
 use crate::ciphertext::{Level, Scale};
 use crate::params::{Parameters, ParamsLiteral, max_log_qp_ephemeral_128};
+use crate::poly_eval::depth;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::{PI, SQRT_2};
 
@@ -30,6 +31,66 @@ pub enum Order {
     CoeffsToSlotsFirst,
 }
 
+/// How the multiples of the base prime are taken away.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reduction {
+    /// By a sine, for its argument: fewest products, for messages that are small beside the base prime.
+    Cosine(CosineLiteral),
+    /// By the complex exponential and a Fourier series, which may be that of any function: more precise, as the message
+    /// may fill the base prime, for more products and levels.
+    Fourier(FourierLiteral),
+}
+
+/// A sine, as the cosine of an angle a quarter of a turn further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CosineLiteral {
+    /// Degree of the Chebyshev interpolation of the cosine; even, as odd terms vanish.
+    pub degree: usize,
+    /// Double-angle steps after the cosine.
+    pub double_angles: u32,
+    /// Degree of the arcsine that corrects the sine, odd; 0 for none. None is best where the message ratio is large.
+    pub arcsine_degree: usize,
+}
+
+/// An exponential and a series of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FourierLiteral {
+    /// Degree of the Chebyshev interpolation of the exponential.
+    pub degree: usize,
+    /// Squarings after it.
+    pub squarings: u32,
+    /// What is applied to the values.
+    pub function: RefreshFunction,
+    /// Harmonics of the series that stands for the function; those of a [`RefreshFunction::Series`] are its own.
+    pub harmonics: usize,
+}
+
+impl CosineLiteral {
+    fn depth(&self) -> usize {
+        let arcsine = match self.arcsine_degree {
+            0 => 0,
+            degree => depth(degree),
+        };
+        depth(self.degree) + self.double_angles as usize + arcsine
+    }
+}
+
+impl FourierLiteral {
+    /// Levels that the series takes.
+    pub(super) fn series_depth(&self) -> usize {
+        depth(match &self.function {
+            RefreshFunction::Series(series) => series.harmonics(),
+            RefreshFunction::Identity | RefreshFunction::Relu => self.harmonics,
+        })
+    }
+
+    fn depth(&self) -> usize {
+        depth(self.degree) + self.squarings as usize + self.series_depth()
+    }
+}
+
 /// What a file says of a bootstrapping; [`BootstrapParams::new`] checks it against a parameter set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,12 +111,8 @@ pub struct BootstrapLiteral {
     pub slots_to_coeffs_levels: usize,
     /// Levels (and matrices) of CoeffsToSlots.
     pub coeffs_to_slots_levels: usize,
-    /// Degree of the Chebyshev interpolation of the cosine; even, as odd terms vanish.
-    pub cosine_degree: usize,
-    /// Double-angle steps after the cosine.
-    pub double_angles: u32,
-    /// Degree of the arcsine that corrects the sine, odd; 0 for none. None is best where the message ratio is large.
-    pub arcsine_degree: usize,
+    /// How the multiples of the base prime are taken away, and what is applied to the values with it.
+    pub reduction: Reduction,
     /// Base-2 logarithm of base prime over largest message; with CoeffsToSlots first, where nothing can be adjusted before
     /// the modulus is raised, the least that there must be.
     pub log_message_ratio: f64,
@@ -82,9 +139,11 @@ impl BootstrapLiteral {
             pack_sparse: false,
             slots_to_coeffs_levels: 3,
             coeffs_to_slots_levels: 3,
-            cosine_degree: 30,
-            double_angles: 3,
-            arcsine_degree: 0,
+            reduction: Reduction::Cosine(CosineLiteral {
+                degree: 30,
+                double_angles: 3,
+                arcsine_degree: 0,
+            }),
             log_message_ratio: 10.0,
             max_value: 1.0,
             log_scale: 43.0,
@@ -116,10 +175,10 @@ impl BootstrapLiteral {
     }
 
     fn eval_mod_depth(&self) -> usize {
-        let polynomial = |degree: usize| (usize::BITS - degree.leading_zeros()) as usize;
-        polynomial(self.cosine_degree)
-            + self.double_angles as usize
-            + polynomial(self.arcsine_degree)
+        match &self.reduction {
+            Reduction::Cosine(lit) => lit.depth(),
+            Reduction::Fourier(lit) => lit.depth(),
+        }
     }
 }
 
@@ -155,17 +214,6 @@ impl BootstrapParams {
     pub fn new(scheme: &Parameters, literal: BootstrapLiteral) -> Result<Self, BootstrapError> {
         let lit = &literal;
         let log_n = scheme.log_n();
-        let check = |ok: bool, what, found: String, expected: String| {
-            if ok {
-                Ok(())
-            } else {
-                Err(BootstrapError::Invalid {
-                    what,
-                    found,
-                    expected,
-                })
-            }
-        };
         let log_slots = lit.log_slots;
         check(
             (1..log_n).contains(&log_slots),
@@ -193,33 +241,16 @@ impl BootstrapParams {
             weight.to_string(),
             format!("1 to {}", scheme.degree()),
         )?;
-        let even = lit.cosine_degree >= 2 && lit.cosine_degree.is_multiple_of(2);
-        let degree = lit.cosine_degree.to_string();
-        check(
-            even,
-            "degree of the cosine",
-            degree,
-            "even, 2 or more".into(),
-        )?;
-        let odd = lit.arcsine_degree == 0 || lit.arcsine_degree % 2 == 1;
-        let degree = lit.arcsine_degree.to_string();
-        check(
-            odd,
-            "degree of the arcsine",
-            degree,
-            "odd, or 0 for none".into(),
-        )?;
-        check(
-            lit.double_angles <= 16,
-            "number of double angles",
-            lit.double_angles.to_string(),
-            "16 or fewer".into(),
-        )?;
+        check_reduction(lit)?;
         for (what, value, from, to) in [
             (
                 "log2 of the message ratio",
                 lit.log_message_ratio,
-                3.0,
+                match lit.reduction {
+                    Reduction::Cosine(_) => 3.0,
+                    // The message may fill the base prime.
+                    Reduction::Fourier(_) => 1.0,
+                },
                 40.0,
             ),
             ("largest value", lit.max_value, 1e-9, 1e9),
@@ -261,6 +292,16 @@ impl BootstrapParams {
             failure_log2: 0.0,
             literal,
         };
+        if let Reduction::Fourier(lit) = &this.literal.reduction {
+            let of_slots = this.literal.order == Order::SlotsToCoeffsFirst;
+            check(
+                of_slots || lit.function.is_identity(),
+                "function of coefficients",
+                format!("{:?}", lit.function),
+                "the identity, or SlotsToCoeffs first".into(),
+            )?;
+            this.series(lit)?;
+        }
         if this.literal.order == Order::CoeffsToSlotsFirst {
             // The literal's ratio is what there must be, the message's own what there is.
             let ratio = -this.largest_message().log2();
@@ -355,9 +396,20 @@ impl BootstrapParams {
         self.literal.range.unwrap_or(largest)
     }
 
-    /// The range and a quarter turn.
+    /// Half the interval of the polynomial: the range, for a cosine and a quarter turn.
     pub(super) fn half_interval(&self) -> f64 {
-        self.literal_range() + 0.25
+        let shift = match self.literal.reduction {
+            Reduction::Cosine(_) => 0.25,
+            Reduction::Fourier(_) => 0.0,
+        };
+        self.literal_range() + shift
+    }
+
+    /// The series of a reduction by one: of values, their period the base prime.
+    pub(super) fn series(&self, lit: &FourierLiteral) -> Result<FourierSeries, BootstrapError> {
+        let period = self.base_prime() / self.message_scale();
+        let range = self.largest_message() * period;
+        lit.function.series(lit.harmonics, range, period)
     }
 
     /// Scale of the raised coefficients in units of the cosine's interval.
@@ -404,5 +456,60 @@ impl BootstrapParams {
             Content::Complex => SQRT_2,
         };
         components * self.literal.max_value * self.output_scale().value() / scale.value()
+    }
+}
+
+fn check(
+    ok: bool,
+    what: &'static str,
+    found: String,
+    expected: String,
+) -> Result<(), BootstrapError> {
+    if ok {
+        return Ok(());
+    }
+    Err(BootstrapError::Invalid {
+        what,
+        found,
+        expected,
+    })
+}
+
+fn check_reduction(lit: &BootstrapLiteral) -> Result<(), BootstrapError> {
+    match &lit.reduction {
+        Reduction::Cosine(lit) => {
+            check(
+                lit.degree >= 2 && lit.degree.is_multiple_of(2),
+                "degree of the cosine",
+                lit.degree.to_string(),
+                "even, 2 or more".into(),
+            )?;
+            check(
+                lit.arcsine_degree == 0 || lit.arcsine_degree % 2 == 1,
+                "degree of the arcsine",
+                lit.arcsine_degree.to_string(),
+                "odd, or 0 for none".into(),
+            )?;
+            check(
+                lit.double_angles <= 16,
+                "number of double angles",
+                lit.double_angles.to_string(),
+                "16 or fewer".into(),
+            )
+        }
+        Reduction::Fourier(lit) => {
+            check(
+                (2..=255).contains(&lit.degree),
+                "degree of the exponential",
+                lit.degree.to_string(),
+                "2 to 255".into(),
+            )?;
+            check(
+                lit.squarings <= 16,
+                "number of squarings",
+                lit.squarings.to_string(),
+                "16 or fewer".into(),
+            )
+        }
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod fixture;
+mod function;
 mod measure;
 mod polynomials;
 mod refresh;
