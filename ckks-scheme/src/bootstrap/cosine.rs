@@ -3,8 +3,8 @@
 use super::eval_mod::EvalMod;
 use super::stages::StageClock;
 use super::{
-    BootstrapError, BootstrapParams, Bootstrapper, Content, FourierSeries, Order, Reduction, Stage,
-    matrices, memory,
+    BootstrapError, BootstrapParams, Bootstrapper, Content, FourierSeries, Order, Stage, matrices,
+    memory,
 };
 use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::error::EvalError;
@@ -90,33 +90,39 @@ impl CosineBootstrapper {
     }
 
     /// What becomes of a real component `v` of a ciphertext at the output's scale, up to the encrypted circuit's own error:
-    /// the reference that results are compared with. Beyond the largest admissible value it goes on periodically.
+    /// the reference that results are compared with. A series goes on periodically beyond the largest admissible value.
     pub fn function(&self, v: f64) -> f64 {
-        match (self.eval_mod.series(), &self.params.literal().reduction) {
-            (Some(series), Reduction::Fourier(lit)) if !lit.function.is_identity() => {
-                series.evaluate(v)
+        self.applied().map_or(v, |series| series.evaluate(v))
+    }
+
+    /// The largest distance of [`Self::function`] from the function that it stands for, within the range of values; 0 for
+    /// the identity and for a series that stands for itself.
+    pub fn function_error(&self) -> f64 {
+        let literal = self.params.literal();
+        let exact = |v| literal.function().exact(v).unwrap_or_default();
+        match self.applied() {
+            Some(series) if literal.function().exact(0.0).is_some() => {
+                series.distance(exact, literal.max_value)
             }
-            _ => v,
+            _ => 0.0,
         }
     }
 
     /// Largest absolute value of a refreshed real component at the output's scale, wherever its argument may have been.
     /// `None` for the identity, which leaves what was declared.
     pub fn largest_result(&self) -> Option<f64> {
-        match &self.params.literal().reduction {
-            Reduction::Fourier(lit) if !lit.function.is_identity() => {
-                self.eval_mod.series().map(FourierSeries::bound)
-            }
-            _ => None,
-        }
+        self.applied().map(FourierSeries::bound)
+    }
+
+    /// The series that is applied, unless it is the identity's.
+    fn applied(&self) -> Option<&FourierSeries> {
+        let identity = self.params.literal().function().is_identity();
+        self.eval_mod.series().filter(|_| !identity)
     }
 
     /// The largest slope of the function.
     fn slope(&self) -> f64 {
-        match self.largest_result() {
-            Some(_) => self.eval_mod.series().map_or(1.0, FourierSeries::lipschitz),
-            None => 1.0,
-        }
+        self.applied().map_or(1.0, FourierSeries::lipschitz)
     }
 
     /// The declared bound and mean of the function's values; `ratio` is the nominal scale over the ciphertext's.

@@ -44,6 +44,15 @@ impl RefreshFunction {
         }
     }
 
+    /// Name in reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Relu => "relu",
+            Self::Series(_) => "series",
+        }
+    }
+
     /// Whether values stay what they are.
     pub fn is_identity(&self) -> bool {
         *self == Self::Identity

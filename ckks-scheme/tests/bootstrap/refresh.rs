@@ -1,8 +1,9 @@
 use crate::fixture::{Fixture, params};
+use crate::function;
 use ckks_scheme::{
     BootstrapError, BootstrapLiteral, BootstrapParams, Bootstrapper, Content, CosineBootstrapper,
     CosineLiteral, KeyRequest, Level, Operation, Order, Parameters, PrecisionStats, Reduction,
-    Scale,
+    RefreshFunction, Scale,
 };
 use num_complex::Complex64;
 
@@ -256,6 +257,11 @@ fn declared_memory_covers_what_a_refresh_takes() {
             log_message_ratio: 6.0,
             ..full()
         },
+        function::literal(9, RefreshFunction::Relu, 31, 2.5),
+        BootstrapLiteral {
+            giant_cost: 0.2,
+            ..function::literal(9, RefreshFunction::Identity, 3, 32.0)
+        },
     ] {
         let mut r = Refresh::new(9, literal);
         let x = r.slots(1.0);
@@ -458,10 +464,11 @@ fn ephemeral_keys_exist_at_the_bottom_only() {
 
 #[test]
 fn preset_for_log_n_16_is_secure_and_leaves_600_bits() {
-    let literal = BootstrapParams::scheme_literal_log_n16();
-    let scheme =
-        Parameters::from_literal(&literal, ckks_scheme::exec::KernelChoice::Auto, None).unwrap();
-    let boot = BootstrapParams::new(&scheme, BootstrapLiteral::full_complex(16)).unwrap();
+    let preset = ckks_scheme::BootstrapPreset::ALL[0];
+    let kernel = ckks_scheme::exec::KernelChoice::Auto;
+    let boot = preset.build(kernel, None).unwrap();
+    let scheme = boot.scheme().clone();
+    assert_eq!(boot.literal(), &BootstrapLiteral::full_complex(16));
     assert_eq!(scheme.security_bits(), 128);
     assert!(scheme.log_qp() <= 1747.0);
     assert!(boot.residual_bits() >= 600.0, "{}", boot.residual_bits());
