@@ -28,7 +28,8 @@ pub mod exec {
 
 pub use bootstrap::{
     BootstrapError, BootstrapLiteral, BootstrapOutline, BootstrapParams, BootstrapPreset,
-    BootstrapWork, Bootstrapper, Content, CosineBootstrapper, Order, PrecisionStats,
+    BootstrapWork, Bootstrapper, Content, CosineBootstrapper, CosineLiteral, FourierLiteral,
+    FourierSeries, Order, PrecisionStats, Reduction, RefreshFunction,
 };
 pub use ciphertext::{Ciphertext, Level, Plaintext, Scale};
 pub use decrypt::Decryptor;

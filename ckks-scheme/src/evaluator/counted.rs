@@ -31,6 +31,10 @@ impl<'a> CountedRing<'a> {
         self.ring.modulus()
     }
 
+    pub(super) fn imaginary_unit(&self) -> u64 {
+        self.ring.imaginary_unit()
+    }
+
     pub(super) fn degree(&self) -> usize {
         self.ring.degree()
     }
