@@ -4,11 +4,14 @@
 //! the difference of their messages.
 
 use crate::ciphertext::{Ciphertext, Plaintext};
+use crate::error::EvalError;
 use crate::keys::{PublicKey, SecretKey};
 use crate::params::Parameters;
-use crate::secret::{self, SecretLimb};
-use ckks_math::{Eval, MathError, RnsPoly, sample};
-use rand::CryptoRng;
+use crate::secret::{self, SecretLimb, SecretRng};
+use ckks_math::{Eval, RnsPoly, sample};
+use rand::{CryptoRng, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 /// Encrypts under a public key.
@@ -31,9 +34,9 @@ impl<'a> Encryptor<'a> {
         &self,
         pt: &Plaintext,
         rng: &mut R,
-    ) -> Result<Ciphertext, MathError> {
+    ) -> Result<Ciphertext, EvalError> {
         let params = &self.key.params;
-        let pool = params.pool();
+        let pool = params.limbs();
         let mut v = Zeroizing::new(vec![0i64; params.degree()]);
         sample::ternary_into(rng, &mut v);
         let errors = [(); 2].map(|()| secret::error(params.degree(), rng));
@@ -70,11 +73,31 @@ impl<'a> SecretEncryptor<'a> {
         &self,
         pt: &Plaintext,
         rng: &mut R,
-    ) -> Result<Ciphertext, MathError> {
+    ) -> Result<Ciphertext, EvalError> {
         let params = &self.key.params;
         let rings = &params.q()[..pt.level().limbs()];
-        let zero = secret::rlwe_sample(params.pool(), rings, &self.key.q, rng)?;
+        let zero = secret::rlwe_sample(params.limbs(), rings, &self.key.q, rng)?;
         Ok(masked(params, zero, pt, params.noise().fresh_secret()))
+    }
+
+    /// Encrypts many plaintexts, in parallel on the current rayon pool, and frees each as soon as it is encrypted. Each
+    /// ciphertext has a generator of its own, seeded from `rng` in order, so that the results do not depend on the number
+    /// of threads.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt`].
+    pub fn encrypt_many<R: CryptoRng>(
+        &self,
+        plaintexts: Vec<Plaintext>,
+        rng: &mut R,
+    ) -> Result<Vec<Ciphertext>, EvalError> {
+        let jobs: Vec<(Plaintext, SecretRng)> = plaintexts
+            .into_iter()
+            .map(|pt| (pt, SecretRng(ChaCha20Rng::from_rng(rng))))
+            .collect();
+        jobs.into_par_iter()
+            .map(|(pt, mut rng)| self.encrypt(&pt, &mut rng.0))
+            .collect()
     }
 }
 

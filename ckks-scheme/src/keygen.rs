@@ -57,10 +57,10 @@ impl KeyGenerator {
     ///
     /// # Errors
     /// When the pool's budget is exhausted.
-    pub fn secret_key<R: CryptoRng>(&self, rng: &mut R) -> Result<SecretKey, MathError> {
+    pub fn secret_key<R: CryptoRng>(&self, rng: &mut R) -> Result<SecretKey, KeyError> {
         let mut coeffs = Zeroizing::new(vec![0; self.params.degree()]);
         sample::ternary_into(rng, &mut coeffs);
-        let transform = |ring| SecretLimb::transformed(self.params.pool(), ring, &coeffs);
+        let transform = |ring| SecretLimb::transformed(self.params.limbs(), ring, &coeffs);
         Ok(SecretKey {
             params: self.params.clone(),
             q: self
@@ -81,9 +81,9 @@ impl KeyGenerator {
         &self,
         sk: &SecretKey,
         rng: &mut R,
-    ) -> Result<PublicKey, MathError> {
+    ) -> Result<PublicKey, KeyError> {
         let params = &sk.params;
-        let [b, a] = secret::rlwe_sample(params.pool(), params.q(), &sk.q, rng)?;
+        let [b, a] = secret::rlwe_sample(params.limbs(), params.q(), &sk.q, rng)?;
         Ok(PublicKey {
             params: params.clone(),
             b,
@@ -141,7 +141,7 @@ fn switching_key(
     seeds: &Seeds,
 ) -> Result<SwitchingKey, MathError> {
     let params = &sk.params;
-    let pool = params.pool();
+    let pool = params.limbs();
     let shape = params.key_shape(level);
     let l = level.limbs();
     let specials = &params.p()[..shape.specials];
@@ -260,10 +260,10 @@ fn gadget_limb(
     let ring = &sk.params.q()[i];
     let mut source = match (kind, ephemeral) {
         (KeyKind::FromEphemeral(_), Some(ephemeral)) => {
-            SecretLimb::transformed(sk.params.pool(), ring, ephemeral)?
+            SecretLimb::transformed(sk.params.limbs(), ring, ephemeral)?
         }
         _ => {
-            let mut source = SecretLimb::new(sk.params.pool())?;
+            let mut source = SecretLimb::new(sk.params.limbs())?;
             source.copy_from_slice(&sk.q[i]);
             source
         }

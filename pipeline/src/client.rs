@@ -4,8 +4,7 @@ use crate::inference::InferenceError;
 use crate::network::Network;
 use crate::plan::Plan;
 use ckks_scheme::{
-    Decryptor, EvalError, EvaluationKeys, KeyError, KeyGenerator, Parameters, SecretEncryptor,
-    SecretKey,
+    Decryptor, EvaluationKeys, KeyError, KeyGenerator, Parameters, SecretEncryptor, SecretKey,
 };
 use he_layers::{ClientCodec, EncryptedTensor, PlainTensor};
 use rand::{CryptoRng, SeedableRng};
@@ -54,16 +53,8 @@ impl Client {
     /// More images than a group holds, images of another shape, an exhausted pool.
     pub fn encrypt(&mut self, images: &PlainTensor) -> Result<EncryptedTensor, InferenceError> {
         let plaintexts = self.input.encode(images)?;
-        // One generator a ciphertext, so that they can be encrypted in parallel and still reproducibly.
-        let jobs: Vec<_> = plaintexts
-            .into_iter()
-            .map(|p| (p, ChaCha20Rng::from_rng(&mut self.rng)))
-            .collect();
         let encryptor = SecretEncryptor::new(&self.secret);
-        let ciphertexts = jobs
-            .into_par_iter()
-            .map(|(p, mut rng)| encryptor.encrypt(&p, &mut rng).map_err(EvalError::from))
-            .collect::<Result<Vec<_>, _>>()?;
+        let ciphertexts = encryptor.encrypt_many(plaintexts, &mut self.rng)?;
         Ok(EncryptedTensor::new(
             self.input.spec().clone(),
             ciphertexts,

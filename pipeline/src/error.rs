@@ -84,7 +84,9 @@ impl CliError {
             Self::Read { .. } | Self::Write { .. } | Self::PlanFile { .. } => 3,
             Self::Plan(PlanError::Foreign { .. } | PlanError::Images(_)) => 3,
             // A kernel that this processor does not have is not feasible either.
-            Self::Plan(PlanError::Params(ParamError::Insecure { .. } | ParamError::Math(_))) => 4,
+            Self::Plan(PlanError::Params(
+                ParamError::Insecure { .. } | ParamError::Arithmetic(_),
+            )) => 4,
             Self::Plan(PlanError::Params(_)) => 3,
             Self::Plan(_) => 4,
             Self::Inference(InferenceError::Data(_) | InferenceError::Model(_)) => 3,
@@ -101,7 +103,7 @@ impl CliError {
 fn bootstrap_exit_code(error: &BootstrapError) -> u8 {
     let mut not_feasible = false;
     if let BootstrapError::Param(error) = error {
-        not_feasible = matches!(error, ParamError::Math(_));
+        not_feasible = matches!(error, ParamError::Arithmetic(_));
     } else if let BootstrapError::Key(error) = error {
         not_feasible = error.out_of_memory();
     } else if let BootstrapError::Eval(error) | BootstrapError::Poly(PolyError::Eval(error)) = error
