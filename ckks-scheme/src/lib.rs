@@ -16,6 +16,9 @@ pub mod params;
 pub mod poly_eval;
 pub mod profile;
 mod secret;
+mod seeded;
+mod seeds;
+pub mod serial;
 
 #[cfg(test)]
 mod known_answers;
@@ -39,9 +42,12 @@ pub use encrypt::{Encryptor, SecretEncryptor};
 pub use error::{EncodeError, EvalError, KeyError, ParamError};
 pub use evaluator::Evaluator;
 pub use keygen::KeyGenerator;
-pub use keys::{EvaluationKeys, Galois, KeyKind, KeyRequest, KeySource, PublicKey, SecretKey};
+pub use keys::{
+    EvaluationKeys, Galois, KeyId, KeyKind, KeyRequest, KeySource, PublicKey, SecretKey,
+};
 pub use linear::{DiagonalMatrix, LinearTransform};
 pub use noise::{NoiseModel, Tracked};
 pub use params::{Fingerprint, KeyShape, Parameters, ParametersBuilder, ParamsLiteral};
 pub use poly_eval::{Chebyshev, Composite, PolyError};
 pub use profile::{Operation, Profile};
+pub use seeded::SeededCiphertext;
