@@ -152,20 +152,37 @@ impl SerialError {
     pub fn out_of_memory(&self) -> bool {
         match self {
             Self::File { source, .. } => source.out_of_memory(),
-            Self::Math(error) => error.out_of_memory(),
+            Self::Math(error) | Self::Param(ParamError::Math(error)) => error.out_of_memory(),
             Self::Keys(error) => error.out_of_memory(),
-            _ => false,
+            Self::Io { .. }
+            | Self::Truncated { .. }
+            | Self::Size { .. }
+            | Self::Trailing
+            | Self::Magic { .. }
+            | Self::Version { .. }
+            | Self::Kind { .. }
+            | Self::Parameters { .. }
+            | Self::Key { .. }
+            | Self::Checksum { .. }
+            | Self::Value { .. }
+            | Self::Residue { .. }
+            | Self::TooLarge { .. }
+            | Self::PassphraseMissing
+            | Self::PassphraseWrong
+            | Self::Exposed { .. }
+            | Self::SecretFound
+            | Self::Param(_) => false,
         }
     }
 
     /// The same, said of a file.
     pub(super) fn of(self, path: &Path) -> Self {
-        match self {
-            Self::File { .. } => self,
-            source => Self::File {
-                path: path.to_owned(),
-                source: Box::new(source),
-            },
+        if matches!(self, Self::File { .. }) {
+            return self;
+        }
+        Self::File {
+            path: path.to_owned(),
+            source: Box::new(self),
         }
     }
 

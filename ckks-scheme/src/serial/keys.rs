@@ -217,13 +217,9 @@ fn read_table<R: Read>(
             continue;
         };
         if seed_of(KeyKind::ToEphemeral(weight)) != Some(entry.seed) {
-            let found = "without their counterpart";
-            let expected = "both from one key generation";
-            return Err(SerialError::value(
-                "keys of an ephemeral secret",
-                found,
-                expected,
-            ));
+            let what = "the key to the ephemeral secret";
+            let found = "missing or of another key generation than the key from it";
+            return Err(SerialError::value(what, found, "both of one generation"));
         }
     }
     Ok(entries)

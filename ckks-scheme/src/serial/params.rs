@@ -49,6 +49,7 @@ impl Parameters {
     ) -> Result<Self, SerialError> {
         let what = "the parameters";
         let (mut parts, header) = PartReader::open(input, Kind::Parameters, None)?;
+        header.check_key(KeyId::NONE)?;
         let payload = parts.part_up_to(what, (FIXED + 2 * MAX_PRIMES) as u64)?;
         if payload.len() < FIXED {
             let found = format!("{} bytes", payload.len());

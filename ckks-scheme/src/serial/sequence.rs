@@ -190,7 +190,7 @@ impl<R: Read> CiphertextReader<R> {
 
     /// Number of ciphertexts that the sequence claims to have. A hostile one may claim any number: take no memory for them
     /// before they are there.
-    pub fn count(&self) -> u64 {
+    pub fn announced(&self) -> u64 {
         self.count
     }
 
