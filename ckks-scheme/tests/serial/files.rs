@@ -12,10 +12,10 @@ use std::path::Path;
 use tempfile::tempdir;
 
 fn source(error: SerialError) -> SerialError {
-    match error {
-        SerialError::File { source, .. } => *source,
-        other => panic!("{other}"),
-    }
+    let SerialError::File { source, .. } = error else {
+        panic!("{error}");
+    };
+    *source
 }
 
 #[test]
