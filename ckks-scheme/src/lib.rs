@@ -17,6 +17,9 @@ pub mod params;
 pub mod poly_eval;
 pub mod profile;
 mod secret;
+mod seeded;
+mod seeds;
+pub mod serial;
 
 #[cfg(test)]
 mod known_answers;
@@ -41,7 +44,9 @@ pub use encrypt::{Encryptor, SecretEncryptor};
 pub use error::{EncodeError, EvalError, KeyError, ParamError};
 pub use evaluator::Evaluator;
 pub use keygen::KeyGenerator;
-pub use keys::{EvaluationKeys, Galois, KeyKind, KeyRequest, KeySource, PublicKey, SecretKey};
+pub use keys::{
+    EvaluationKeys, Galois, KeyId, KeyKind, KeyRequest, KeySource, PublicKey, SecretKey,
+};
 pub use linear::{DiagonalMatrix, DiagonalPattern, LinearTransform, TransformPlan};
 pub use noise::{NoiseModel, Tracked};
 pub use params::{
@@ -49,3 +54,4 @@ pub use params::{
 };
 pub use poly_eval::{Chebyshev, Composite, PolyError};
 pub use profile::{Operation, Profile};
+pub use seeded::SeededCiphertext;
