@@ -2,6 +2,7 @@
 
 use crate::ciphertext::Level;
 use crate::keys::KeyKind;
+use crate::serial::SerialError;
 use ckks_math::MathError;
 use thiserror::Error;
 
@@ -28,7 +29,7 @@ macro_rules! from_arithmetic {
     )*};
 }
 
-from_arithmetic!(ParamError, KeyError, EncodeError, EvalError);
+from_arithmetic!(ParamError, KeyError, EncodeError, EvalError, SerialError);
 
 #[doc(hidden)]
 impl From<MathError> for ArithmeticError {

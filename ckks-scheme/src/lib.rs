@@ -17,6 +17,9 @@ pub mod params;
 pub mod poly_eval;
 pub mod profile;
 mod secret;
+mod seeded;
+mod seeds;
+pub mod serial;
 
 #[cfg(test)]
 mod known_answers;
@@ -43,7 +46,9 @@ pub use error::{ArithmeticError, EncodeError, EvalError, KeyError, ParamError};
 pub use evaluator::Evaluator;
 pub use exec::{KernelChoice, LimbPool};
 pub use keygen::KeyGenerator;
-pub use keys::{EvaluationKeys, Galois, KeyKind, KeyRequest, KeySource, PublicKey, SecretKey};
+pub use keys::{
+    EvaluationKeys, Galois, KeyId, KeyKind, KeyRequest, KeySource, PublicKey, SecretKey,
+};
 pub use linear::{DiagonalMatrix, DiagonalPattern, LinearTransform, TransformPlan};
 pub use noise::{NoiseModel, Tracked};
 pub use num_complex::Complex64;
@@ -52,3 +57,4 @@ pub use params::{
 };
 pub use poly_eval::{Chebyshev, Composite, PolyError};
 pub use profile::{Operation, Profile};
+pub use seeded::SeededCiphertext;
