@@ -272,6 +272,22 @@ fn is_leaf(d: usize, headroom: usize, baby: usize) -> bool {
 }
 
 impl Chebyshev {
+    /// Products of ciphertexts that an evaluation takes.
+    pub fn products(&self) -> usize {
+        let headroom = self.depth() - 1;
+        let mut powers = BTreeSet::new();
+        let baby = best_baby(self.coeffs(), headroom);
+        let products = count_products(self.coeffs(), headroom, baby, &mut powers);
+        products + powers.len()
+    }
+
+    /// Ciphertexts of the argument's level that an evaluation holds at most, the argument's copy included: the `T_k`, and a
+    /// product of three polynomials and half of another at every split on the way down.
+    pub fn working_ciphertexts(&self) -> usize {
+        let (powers, splits) = self.powers_and_splits();
+        2 + powers + 2 * splits
+    }
+
     /// Number of the T_k, beside T_1, that an evaluation computes, and how many products it has under way at most.
     pub(crate) fn powers_and_splits(&self) -> (usize, usize) {
         let headroom = self.depth() - 1;

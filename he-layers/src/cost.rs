@@ -12,6 +12,8 @@ pub enum Op {
     Rescale,
     /// A conjugation merged with a rescale; the level is the one before.
     ConjugateRescale,
+    /// A conjugation by itself.
+    Conjugate,
     /// Addition of a periodic plaintext.
     AddPlane,
     /// The tensor of a real packed square.
@@ -30,6 +32,10 @@ pub enum Op {
     GiantSum,
     /// A rotation of a dense layer's sum over cells, whole.
     FoldRotation,
+    /// A product in a polynomial, with relinearisation and rescale; the level is that of the polynomial's argument.
+    PolynomialProduct,
+    /// A refresh; the level is the one after.
+    Refresh,
     /// A ciphertext lifted to join sums.
     Lift,
     /// A ciphertext times one number, added to another.

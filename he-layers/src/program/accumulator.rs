@@ -9,8 +9,8 @@ use ckks_scheme::{
 use num_complex::Complex64;
 use rayon::prelude::*;
 
-use crate::linear_map::{LinearMap, ProductTask, TermWeight};
-use crate::rounding::period;
+use crate::linear::{LinearMap, ProductTask, TermWeight};
+use crate::rounding::{period, periodic};
 use crate::spec::TensorSpec;
 
 /// Inner sums of an output that are rotated one after another with one last part of the key switch for all. More of them run
@@ -129,7 +129,8 @@ impl<'a> Accumulator<'a> {
         let finish =
             |(index, (sums, correction)): (usize, (BTreeMap<i64, Ciphertext>, Vec<f64>))| {
                 let mut sum = rotated_sum(evaluator, output, sums)?;
-                for step in maps.iter().flat_map(|map| map.fold()) {
+                // Maps that meet in one sum have the same fold.
+                for step in maps.first().map_or(&[][..], |map| map.fold()) {
                     let turned = evaluator.rotate(&sum, *step)?;
                     evaluator.add_assign(&mut sum, &turned)?;
                 }
@@ -145,8 +146,11 @@ impl<'a> Accumulator<'a> {
                         .zip(map.bias_plane(index, error))
                         .for_each(|(a, b)| *a += b);
                 }
+                if maps.is_empty() {
+                    return Ok(sum);
+                }
                 let unit = output.layout.packing().unit();
-                let cells: Vec<Complex64> = doubled(bias).iter().map(|b| unit * b).collect();
+                let cells: Vec<Complex64> = periodic(bias).iter().map(|b| unit * b).collect();
                 evaluator
                     .add_periodic_assign(&mut sum, &PeriodicPlain::new(&cells, output.scale)?)?;
                 Ok(sum)
@@ -208,10 +212,4 @@ fn round_weights(
         corrections.push((*output, correction));
     }
     Ok((matrix, corrections))
-}
-
-/// A plane of one cell as one of two equal cells, which is the shortest period that can be encoded.
-pub(crate) fn doubled(plane: Vec<f64>) -> Vec<f64> {
-    let period = period(plane.len());
-    plane.iter().copied().cycle().take(period).collect()
 }

@@ -2,16 +2,15 @@
 
 use std::f64::consts::PI;
 
-use ckks_scheme::Chebyshev;
-use rayon::prelude::*;
+use ckks_scheme::{Chebyshev, Level, Scale};
 
-use crate::activation::check_array;
-use crate::error::LayerError;
-use crate::layer::{Layer, PreparedLayer, forward_of_disturbed};
-use crate::prepared::pointwise::PreparedPointwise;
-use crate::prepared::poly::PolyStage;
-use crate::spec::{ScaleChain, TensorSpec};
-use crate::tensor::{Chw, PlainTensor};
+use super::circuit::{Circuit, Wire};
+use super::custom::Function;
+use super::real::PreparedReal;
+use super::{Depth, Pointwise, PreparedPointwise, Setting};
+use crate::error::{LayerError, check_array};
+use crate::noise::rounding_std;
+use crate::spec::{Form, TensorSpec};
 
 /// What the last polynomial of an activation gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +27,7 @@ pub enum PolyOutput {
 /// It reads sums or values at any scale and gives values at the nominal scale (see [`TensorSpec`]). Packed complex, the
 /// real and the imaginary parts are separated and evaluated each for itself.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PolyActivation {
+pub struct Polynomial {
     /// Name for reports and errors.
     pub name: String,
     /// The polynomials, in the order of application; the values of each lie in the interval of the next.
@@ -39,7 +38,7 @@ pub struct PolyActivation {
     pub declared: Vec<f64>,
 }
 
-impl PolyActivation {
+impl Polynomial {
     /// An activation of `declared.len()` channels.
     ///
     /// # Errors
@@ -213,98 +212,141 @@ impl PolyActivation {
             .fold(0.0, f64::max);
         largest / (PI / 16.0).cos()
     }
-
-    /// The activation in the clear: what the encrypted one computes but for noise.
-    ///
-    /// # Errors
-    /// [`LayerError::Channels`] if `x` has another number of channels, and those of [`Self::validate`].
-    pub fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
-        self.check_channels(x.shape.channels)?;
-        let mut y = x.clone();
-        y.data
-            .par_iter_mut()
-            .with_min_len(256)
-            .for_each(|v| *v = self.evaluate(*v));
-        Ok(y)
-    }
-
-    /// Largest `|x|` of each channel over the batch.
-    ///
-    /// # Errors
-    /// As [`Self::forward_plain`].
-    pub fn largest_inputs(&self, x: &PlainTensor) -> Result<Vec<f64>, LayerError> {
-        self.check_channels(x.shape.channels)?;
-        let mut largest = vec![0.0f64; self.channels()];
-        for (map, values) in x.data.chunks(x.shape.pixels().max(1)).enumerate() {
-            let channel = map % largest.len();
-            largest[channel] = values.iter().fold(largest[channel], |m, v| m.max(v.abs()));
-        }
-        Ok(largest)
-    }
-
-    /// For each image, whether some `|x|` of it exceeds what is declared for its channel.
-    ///
-    /// # Errors
-    /// As [`Self::forward_plain`].
-    pub fn images_out_of_range(&self, x: &PlainTensor) -> Result<Vec<bool>, LayerError> {
-        self.check_channels(x.shape.channels)?;
-        let pixels = x.shape.pixels().max(1);
-        let outside = |image: &[f64]| {
-            image
-                .chunks(pixels)
-                .zip(&self.declared)
-                .any(|(values, declared)| {
-                    // Written so that a value that is not a number counts as outside.
-                    !values.iter().all(|v| v.abs() <= *declared)
-                })
-        };
-        Ok((0..x.n).map(|n| outside(x.image(n))).collect())
-    }
-
-    pub(crate) fn check_channels(&self, found: usize) -> Result<(), LayerError> {
-        self.validate()?;
-        if found != self.channels() {
-            return Err(LayerError::Channels {
-                layer: self.name.clone(),
-                found,
-                expected: self.channels(),
-            });
-        }
-        Ok(())
-    }
 }
 
-impl Layer for PolyActivation {
+impl Function for Polynomial {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn output_shape(&self, input: Chw) -> Result<Chw, LayerError> {
-        self.check_channels(input.channels)?;
-        Ok(input)
+    fn evaluate(&self, x: f64) -> f64 {
+        Polynomial::evaluate(self, x)
     }
 
-    fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
-        PolyActivation::forward_plain(self, x)
+    fn declared(&self, channel: usize) -> f64 {
+        self.declared[channel]
     }
 
-    fn forward_disturbed(
-        &self,
-        x: &PlainTensor,
-        disturb: &mut dyn FnMut(&mut PlainTensor),
-    ) -> Result<PlainTensor, LayerError> {
-        forward_of_disturbed(self, x, disturb)
+    fn check_channels(&self, found: usize) -> Result<(), LayerError> {
+        self.validate()?;
+        LayerError::check_channels(&self.name, found, self.channels())
+    }
+
+    /// Where values brought to [-1, 1] stand at the prime that their squares are divided by: products of such scales,
+    /// divided by the next prime, stay where they are.
+    fn argument_scale(&self, prime: f64) -> Option<Scale> {
+        Some(wanted(&self.polynomials[0], prime))
+    }
+
+    fn bound(&self) -> f64 {
+        Polynomial::bound(self)
+    }
+
+    fn run(&self, c: &Circuit<'_>, mut x: Wire, declared: f64) -> Result<Wire, LayerError> {
+        let named = LayerError::eval(&self.name);
+        x.declare(declared);
+        let mut y: Option<Wire> = None;
+        for (index, p) in self.polynomials.iter().enumerate() {
+            let from = y.as_ref().unwrap_or(&x);
+            let level = from.level().below(p.depth()).unwrap_or(Level::new(0));
+            let scale = match (self.polynomials.get(index + 1), self.output) {
+                (Some(next), _) => wanted(next, c.prime(level).map_err(&named)?),
+                (None, PolyOutput::Value) => c.nominal_scale(),
+                (None, PolyOutput::Gate) => {
+                    let prime = c.prime(level).map_err(&named)?;
+                    Scale::new(c.nominal_scale().value() * prime / x.scale().value())
+                }
+            };
+            let mut next = c
+                .polynomial(from, p, scale)
+                .map_err(LayerError::poly(&self.name))?;
+            next.declare(bound_of(p));
+            y = Some(next);
+        }
+        let y = y.expect("checked to be there");
+        match self.output {
+            PolyOutput::Value => Ok(y),
+            PolyOutput::Gate => c.mul(&x, &y).map_err(&named),
+        }
+    }
+
+    /// An upper estimate: errors pass with the largest slope, and `T_k` of an argument in error is off by `k^2` times that.
+    fn error(&self, slots: usize, argument: Scale, result: Scale, _rescales: usize) -> f64 {
+        let mut own: f64 = 0.0;
+        let mut scale = argument;
+        for (index, p) in self.polynomials.iter().enumerate() {
+            let (from, to) = p.interval();
+            // Every T_k comes from a rescale at the argument's scale, in units of half the interval.
+            let rounding = rounding_std(slots, scale) / (to / 2.0 - from / 2.0);
+            let terms = p.coeffs().iter().enumerate().skip(1);
+            let sum: f64 = terms.map(|(k, c)| (c * (k * k) as f64).powi(2)).sum();
+            let passed = own * largest_slope_of(p);
+            let next = match self.polynomials.get(index + 1) {
+                // Between polynomials the scale is that of the argument, for another interval.
+                Some(next) => wanted(next, argument.value() * (to / 2.0 - from / 2.0)),
+                None => result,
+            };
+            // The sum is `quotient * T_g + remainder` again and again, all rescaled to its scale; T_g^2 is 1/2 on average.
+            let sums = rounding_std(slots, next) * 1.5f64.powi(p.depth() as i32 - 1).sqrt();
+            own = passed.hypot(rounding * sum.sqrt()).hypot(sums);
+            scale = next;
+        }
+        if self.output == PolyOutput::Gate {
+            let (from, to) = self.interval();
+            own = (own * from.abs().max(to)).hypot(rounding_std(slots, result));
+        }
+        own
+    }
+}
+
+impl Pointwise for Polynomial {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check_channels(&self, found: usize) -> Result<(), LayerError> {
+        Function::check_channels(self, found)
+    }
+
+    fn evaluate(&self, x: f64, _channel: usize) -> f64 {
+        Polynomial::evaluate(self, x)
+    }
+
+    fn declared(&self, channel: usize) -> f64 {
+        self.declared[channel]
+    }
+
+    fn moments(&self, channel: usize) -> (f64, f64) {
+        Function::moments(self, channel)
+    }
+
+    fn depth(&self, from: Form, _setting: &Setting<'_>) -> Result<Depth, LayerError> {
+        Ok(Depth::Levels(
+            self.depth() + usize::from(from == Form::Sums),
+        ))
     }
 
     fn prepare(
         &self,
         input: &TensorSpec,
-        chain: &ScaleChain,
-    ) -> Result<Box<dyn PreparedLayer>, LayerError> {
-        Ok(Box::new(PreparedPointwise(PolyStage::new(
-            self, input, chain,
-        )?)))
+        setting: &Setting<'_>,
+    ) -> Result<Box<dyn PreparedPointwise>, LayerError> {
+        PreparedReal::boxed(self, input, setting)
     }
+}
+
+/// The argument's scale for a polynomial at the level of `prime`.
+fn wanted(p: &Chebyshev, prime: f64) -> Scale {
+    let (from, to) = p.interval();
+    Scale::new(prime / (to / 2.0 - from / 2.0))
+}
+
+fn largest_slope_of(p: &Chebyshev) -> f64 {
+    // |T_k'| <= k^2 on [-1, 1].
+    let (from, to) = p.interval();
+    let terms = p.coeffs().iter().enumerate();
+    let sum: f64 = terms.map(|(k, c)| c.abs() * (k * k) as f64).sum();
+    sum / (to / 2.0 - from / 2.0)
 }
 
 /// A bound on `|p|` over its interval, at most 0.04 % above the largest: as [`Chebyshev::bound`], by more nodes, because
