@@ -10,6 +10,7 @@
 //! <https://eprint.iacr.org/2020/1203>, and 2022, <https://eprint.iacr.org/2022/024>.
 
 mod cosine;
+mod counts;
 mod eval_mod;
 mod failure;
 mod matrices;
@@ -21,6 +22,7 @@ mod presets;
 mod stages;
 
 pub use cosine::CosineBootstrapper;
+pub use counts::{BootstrapOutline, BootstrapWork};
 pub use failure::overflow_log2;
 pub use measure::{MeasureProgress, PrecisionReport, measure_precision};
 pub use params::{BootstrapLiteral, BootstrapParams, Content, Order};

@@ -3,6 +3,7 @@
 
 pub mod bootstrap;
 pub mod ciphertext;
+pub mod counts;
 pub mod decrypt;
 pub mod encoding;
 pub mod encrypt;
@@ -26,8 +27,8 @@ pub mod exec {
 }
 
 pub use bootstrap::{
-    BootstrapError, BootstrapLiteral, BootstrapParams, BootstrapPreset, Bootstrapper, Content,
-    CosineBootstrapper, Order, PrecisionStats,
+    BootstrapError, BootstrapLiteral, BootstrapOutline, BootstrapParams, BootstrapPreset,
+    BootstrapWork, Bootstrapper, Content, CosineBootstrapper, Order, PrecisionStats,
 };
 pub use ciphertext::{Ciphertext, Level, Plaintext, Scale};
 pub use decrypt::Decryptor;
@@ -40,8 +41,10 @@ pub use error::{EncodeError, EvalError, KeyError, ParamError};
 pub use evaluator::Evaluator;
 pub use keygen::KeyGenerator;
 pub use keys::{EvaluationKeys, Galois, KeyKind, KeyRequest, KeySource, PublicKey, SecretKey};
-pub use linear::{DiagonalMatrix, LinearTransform};
+pub use linear::{DiagonalMatrix, DiagonalPattern, LinearTransform, TransformPlan};
 pub use noise::{NoiseModel, Tracked};
-pub use params::{Fingerprint, KeyShape, Parameters, ParametersBuilder, ParamsLiteral};
+pub use params::{
+    Fingerprint, KeyShape, ModulusChain, Parameters, ParametersBuilder, ParamsLiteral,
+};
 pub use poly_eval::{Chebyshev, Composite, PolyError};
 pub use profile::{Operation, Profile};

@@ -2,6 +2,7 @@
 
 use super::{BootstrapError, BootstrapParams};
 use crate::ciphertext::{Ciphertext, Level, Scale};
+use crate::counts::{Counts, Work};
 use crate::error::EvalError;
 use crate::evaluator::Evaluator;
 use crate::poly_eval::Chebyshev;
@@ -100,6 +101,27 @@ impl EvalMod {
             y = 2.0 * y * y - 1.0;
         }
         self.arcsine.as_ref().map_or(y, |p| p.evaluate(y))
+    }
+
+    /// Work of one [`Self::evaluate`] at `level`; `key` gives the level of the relinearisation key that serves a level.
+    pub(super) fn work(
+        &self,
+        counts: &Counts<'_>,
+        level: Level,
+        key: impl Fn(Level) -> Level,
+    ) -> Work {
+        let mut work = counts.add_const(level) + counts.polynomial(&self.cosine, level, &key);
+        let mut limbs = level.limbs() - self.cosine.depth();
+        for _ in 0..self.double_angles {
+            let at = Level::new(limbs);
+            work += counts.double(counts.square(at), at) + counts.add_const(at);
+            work += counts.relinearize_rescale(at, key(at));
+            limbs -= 1;
+        }
+        let arcsine = self.arcsine.iter();
+        work + arcsine
+            .map(|p| counts.polynomial(p, Level::new(limbs), &key))
+            .sum()
     }
 
     /// The sine of every slot. The error that comes in goes through as it is, because a sine is nowhere steeper than its
