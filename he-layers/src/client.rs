@@ -100,7 +100,8 @@ impl Client {
             .ciphertexts()
             .par_iter()
             .map(|ct| decryptor.decrypt(ct, self.output.encoder()))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(LayerError::eval("output"))?;
         self.output.decode(&slots, images)
     }
 }

@@ -8,6 +8,7 @@ pub mod error;
 pub mod layers;
 pub mod layout;
 pub mod linear;
+mod linear_map;
 pub mod noise;
 pub mod pointwise;
 pub mod program;
@@ -23,8 +24,8 @@ pub use cost::{Op, OpCounts};
 pub use encrypted::{ClientCodec, EncryptedTensor};
 pub use error::LayerError;
 pub use layers::{PostActBlock, PreActBlock};
-pub use layout::{Grid, Layout, Packing, Place};
-pub use linear::{Conv2d, Dense, Linear, LinearMap};
+pub use layout::{Grid, Layout, Packing, Place, Spacing};
+pub use linear::{Conv2d, Dense, Linear, LinearMap, Padding};
 pub use pointwise::{
     Circuit, Custom, Depth, Function, Operand, Pointwise, PolyOutput, Polynomial, Refresh,
     RefreshLimits, Refresher, Square, Wire,

@@ -104,7 +104,11 @@ impl<'a> Circuit<'a> {
             Mode::Run(evaluator) => Ok(evaluator.params().prime(level) as f64),
             Mode::Count(chain, _) => chain.prime("circuit", level).map_err(|_| {
                 let (op, found, max) = ("circuit", level, chain.max_level());
-                EvalError::NoSuchLevel { op, found, max }
+                EvalError::NoSuchLevel {
+                    op,
+                    level: found,
+                    max,
+                }
             }),
         }
     }

@@ -24,6 +24,7 @@ pub(crate) type Rotations = BTreeMap<i64, Ciphertext>;
 type Corrections = Vec<(usize, Vec<f64>)>;
 
 /// Accumulates products of one or several maps with one output.
+#[derive(Debug)]
 pub(crate) struct Accumulator<'a> {
     evaluator: &'a Evaluator,
     output: &'a TensorSpec,

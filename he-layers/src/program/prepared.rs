@@ -238,7 +238,7 @@ impl Program {
         // Cells that hold garbage after a fold must not reach a stage.
         let layout = match is_output && all_dense {
             true => LinearMap::dense_layout(shape.channels, &to.input, false)?,
-            false => to.input.with_shape(shape)?,
+            false => self.node_layout(node, shape, values, to)?,
         };
         let sums = to.chain.sum_form(layout, level)?;
         let mut products = Vec::new();
@@ -304,6 +304,27 @@ impl Program {
             },
         };
         Ok((prepared, sums))
+    }
+
+    /// Layout of a node's sum: what its first convolution gives, or that of what is added, or clean channels of single pixels.
+    fn node_layout(
+        &self,
+        node: &super::Node,
+        shape: crate::tensor::Chw,
+        values: &[PreparedValue],
+        to: &Preparation<'_>,
+    ) -> Result<Layout, LayerError> {
+        for term in node.terms() {
+            let input = &values[term.value().0].spec.layout;
+            match term {
+                Term::Add(_) => return Ok(input.clone()),
+                Term::Linear(_, map) if matches!(**map, Linear::Conv(_)) => {
+                    return map.output_layout(input);
+                }
+                Term::Linear(..) => {}
+            }
+        }
+        LinearMap::dense_layout(shape.channels, &to.input, true)
     }
 
     /// Mean and deviation of each channel of a value, as far as they are known.
