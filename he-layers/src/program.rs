@@ -11,11 +11,13 @@ mod memory;
 mod plain;
 mod prepared;
 mod product;
+mod refreshed;
 mod run;
 mod simulate;
 mod slots;
 
 pub use description::{Layer, Node, Program, Term, Value};
+pub use levels::Shortage;
 pub use prepared::{PreparedNode, PreparedProgram, Preparation};
 pub use plain::Point;
 pub use run::Run;

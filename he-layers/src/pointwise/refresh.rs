@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use ckks_scheme::bootstrap::BootstrapOutline;
 use ckks_scheme::{
-    Bootstrapper, Ciphertext, Content, CosineBootstrapper, Evaluator, KeyRequest, Level, Scale,
+    BootstrapParams, Bootstrapper, Ciphertext, Content, CosineBootstrapper, Evaluator, KeyRequest,
+    Level, Scale,
 };
 
 use super::approach::Approach;
@@ -18,6 +20,10 @@ use crate::spec::{Form, TensorSpec};
 /// What a bootstrapping takes and how well it does it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RefreshLimits {
+    /// Lowest level of a ciphertext that can be refreshed.
+    pub input_level: Level,
+    /// Level of a refreshed ciphertext.
+    pub output_level: Level,
     /// Slots that it refreshes: all of a ciphertext's for layouts of this crate.
     pub slots: usize,
     /// What the slots may hold.
@@ -35,18 +41,20 @@ pub struct RefreshLimits {
     pub limb_bytes: u64,
 }
 
-/// What carries out the refreshes of a network: a bootstrapping and what is known of it.
+/// What carries out the refreshes of a network: a bootstrapping and what is known of it. A planner has the latter alone.
 #[derive(Clone, Debug)]
 pub struct Refresher {
-    bootstrapper: Arc<dyn Bootstrapper>,
+    bootstrapper: Option<Arc<dyn Bootstrapper>>,
     limits: RefreshLimits,
+    keys: KeyRequest,
 }
 
 impl Refresher {
     /// A refresher of any bootstrapping.
     pub fn new(bootstrapper: Arc<dyn Bootstrapper>, limits: RefreshLimits) -> Self {
         Self {
-            bootstrapper,
+            keys: bootstrapper.request(),
+            bootstrapper: Some(bootstrapper),
             limits,
         }
     }
@@ -54,27 +62,40 @@ impl Refresher {
     /// The scheme's own bootstrapping, whose refreshes add errors of standard deviation `error_std`, for values at its
     /// output scale.
     pub fn of(bootstrapper: CosineBootstrapper, error_std: f64) -> Self {
-        let params = bootstrapper.params();
-        let limits = RefreshLimits {
-            slots: params.slots(),
-            content: params.literal().content,
-            max_value: params.literal().max_value,
-            scale: params.output_scale(),
-            error_std,
-            working_bytes: bootstrapper.working_bytes(),
-            limb_bytes: params.scheme().limb_bytes(),
-        };
+        let working_bytes = bootstrapper.working_bytes();
+        let limits = RefreshLimits::of(bootstrapper.params(), working_bytes, error_std);
         Self::new(Arc::new(bootstrapper), limits)
     }
 
-    /// The bootstrapping.
-    pub fn bootstrapper(&self) -> &dyn Bootstrapper {
-        self.bootstrapper.as_ref()
+    /// As [`Self::of`], to plan with: nothing is encoded, and nothing can be run.
+    pub fn outlined(outline: &BootstrapOutline, error_std: f64) -> Self {
+        Self {
+            bootstrapper: None,
+            limits: RefreshLimits::of(outline.params(), outline.working_bytes(), error_std),
+            keys: outline.request(),
+        }
     }
 
     /// What it takes.
     pub fn limits(&self) -> &RefreshLimits {
         &self.limits
+    }
+}
+
+impl RefreshLimits {
+    /// Those of a bootstrapping of the scheme.
+    fn of(params: &BootstrapParams, working_bytes: u64, error_std: f64) -> Self {
+        Self {
+            input_level: params.input_level(),
+            output_level: params.output_level(),
+            slots: params.slots(),
+            content: params.literal().content,
+            max_value: params.literal().max_value,
+            scale: params.output_scale(),
+            error_std,
+            working_bytes,
+            limb_bytes: params.scheme().limb_bytes(),
+        }
     }
 }
 
@@ -134,11 +155,11 @@ impl Pointwise for Refresh {
     }
 
     fn depth(&self, from: Form, setting: &Setting<'_>) -> Result<Depth, LayerError> {
-        let bootstrapper = self.refresher(setting)?.bootstrapper();
+        let limits = self.refresher(setting)?.limits;
         let rescale = usize::from(from == Form::Sums);
         Ok(Depth::Refresh {
-            input: Level::new(bootstrapper.input_level().limbs() + rescale),
-            output: bootstrapper.output_level(),
+            input: Level::new(limits.input_level.limbs() + rescale),
+            output: limits.output_level,
         })
     }
 
@@ -170,7 +191,7 @@ impl Pointwise for Refresh {
         let max = if max > 0.0 { max } else { limits.max_value };
         let limit = limits.scale.value() * limits.max_value / max;
         let approach = Approach::within(name, input, chain, limit)?;
-        let least = refresher.bootstrapper.input_level();
+        let least = limits.input_level;
         if approach.level() < least {
             return Err(LayerError::Level {
                 layer: name.clone(),
@@ -182,7 +203,7 @@ impl Pointwise for Refresh {
         let output = TensorSpec {
             layout: input.layout.clone(),
             form: Form::Refreshed,
-            level: refresher.bootstrapper.output_level(),
+            level: limits.output_level,
             scale: approach.scale(),
         };
         chain.below(name, output.level, 0, 1)?;
@@ -216,7 +237,7 @@ impl PreparedPointwise for PreparedRefresh {
     }
 
     fn request_keys(&self, keys: &mut KeyRequest) {
-        keys.extend(&self.refresher.bootstrapper.request());
+        keys.extend(&self.refresher.keys);
     }
 
     fn count_ops(&self, counts: &mut OpCounts) {
@@ -273,8 +294,12 @@ impl PreparedBlock for RefreshBlock<'_> {
         ct.declare_values(self.slots, self.slots);
         let ct = approach.begin(evaluator, ct).map_err(&named)?;
         let ct = approach.end(evaluator, ct).map_err(&named)?;
-        refresher
-            .bootstrapper
+        let Some(bootstrapper) = &refresher.bootstrapper else {
+            return Err(LayerError::NoRefresher {
+                stage: refresh.name.clone(),
+            });
+        };
+        bootstrapper
             .bootstrap(evaluator, &ct)
             .map_err(LayerError::refresh(&refresh.name))
     }

@@ -140,11 +140,16 @@ impl Program {
         let setting = to.setting();
         let levels = self.levels(&setting, to.output_level)?;
         let forms = self.forms();
-        if levels[0] > to.chain.max_level() {
+        if let Some(short) = self.first_shortage(&setting, &levels, to.chain.max_level())? {
+            let (need, have) = (short.need, short.have);
+            if short.value != self.input() {
+                let stage = self.label(short.value);
+                return Err(LayerError::RefreshLevels { stage, need, have });
+            }
             return Err(LayerError::Depth {
                 program: self.name().to_owned(),
-                need: levels[0].limbs(),
-                have: to.chain.max_level().limbs(),
+                need: need.limbs(),
+                have: have.limbs(),
             });
         }
         if to.input.shape() != self.shape(self.input()) {
