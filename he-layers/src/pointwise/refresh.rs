@@ -76,6 +76,26 @@ impl Refresher {
         }
     }
 
+    /// A refresher from level `input` to level `output` that is good for counting levels alone.
+    pub fn levels_only(input: Level, output: Level) -> Self {
+        let limits = RefreshLimits {
+            input_level: input,
+            output_level: output,
+            slots: 0,
+            content: Content::Complex,
+            max_value: 1.0,
+            scale: Scale::new(1.0),
+            error_std: 0.0,
+            working_bytes: 0,
+            limb_bytes: 1,
+        };
+        Self {
+            bootstrapper: None,
+            limits,
+            keys: KeyRequest::new(),
+        }
+    }
+
     /// What it takes.
     pub fn limits(&self) -> &RefreshLimits {
         &self.limits

@@ -101,6 +101,33 @@ impl Program {
         Ok(None)
     }
 
+    /// All values, in the order of computation.
+    pub fn all_values(&self) -> impl Iterator<Item = Value> + use<> {
+        (0..self.values().len()).map(Value)
+    }
+
+    /// Linear maps that read a value.
+    pub fn products_of(&self, value: Value) -> usize {
+        let terms = self.nodes().iter().flat_map(|node| node.terms());
+        terms
+            .filter(|term| matches!(term, Term::Linear(v, _) if *v == value))
+            .count()
+    }
+
+    /// Levels that the stage takes that gives a value; 0 for others, and for refreshes.
+    ///
+    /// # Errors
+    /// As [`crate::Pointwise::depth`].
+    pub fn stage_depth(&self, value: Value, setting: &Setting<'_>) -> Result<usize, LayerError> {
+        let Source::Stage(of, stage) = &self.values()[value.0].source else {
+            return Ok(0);
+        };
+        match stage.depth(self.forms()[of.0], setting)? {
+            Depth::Levels(levels) => Ok(levels),
+            Depth::Refresh { .. } => Ok(0),
+        }
+    }
+
     /// Levels that the input needs: the number of ciphertext primes of the smallest chain.
     ///
     /// # Errors

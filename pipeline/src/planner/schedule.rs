@@ -1,0 +1,221 @@
+//! Key levels and channel blocks at a time of a network that is prepared: what fits the memory and is fastest there.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use ckks_scheme::Level;
+use he_layers::{Op, OpCounts, PreparedProgram};
+
+use super::chains::Chain;
+use super::{Machine, Task};
+use crate::decisions::{Decisions, FORMAT, KeySteps};
+use crate::estimate::memory;
+use crate::estimate::time::Clock;
+use crate::plan::{Forecast, Plan, StepForecast};
+
+/// Most channel blocks at a time that are considered.
+const MOST_CONSIDERED: usize = 16;
+
+/// Everything about a plan but its key levels and channel blocks at a time.
+pub(super) struct Schedule<'a> {
+    pub task: &'a Task<'a>,
+    pub chain: &'a Chain,
+    pub prepared: &'a PreparedProgram,
+    pub log_scale: u32,
+    pub machine: &'a Machine,
+}
+
+/// Operations of a step, by the step and the channel blocks at a time: counted once for all key levels.
+type Counted = RefCell<HashMap<(usize, usize), Rc<OpCounts>>>;
+
+impl Schedule<'_> {
+    /// The fastest plan that fits the memory; the smallest if none does. Key levels are added one by one, as long as that
+    /// helps: more of them are faster at low levels and take more memory. `blocks` fixes the channel blocks at a time.
+    pub fn best(&self, blocks: Option<usize>) -> Plan {
+        let counted = Counted::default();
+        let levels = self.falling_levels();
+        let Some((&top, rest)) = levels.split_first() else {
+            return self.plan_counted(&KeySteps(Vec::new()), &|_| blocks, &counted);
+        };
+        let mut steps = KeySteps(vec![top]);
+        let mut best = self.plan_counted(&steps, &|_| blocks, &counted);
+        loop {
+            let mut next: Option<(Plan, KeySteps)> = None;
+            for level in rest.iter().filter(|l| !steps.0.contains(l)) {
+                let mut with = steps.clone();
+                with.0.push(*level);
+                with.0.sort_unstable_by(|a, b| b.cmp(a));
+                let plan = self.plan_counted(&with, &|_| blocks, &counted);
+                let current = next.as_ref().map_or(&best, |(plan, _)| plan);
+                if self.is_better(&plan, current) {
+                    next = Some((plan, with));
+                }
+            }
+            match next {
+                Some((plan, with)) => (best, steps) = (plan, with),
+                None => return best,
+            }
+        }
+    }
+
+    /// Whatever fits comes before whatever does not; then the faster of the one, the smaller of the other.
+    fn is_better(&self, a: &Plan, b: &Plan) -> bool {
+        let fits = |plan: &Plan| plan.forecast.predicted_peak_bytes <= self.machine.memory_bytes;
+        match (fits(a), fits(b)) {
+            (true, true) => {
+                a.forecast.predicted_seconds_infer < b.forecast.predicted_seconds_infer
+            }
+            (false, false) => a.forecast.predicted_peak_bytes < b.forecast.predicted_peak_bytes,
+            (fits, _) => fits,
+        }
+    }
+
+    /// Levels at which the number of ciphertexts falls: good steps for smaller keys. With refreshes, the highest level comes
+    /// first.
+    fn falling_levels(&self) -> Vec<Level> {
+        let mut levels = Vec::new();
+        let mut ciphertexts = usize::MAX;
+        for step in 0..self.prepared.steps() {
+            let input = self.prepared.step_input(step);
+            // What is encrypted has no activation before it that needs keys at its level.
+            if step > 0 && input.layout.ciphertexts() < ciphertexts {
+                ciphertexts = input.layout.ciphertexts();
+                levels.push(input.level);
+            }
+        }
+        if self.chain.bootstrap.is_some() {
+            levels.push(self.chain.modulus.max_level());
+        }
+        levels.sort_unstable_by(|a, b| b.cmp(a));
+        levels.dedup();
+        levels
+    }
+
+    /// The plan with keys at `steps`; `blocks` says how many channel blocks a step takes at a time where that is fixed.
+    pub fn plan(&self, steps: &KeySteps, blocks: &dyn Fn(usize) -> Option<usize>) -> Plan {
+        self.plan_counted(steps, blocks, &Counted::default())
+    }
+
+    fn plan_counted(
+        &self,
+        steps: &KeySteps,
+        blocks: &dyn Fn(usize) -> Option<usize>,
+        counted: &Counted,
+    ) -> Plan {
+        let (task, chain, prepared) = (self.task, self.chain, self.prepared);
+        let (modulus, threads) = (&chain.modulus, self.machine.threads);
+        let input = &prepared.input().layout;
+        let request = prepared
+            .required_keys()
+            .reduced(modulus.log_n())
+            .at_steps(&steps.0);
+        let key_bytes = request.bytes(modulus);
+        let held = key_bytes + chain.matrix_bytes;
+        let clock = Clock::new(
+            modulus,
+            steps,
+            &self.machine.speed,
+            input.grid().cells(),
+            chain.refresh_work,
+        );
+        let fixed = memory::fixed_bytes(prepared, modulus, task.batch.get());
+        let budget = self.machine.memory_bytes.saturating_sub(fixed);
+        let forecasts: Vec<StepForecast> = (0..prepared.steps())
+            .map(|step| self.step(step, &clock, held, budget, blocks(step), counted))
+            .collect();
+        let encryption = memory::encryption_limbs(prepared, modulus, threads) as u64;
+        let pool_bytes = forecasts
+            .iter()
+            .map(|s| s.pool_bytes)
+            .fold(held + encryption * modulus.limb_bytes(), u64::max);
+        let groups = task.batch.get().div_ceil(prepared.images());
+        let seconds: f64 = forecasts.iter().map(|s| s.seconds).sum();
+        Plan {
+            decisions: Decisions {
+                format: FORMAT,
+                model: task.program.name().to_owned(),
+                model_checksum: task.checksum.to_owned(),
+                batch: task.batch.get(),
+                params: modulus.literal().clone(),
+                bootstrap: chain.bootstrap.clone(),
+                refreshes: chain.refreshes.clone(),
+                log_scale: self.log_scale,
+                packing: input.packing(),
+                grid: input.grid(),
+                key_steps: steps.clone(),
+                threads,
+                blocks_at_a_time: forecasts.iter().map(|s| s.blocks).collect(),
+            },
+            forecast: Forecast {
+                images_per_group: prepared.images(),
+                groups,
+                bootstraps: groups * prepared.refreshes(),
+                keys: request.count(),
+                key_bytes,
+                matrix_bytes: chain.matrix_bytes,
+                pool_bytes,
+                predicted_peak_bytes: pool_bytes.saturating_add(fixed),
+                predicted_seconds_infer: groups as f64 * seconds,
+                errors: None,
+                steps: forecasts,
+            },
+        }
+    }
+
+    /// The channel blocks at a time that are fastest within the memory; the fewest if none are.
+    fn step(
+        &self,
+        step: usize,
+        clock: &Clock<'_>,
+        held_bytes: u64,
+        budget: u64,
+        blocks: Option<usize>,
+        counted: &Counted,
+    ) -> StepForecast {
+        let (prepared, modulus) = (self.prepared, &self.chain.modulus);
+        let threads = self.machine.threads;
+        let input = prepared.step_input(step);
+        let at = |blocks: usize| {
+            let counts = counted
+                .borrow_mut()
+                .entry((step, blocks))
+                .or_insert_with(|| Rc::new(prepared.op_counts(step, blocks)))
+                .clone();
+            let key_level = |level| clock.key_level(level);
+            let limbs =
+                memory::step_limbs(prepared, step, blocks, &counts, modulus, &key_level, threads);
+            let (mut shape, mut level_out, mut ciphertexts_out) =
+                (input.layout.shape(), input.level, 0);
+            for (_, output) in prepared.step_outputs(step) {
+                (shape, level_out) = (output.layout.shape(), output.level);
+                ciphertexts_out += output.layout.ciphertexts();
+            }
+            StepForecast {
+                stage: prepared.step_stage(step).to_owned(),
+                shape,
+                ciphertexts_in: input.layout.ciphertexts(),
+                ciphertexts_out,
+                level_in: input.level,
+                level_out,
+                blocks,
+                rotations: [Op::HoistedRotation, Op::GiantRotation, Op::FoldRotation]
+                    .into_iter()
+                    .map(|op| counts.total(op))
+                    .sum(),
+                pool_bytes: held_bytes + limbs as u64 * modulus.limb_bytes(),
+                seconds: clock.seconds(&counts) / threads as f64,
+            }
+        };
+        if let Some(blocks) = blocks {
+            return at(blocks);
+        }
+        let sizes = std::iter::successors(Some(1), |g| Some(g * 2))
+            .take_while(|g| *g <= input.layout.blocks().min(MOST_CONSIDERED));
+        sizes
+            .map(at)
+            .filter(|s| s.pool_bytes <= budget)
+            .min_by(|a, b| a.seconds.total_cmp(&b.seconds))
+            .unwrap_or_else(|| at(1))
+    }
+}
