@@ -7,6 +7,7 @@ mod security;
 mod tables;
 
 pub use builder::ParametersBuilder;
+pub(crate) use builder::rings;
 pub use chain::{KeyShape, ModulusChain};
 pub use presets::{classic128, insecure_log_n};
 pub use security::{max_log_qp_128, max_log_qp_ephemeral_128};
