@@ -46,7 +46,7 @@ pub fn prepare(model: &FoldedModel, args: &PlanningArgs) -> Result<Planned, CliE
     let machine = Machine {
         threads: args.machine.threads(),
         memory_bytes: args.machine.memory_bytes(),
-        speed: Speed::built_in(kernel.resolved_name()),
+        speed: Speed::built_in(kernel.name()),
     };
     let program = model.program()?;
     let checksum = hex(&model.checksum);
