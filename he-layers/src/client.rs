@@ -50,10 +50,7 @@ impl Client {
     ) -> Result<(Self, EvaluationKeys), KeyError> {
         let keygen = KeyGenerator::new(params);
         let secret = keygen.secret_key(rng)?;
-        let mut request = program.required_keys().reduced(params.log_n());
-        if !levels.is_empty() {
-            request = request.at_steps(levels);
-        }
+        let request = program.keys_at(levels, params.log_n());
         let keys = keygen.evaluation_keys(&secret, &request, rng)?;
         let client = Self {
             secret,

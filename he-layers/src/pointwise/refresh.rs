@@ -256,7 +256,9 @@ impl PreparedPointwise for PreparedRefresh {
         &self.output
     }
 
-    fn request_keys(&self, keys: &mut KeyRequest) {
+    fn request_keys(&self, _keys: &mut KeyRequest) {}
+
+    fn request_fixed_keys(&self, keys: &mut KeyRequest) {
         keys.extend(&self.refresher.keys);
     }
 

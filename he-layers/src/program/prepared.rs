@@ -519,6 +519,29 @@ impl PreparedProgram {
 
     /// All switching keys, at the levels of use.
     pub fn required_keys(&self) -> KeyRequest {
+        let mut keys = self.movable_keys();
+        self.request_fixed_keys(&mut keys);
+        keys
+    }
+
+    /// All switching keys for rings of degree `2^log_n`, those of refreshes at their levels, all others at `levels`, each of
+    /// which serves the levels down to the next. Without any levels they are at the levels of use.
+    pub fn keys_at(&self, levels: &[Level], log_n: u32) -> KeyRequest {
+        let mut keys = self.movable_keys().reduced(log_n);
+        if !levels.is_empty() {
+            keys = keys.at_steps(levels);
+        }
+        self.request_fixed_keys(&mut keys);
+        keys.reduced(log_n)
+    }
+
+    fn request_fixed_keys(&self, keys: &mut KeyRequest) {
+        for stage in self.values.iter().filter_map(|v| v.stage.as_ref()) {
+            stage.stage.request_fixed_keys(keys);
+        }
+    }
+
+    fn movable_keys(&self) -> KeyRequest {
         let mut keys = KeyRequest::new();
         for value in &self.values {
             if let Some(stage) = &value.stage {

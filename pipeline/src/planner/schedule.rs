@@ -71,8 +71,7 @@ impl Schedule<'_> {
         }
     }
 
-    /// Levels at which the number of ciphertexts falls: good steps for smaller keys. With refreshes, the highest level comes
-    /// first.
+    /// Levels at which the number of ciphertexts falls: good steps for smaller keys.
     fn falling_levels(&self) -> Vec<Level> {
         let mut levels = Vec::new();
         let mut ciphertexts = usize::MAX;
@@ -83,9 +82,6 @@ impl Schedule<'_> {
                 ciphertexts = input.layout.ciphertexts();
                 levels.push(input.level);
             }
-        }
-        if self.chain.bootstrap.is_some() {
-            levels.push(self.chain.modulus.max_level());
         }
         levels.sort_unstable_by(|a, b| b.cmp(a));
         levels.dedup();
@@ -106,10 +102,7 @@ impl Schedule<'_> {
         let (task, chain, prepared) = (self.task, self.chain, self.prepared);
         let (modulus, threads) = (&chain.modulus, self.machine.threads);
         let input = &prepared.input().layout;
-        let request = prepared
-            .required_keys()
-            .reduced(modulus.log_n())
-            .at_steps(&steps.0);
+        let request = prepared.keys_at(&steps.0, modulus.log_n());
         let key_bytes = request.bytes(modulus);
         let held = key_bytes + chain.matrix_bytes;
         let clock = Clock::new(
