@@ -499,7 +499,7 @@ fn timing_log_n_13() {
     r.f.error_within_bound(&out, &x);
     println!(
         "{seconds:.3} s, keys {:.0} MB, matrices {:.0} MB, pool {:.0} MB, {stats:?}",
-        r.boot.request().bytes(&r.f.params) as f64 / 1e6,
+        r.boot.request().bytes(r.f.params.chain()) as f64 / 1e6,
         r.boot.transform_bytes() as f64 / 1e6,
         r.f.params.pool().high_water_bytes() as f64 / 1e6,
     );
