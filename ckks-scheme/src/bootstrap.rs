@@ -12,6 +12,7 @@
 
 mod chain;
 mod cosine;
+mod counts;
 mod eval_mod;
 mod failure;
 mod function;
@@ -26,6 +27,7 @@ mod series;
 mod stages;
 
 pub use cosine::CosineBootstrapper;
+pub use counts::{BootstrapOutline, BootstrapWork};
 pub use failure::overflow_log2;
 pub use function::RefreshFunction;
 pub use literal::{BootstrapLiteral, Content, CosineLiteral, FourierLiteral, Order, Reduction};

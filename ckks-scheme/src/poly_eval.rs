@@ -8,12 +8,14 @@
 mod chebyshev;
 mod minimax;
 mod powers;
+mod steps;
 
 pub use chebyshev::Chebyshev;
 pub(crate) use chebyshev::depth;
 pub use minimax::Composite;
 pub(crate) use minimax::solve;
 pub(crate) use powers::{Basis, powers_and_splits};
+pub(crate) use steps::{PolyStep, visit_steps};
 
 use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::error::EvalError;
@@ -93,7 +95,7 @@ impl Evaluator {
         }
         // To [-1, 1]: a division by reinterpretation, and a shift.
         let (middle, half) = middle_and_half((from, to));
-        let mut t = x.try_clone().map_err(EvalError::from)?;
+        let mut t = self.copy(x)?;
         t.reinterpret(1.0 / half);
         if middle != 0.0 {
             self.add_const_assign(&mut t, (-middle / half).into())?;

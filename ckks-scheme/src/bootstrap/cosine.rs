@@ -1,27 +1,25 @@
 //! The bootstrapping of this crate.
 
-use super::eval_mod::EvalMod;
 use super::stages::StageClock;
 use super::{
-    BootstrapError, BootstrapParams, Bootstrapper, Content, FourierSeries, Order, Stage, matrices,
-    memory,
+    BootstrapError, BootstrapOutline, BootstrapParams, Bootstrapper, Content, FourierSeries, Order,
+    Stage, matrices,
 };
 use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::error::EvalError;
 use crate::evaluator::Evaluator;
 use crate::keys::KeyRequest;
-use crate::linear::{DiagonalMatrix, LinearTransform};
+use crate::linear::{DiagonalMatrix, LinearTransform, TransformPlan};
 use crate::noise::Tracked;
 use std::f64::consts::SQRT_2;
 
 /// The bootstrapping of this crate, with its transforms encoded.
 #[derive(Debug)]
 pub struct CosineBootstrapper {
-    params: BootstrapParams,
+    outline: BootstrapOutline,
     slots_to_coeffs: Vec<LinearTransform>,
     coeffs_to_slots: Vec<LinearTransform>,
     separation: Option<LinearTransform>,
-    eval_mod: EvalMod,
     clock: StageClock,
 }
 
@@ -32,12 +30,9 @@ impl CosineBootstrapper {
     /// As [`LinearTransform::new`] and [`crate::Chebyshev::interpolate`].
     pub fn new(params: &BootstrapParams) -> Result<Self, BootstrapError> {
         let base = params.scheme();
-        let (down_level, down_gain) = match params.literal().order {
-            Order::SlotsToCoeffsFirst => (
-                params.input_level(),
-                params.message_scale() / params.output_scale().value(),
-            ),
-            Order::CoeffsToSlotsFirst => (params.sine_level(), 1.0),
+        let down_gain = match params.literal().order {
+            Order::SlotsToCoeffsFirst => params.message_scale() / params.output_scale().value(),
+            Order::CoeffsToSlotsFirst => 1.0,
         };
         let separation = matrices::separation(params)
             .map(|matrix| encode(params, vec![matrix], params.sine_level(), 1.0))
@@ -46,7 +41,7 @@ impl CosineBootstrapper {
             slots_to_coeffs: encode(
                 params,
                 matrices::slots_to_coeffs(params),
-                down_level,
+                params.slots_to_coeffs_level(),
                 down_gain,
             )?,
             coeffs_to_slots: encode(
@@ -56,15 +51,19 @@ impl CosineBootstrapper {
                 params.eval_mod_scale() / params.raised_scale(),
             )?,
             separation: separation.and_then(|mut list| list.pop()),
-            eval_mod: EvalMod::new(params)?,
-            params: params.clone(),
+            outline: BootstrapOutline::new(params)?,
             clock: StageClock::default(),
         })
     }
 
     /// The parameters.
     pub fn params(&self) -> &BootstrapParams {
-        &self.params
+        self.outline.params()
+    }
+
+    /// What a refresh does, without the numbers of its matrices.
+    pub fn outline(&self) -> &BootstrapOutline {
+        &self.outline
     }
 
     /// Bytes of the encoded transforms.
@@ -76,7 +75,7 @@ impl CosineBootstrapper {
     /// admissible size, in units of the values (with CoeffsToSlots first, of coefficients): from evaluating the
     /// polynomials in double precision all over their range.
     pub fn approximation_error(&self) -> f64 {
-        self.eval_mod.approximation_error()
+        self.outline.eval_mod().approximation_error()
     }
 
     /// Seconds of every stage so far, added up over refreshes and threads.
@@ -84,7 +83,12 @@ impl CosineBootstrapper {
         self.clock.seconds()
     }
 
-    pub(super) fn transforms(&self) -> impl Iterator<Item = &LinearTransform> {
+    /// What the encoded transforms do, in the order of [`BootstrapOutline::plans`].
+    pub fn plans(&self) -> impl Iterator<Item = &TransformPlan> {
+        self.transforms().map(LinearTransform::plan)
+    }
+
+    fn transforms(&self) -> impl Iterator<Item = &LinearTransform> {
         let down = self.slots_to_coeffs.iter().chain(&self.coeffs_to_slots);
         down.chain(&self.separation)
     }
@@ -98,7 +102,7 @@ impl CosineBootstrapper {
     /// The largest distance of [`Self::function`] from the function that it stands for, within the range of values; 0 for
     /// the identity and for a series that stands for itself.
     pub fn function_error(&self) -> f64 {
-        let literal = self.params.literal();
+        let literal = self.params().literal();
         let exact = |v| literal.function().exact(v).unwrap_or_default();
         match self.applied() {
             Some(series) if literal.function().exact(0.0).is_some() => {
@@ -116,8 +120,8 @@ impl CosineBootstrapper {
 
     /// The series that is applied, unless it is the identity's.
     fn applied(&self) -> Option<&FourierSeries> {
-        let identity = self.params.literal().function().is_identity();
-        self.eval_mod.series().filter(|_| !identity)
+        let identity = self.params().literal().function().is_identity();
+        self.outline.eval_mod().series().filter(|_| !identity)
     }
 
     /// The largest slope of the function.
@@ -130,25 +134,13 @@ impl CosineBootstrapper {
         let Some(bound) = self.largest_result() else {
             return (before.max, before.rms);
         };
-        let components = match self.params.literal().content {
+        let components = match self.params().literal().content {
             Content::Real => 1.0,
             Content::Complex => SQRT_2,
         };
         let max = components * bound * ratio;
         let zero = components * self.function(0.0).abs() * ratio;
         (max, (self.slope() * before.rms + zero).min(max))
-    }
-
-    pub(super) fn eval_mod(&self) -> &EvalMod {
-        &self.eval_mod
-    }
-
-    /// How many ciphertexts EvalMod reduces.
-    pub(super) fn parts(&self) -> usize {
-        let lit = self.params.literal();
-        // Real slots make real coefficients where SlotsToCoeffs comes first.
-        let both = lit.content == Content::Complex || lit.order == Order::CoeffsToSlotsFirst;
-        if both && !lit.pack_sparse { 2 } else { 1 }
     }
 
     fn to_coeffs(&self, eval: &Evaluator, mut x: Ciphertext) -> Result<Ciphertext, EvalError> {
@@ -166,9 +158,8 @@ impl CosineBootstrapper {
         eval: &Evaluator,
         raised: Ciphertext,
     ) -> Result<Vec<Ciphertext>, BootstrapError> {
-        let lit = self.params.literal();
         let mut u = raised;
-        for log in lit.log_slots..eval.params().log_n() - 1 {
+        for log in self.outline.repetitions() {
             let rotated = eval.rotate(&u, 1 << log)?;
             eval.add_assign(&mut u, &rotated)?;
         }
@@ -183,9 +174,9 @@ impl CosineBootstrapper {
         let conjugate = eval.conjugate_rescale(&u)?;
         let mut real = eval.rescale(&u)?;
         drop(u);
-        let imaginary = if self.parts() == 2 {
+        let imaginary = if self.outline.parts() == 2 {
             // conj(a + ib) - (a + ib) = -2ib.
-            let mut imaginary = conjugate.try_clone().map_err(EvalError::from)?;
+            let mut imaginary = eval.copy(&conjugate)?;
             eval.sub_assign(&mut imaginary, &real)?;
             eval.mul_i_assign(&mut imaginary);
             Some(imaginary)
@@ -219,7 +210,7 @@ fn encode(
 
 impl Bootstrapper for CosineBootstrapper {
     fn bootstrap(&self, eval: &Evaluator, ct: &Ciphertext) -> Result<Ciphertext, BootstrapError> {
-        let params = &self.params;
+        let params = self.params();
         let lit = params.literal();
         let declared = *ct.tracked();
         let limit = params.largest_modulus(ct.scale());
@@ -246,9 +237,9 @@ impl Bootstrapper for CosineBootstrapper {
         let parts = self
             .clock
             .time(Stage::CoeffsToSlots, || self.raised_parts(eval, raised))?;
-        let mut out = self
-            .clock
-            .time(Stage::EvalMod, || self.eval_mod.reduce(eval, parts))?;
+        let mut out = self.clock.time(Stage::EvalMod, || {
+            self.outline.eval_mod().reduce(eval, parts)
+        })?;
 
         // Values were taken to be at the nominal scale.
         let ratio = params.message_scale() / message_scale;
@@ -275,32 +266,18 @@ impl Bootstrapper for CosineBootstrapper {
     }
 
     fn input_level(&self) -> Level {
-        self.params.input_level()
+        self.params().input_level()
     }
 
     fn output_level(&self) -> Level {
-        self.params.output_level()
+        self.params().output_level()
     }
 
     fn request(&self) -> KeyRequest {
-        let params = &self.params;
-        let lit = params.literal();
-        let top = params.scheme().max_level();
-        let mut request = KeyRequest::new();
-        request.encapsulation(lit.ephemeral_weight, top);
-        for t in self.transforms() {
-            t.request(&mut request);
-        }
-        for log in lit.log_slots..params.scheme().log_n() - 1 {
-            request.rotation(1 << log, top);
-        }
-        let last = self.coeffs_to_slots.last().expect("at least one transform");
-        request.conjugation(last.level());
-        request.relin(params.eval_mod_level());
-        request
+        self.outline.request()
     }
 
     fn working_bytes(&self) -> u64 {
-        memory::refresh_limbs(self) as u64 * self.params.scheme().limb_bytes()
+        self.outline.working_bytes()
     }
 }

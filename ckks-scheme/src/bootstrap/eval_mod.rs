@@ -4,8 +4,11 @@ mod cosine;
 mod fourier;
 
 use super::{BootstrapError, BootstrapParams, FourierSeries, Reduction};
-use crate::ciphertext::Ciphertext;
+use crate::ciphertext::{Ciphertext, Level};
+use crate::counts::{Counts, Work};
+use crate::error::KeyError;
 use crate::evaluator::Evaluator;
+use crate::keys::{KeyKind, KeyRequest};
 use cosine::Cosine;
 use fourier::Fourier;
 
@@ -47,6 +50,24 @@ impl EvalMod {
         match self {
             Self::Cosine(cosine) => cosine.polynomials(),
             Self::Fourier(fourier) => fourier.polynomials(),
+        }
+    }
+
+    /// Work of the reduction of so many parts at `level`; `keys` are there.
+    pub(super) fn work(
+        &self,
+        counts: &Counts<'_>,
+        level: Level,
+        parts: usize,
+        keys: &KeyRequest,
+    ) -> Result<Work, KeyError> {
+        let relin = |level| keys.serving(KeyKind::Relinearization, level);
+        // What serves a level serves those below.
+        relin(level)?;
+        let key = |level| relin(level).unwrap_or(level);
+        match self {
+            Self::Cosine(cosine) => Ok(cosine.work(counts, level, parts, key)),
+            Self::Fourier(fourier) => fourier.work(counts, level, parts, keys, key),
         }
     }
 

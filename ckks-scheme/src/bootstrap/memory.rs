@@ -1,8 +1,8 @@
 //! Bounds on the limbs that a refresh holds at once.
 
-use super::CosineBootstrapper;
+use super::BootstrapOutline;
 use crate::ciphertext::Level;
-use crate::linear::LinearTransform;
+use crate::linear::TransformPlan;
 use crate::params::{KeyShape, Parameters, digit_range};
 
 /// Buffers that operations hold beside what is counted below.
@@ -27,16 +27,17 @@ fn key_switch(params: &Parameters, level: usize, parts: usize) -> usize {
 
 /// A linear transform: its input, the digits, the sums of all giant steps, and either the rotated limbs of the input or
 /// what a giant step switches.
-fn transform(t: &LinearTransform) -> usize {
+fn transform(params: &Parameters, t: &TransformPlan) -> usize {
+    let shape = params.key_shape(t.level());
     let level = t.level().limbs();
-    let extended = level + t.shape.specials;
-    let sums = 2 * extended * (t.giants.len() + 1);
-    let rest = (2 * t.babies.len()).max(2 * extended);
-    2 * level + digits(level, t.shape) + sums + rest + SPARE
+    let extended = level + shape.specials;
+    let sums = 2 * extended * (t.giants().len() + 1);
+    let rest = (2 * t.babies().len()).max(2 * extended);
+    2 * level + digits(level, shape) + sums + rest + SPARE
 }
 
 /// The reduction of all parts, from `level` on.
-fn eval_mod(boot: &CosineBootstrapper, level: usize) -> usize {
+fn eval_mod(boot: &BootstrapOutline, level: usize) -> usize {
     let polynomial = |(powers, splits): (usize, usize)| {
         // What is reduced, and the first to the last power; on the way down a product and part of the next at every split.
         let nested: usize = (1..=splits)
@@ -51,10 +52,11 @@ fn eval_mod(boot: &CosineBootstrapper, level: usize) -> usize {
 }
 
 /// A whole refresh.
-pub(super) fn refresh_limbs(boot: &CosineBootstrapper) -> usize {
+pub(super) fn refresh_limbs(boot: &BootstrapOutline) -> usize {
     let params = boot.params();
     let top = params.scheme().max_level().limbs();
-    let transforms = boot.transforms().map(transform).max().unwrap_or(0);
+    let transforms = boot.plans().map(|t| transform(params.scheme(), t));
+    let transforms = transforms.max().unwrap_or(0);
     transforms
         .max(key_switch(params.scheme(), top, 4))
         .max(eval_mod(boot, params.eval_mod_level().limbs()))

@@ -168,6 +168,14 @@ impl BootstrapParams {
         Scale::new(self.literal.log_scale.exp2())
     }
 
+    /// Level of the first transform of SlotsToCoeffs.
+    pub(super) fn slots_to_coeffs_level(&self) -> Level {
+        match self.literal.order {
+            Order::SlotsToCoeffsFirst => self.input_level(),
+            Order::CoeffsToSlotsFirst => self.sine_level(),
+        }
+    }
+
     /// Level of the sine, which the refreshed ciphertext follows from.
     pub(super) fn sine_level(&self) -> Level {
         Level::new(self.output_level().limbs() + self.literal.levels_after_sine())

@@ -63,18 +63,18 @@ impl Evaluator {
             }
         }
         let same = std::ptr::eq(a, b);
-        let parts = self.tensor(level.limbs(), |ring, i, d| {
+        let parts = self.tensor(level.limbs(), |ring, i, mut d| {
             let (a0, a1) = (a.parts[0].limb(i), a.parts[1].limb(i));
-            let [d0, d1, d2] = d;
+            let [d0, d1, d2] = &mut d;
             if same {
-                ring.square_real_into(d0, d1, d2, a0, a1);
+                ring.square_real_into([d0, d1, d2], [a0, a1]);
             } else {
                 let (b0, b1) = (b.parts[0].limb(i), b.parts[1].limb(i));
-                ring.tensor_into(d0, d1, d2, a0, a1, b0, b1);
+                ring.tensor_into([d0, d1, d2], [a0, a1], [b0, b1]);
             }
             if factor != 1 {
                 let factor = ring.modulus().reduce(factor.into());
-                for d in [d0, d1, d2] {
+                for d in d {
                     ring.mul_scalar_assign(d, factor);
                 }
             }
@@ -129,7 +129,7 @@ impl Evaluator {
         let rings = self.rings(acc.level().limbs());
         let half = self.params.degree() / 2;
         for (to, from) in acc.parts.iter_mut().zip(&x.parts) {
-            for (i, ring) in rings.iter().enumerate() {
+            for (i, ring) in rings.clone().enumerate() {
                 let q = ring.modulus();
                 // In evaluation order, i is one residue on one half of the words and its negative on the other.
                 let (re, im) = (
@@ -151,6 +151,14 @@ impl Evaluator {
         Ok(())
     }
 
+    /// A copy.
+    ///
+    /// # Errors
+    /// When the pool's budget is exhausted.
+    pub fn copy(&self, ct: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        self.copy_limbs(ct, ct.level().limbs())
+    }
+
     /// A copy modulo the primes of a level at or below the ciphertext's.
     ///
     /// # Errors
@@ -164,11 +172,15 @@ impl Evaluator {
             return Err(EvalError::LevelTooLow { op, need, have });
         }
         ct.check_fits(op, level, self.params.log_q(level))?;
+        self.copy_limbs(ct, level.limbs())
+    }
+
+    fn copy_limbs(&self, ct: &Ciphertext, limbs: usize) -> Result<Ciphertext, EvalError> {
         let parts = ct
             .parts
             .iter()
             .map(|part| {
-                let limbs = part.iter().take(level.limbs()).map(|l| l.try_clone());
+                let limbs = part.iter().take(limbs).map(|l| self.copy_limb(l));
                 Ok(RnsPoly::from_limbs(limbs.collect::<Result<Vec<_>, _>>()?))
             })
             .collect::<Result<Vec<_>, EvalError>>()?;

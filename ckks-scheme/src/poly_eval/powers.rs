@@ -163,7 +163,7 @@ impl Powers<'_> {
 
 impl Basis {
     /// Quotient and remainder by member g, a power of two, for a degree below 2g.
-    fn divide(self, coeffs: &[Complex64], g: usize) -> (Vec<Complex64>, Vec<Complex64>) {
+    pub(super) fn divide(self, coeffs: &[Complex64], g: usize) -> (Vec<Complex64>, Vec<Complex64>) {
         match self {
             Self::Chebyshev => divide(coeffs, g),
             Self::Monomial => (coeffs[g..=degree(coeffs)].to_vec(), coeffs[..g].to_vec()),
@@ -171,7 +171,7 @@ impl Basis {
     }
 
     /// The members that member k > 1 is made from; 0 needs no making.
-    fn parts(self, k: usize) -> [usize; 3] {
+    pub(super) fn parts(self, k: usize) -> [usize; 3] {
         let (a, b) = split(k);
         match self {
             Self::Chebyshev => [a, b, a - b],
@@ -181,13 +181,13 @@ impl Basis {
 }
 
 /// `k = a + b`, `a` the largest power of two below `k`.
-fn split(k: usize) -> (usize, usize) {
+pub(super) fn split(k: usize) -> (usize, usize) {
     let a = 1 << (k - 1).ilog2();
     (a, k - a)
 }
 
 /// Whether a polynomial of degree `d` is summed term by term, `headroom` levels below the input.
-fn is_leaf(d: usize, headroom: usize, baby: usize) -> bool {
+pub(super) fn is_leaf(d: usize, headroom: usize, baby: usize) -> bool {
     d <= 1 || (d < baby && d <= 1 << headroom)
 }
 
@@ -201,7 +201,7 @@ pub(crate) fn powers_and_splits(basis: Basis, coeffs: &[Complex64]) -> (usize, u
 }
 
 /// The power of two from which on degrees are split that leads to the fewest products.
-fn best_baby(basis: Basis, coeffs: &[Complex64], headroom: usize) -> usize {
+pub(super) fn best_baby(basis: Basis, coeffs: &[Complex64], headroom: usize) -> usize {
     (1..=headroom + 1)
         .map(|log| 1 << log)
         .min_by_key(|&baby| {

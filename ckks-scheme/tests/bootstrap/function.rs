@@ -50,7 +50,10 @@ fn relu_is_applied_to_both_halves() {
         assert!(stats.mean_bits > 30.0, "{stats:?}");
         // What it is compared with is near the function itself: 0.14 period / (2 pi harmonics).
         let error = r.boot.function_error();
-        assert!(error < 0.15 * period / 6.28 / harmonics as f64, "{error}");
+        assert!(
+            error < 0.15 * period / std::f64::consts::TAU / harmonics as f64,
+            "{error}"
+        );
         for v in [-1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0f64] {
             assert!((r.boot.function(v) - v.max(0.0)).abs() <= error);
         }

@@ -258,11 +258,12 @@ Examples:
 Values uniform in [-1, 1] fill the real and the imaginary parts of all slots. Bits are -log2 of the
 absolute error of one such part: of the mean error, the median, and the largest. Seconds are wall time
 divided by ciphertexts, after one on every thread that is not counted; those of the stages are spent
-by one thread on one ciphertext. The microseconds an output bit are seconds over slots, parts of a slot
-in use and bits of the mean error: what presets of different precision compare by. A function is
-compared with the Fourier series that stands for it, whose own distance from it is told apart. What is left for the user is the modulus above what the next refresh
-takes. The probability of a failure is computed from the parameters; -1074, the logarithm of the least
-number in double precision, stands for one that cannot happen.")]
+by one thread on one ciphertext. Microseconds per output bit: seconds over slots, used parts of a slot
+and bits of the mean error, which presets of different precision compare by. A function is compared
+with the Fourier series that stands for it; its distance from the function is told apart. What is left
+for the user is the modulus above what the next refresh takes. The probability of a failure is
+computed from the parameters; -1074, the logarithm of the least number in double precision, stands
+for one that cannot happen.")]
 pub struct PrecisionArgs {
     /// Parameters, all of them with 128-bit security
     #[arg(long, value_name = "NAME", default_value = DEFAULT_PRESET, value_parser = presets())]

@@ -2,6 +2,7 @@
 
 use crate::bootstrap::{BootstrapError, BootstrapParams, CosineLiteral};
 use crate::ciphertext::{Ciphertext, Level, Scale};
+use crate::counts::{Counts, Work};
 use crate::error::EvalError;
 use crate::evaluator::Evaluator;
 use crate::poly_eval::{Basis, Chebyshev, powers_and_splits};
@@ -113,6 +114,31 @@ impl Cosine {
             y = 2.0 * y * y - 1.0;
         }
         self.arcsine.as_ref().map_or(y, |p| p.evaluate(y))
+    }
+
+    /// See [`super::EvalMod::work`].
+    pub(super) fn work(
+        &self,
+        counts: &Counts<'_>,
+        level: Level,
+        parts: usize,
+        key: impl Fn(Level) -> Level,
+    ) -> Work {
+        let mut work = counts.add_const(level) + counts.polynomial(&self.cosine, level, &key);
+        let mut at = Level::new(level.limbs() - self.cosine.depth());
+        for _ in 0..self.double_angles {
+            work += counts.double(counts.square(at), at) + counts.add_const(at);
+            work += counts.relinearize_rescale(at, key(at));
+            at = Level::new(at.limbs() - 1);
+        }
+        if let Some(arcsine) = &self.arcsine {
+            work += counts.polynomial(arcsine, at, &key);
+            at = Level::new(at.limbs() - arcsine.depth());
+        }
+        match parts {
+            2 => work * 2 + counts.mul_i(at) + counts.add(at),
+            _ => work,
+        }
     }
 
     /// See [`super::EvalMod::reduce`].

@@ -8,8 +8,10 @@
 
 use crate::bootstrap::{BootstrapError, BootstrapParams, FourierLiteral, FourierSeries};
 use crate::ciphertext::{Ciphertext, Level, Scale};
-use crate::error::EvalError;
+use crate::counts::{Counts, Work};
+use crate::error::KeyError;
 use crate::evaluator::Evaluator;
+use crate::keys::{Galois, KeyKind, KeyRequest};
 use crate::poly_eval::{Basis, Chebyshev, powers_and_splits};
 use num_complex::Complex64;
 use std::f64::consts::{SQRT_2, TAU};
@@ -136,6 +138,31 @@ impl Fourier {
         z
     }
 
+    /// See [`super::EvalMod::work`].
+    pub(super) fn work(
+        &self,
+        counts: &Counts<'_>,
+        level: Level,
+        parts: usize,
+        keys: &KeyRequest,
+        key: impl Fn(Level) -> Level,
+    ) -> Result<Work, KeyError> {
+        let (mut work, mut at) =
+            counts.combination(Basis::Chebyshev, &self.exponential, level, &key);
+        for _ in 0..self.squarings {
+            work += counts.square(at) + counts.relinearize_rescale(at, key(at));
+            at = Level::new(at.limbs() - 1);
+        }
+        let (series, at) = counts.combination(Basis::Monomial, &self.coefficients, at, &key);
+        work += series;
+        let conjugation = keys.serving(KeyKind::Galois(Galois::Conjugation), at)?;
+        let join = counts.copy(at) + counts.rotate(at, conjugation) + counts.add(at);
+        Ok(match parts {
+            2 => work * 2 + counts.mul_i(at) + counts.add(at) * 2 + join,
+            _ => work + join,
+        })
+    }
+
     /// See [`super::EvalMod::reduce`].
     pub(super) fn reduce(
         &self,
@@ -145,7 +172,7 @@ impl Fourier {
         let mut parts = parts.into_iter();
         let real = parts.next().expect("a real part");
         let mut plus = self.complex(eval, real)?;
-        let mut minus = plus.try_clone().map_err(EvalError::from)?;
+        let mut minus = eval.copy(&plus)?;
         if let Some(imaginary) = parts.next() {
             let mut other = self.complex(eval, imaginary)?;
             eval.mul_i_assign(&mut other);

@@ -197,7 +197,7 @@ impl fmt::Display for PrecisionRecord {
         let (value, level) = self.microseconds();
         writeln!(
             f,
-            "time           {:.3} s a ciphertext, {:.2} us a slot, {value:.2} us a real value, {level:.3} us a value and level, {:.3} us an output bit",
+            "time           {:.3} s a ciphertext, {:.2} us per slot, {value:.2} us per real value, {level:.3} us per value and level, {:.3} us per output bit",
             self.seconds, self.microseconds_per_slot, self.microseconds_per_output_bit
         )?;
         let all: f64 = self.seconds_by_stage.iter().map(|(_, s)| s).sum();
