@@ -176,6 +176,19 @@ impl KeyRequest {
             .flat_map(|(k, ls)| ls.iter().map(move |l| (*k, *l)))
     }
 
+    /// Level of the key that serves `level`: the lowest that was asked for and is not below. Steps are compared as they
+    /// are, see [`Self::reduced`].
+    ///
+    /// # Errors
+    /// [`KeyError::Missing`] if there is none.
+    pub fn serving(&self, kind: KeyKind, level: Level) -> Result<Level, KeyError> {
+        let levels = self.keys.get(&kind);
+        let serving = levels.and_then(|levels| levels.range(level..).next());
+        serving
+            .copied()
+            .ok_or_else(|| KeyError::missing(kind, level, levels.into_iter().flatten()))
+    }
+
     /// Number of keys.
     pub fn count(&self) -> usize {
         self.keys.values().map(BTreeSet::len).sum()
@@ -430,21 +443,8 @@ impl KeySource for EvaluationKeys {
         if let Some((_, key)) = self.keys.range((kind, level)..=(kind, top)).next() {
             return Ok(key.clone());
         }
-        let present: Vec<_> = self
-            .keys
-            .keys()
-            .filter(|(k, _)| *k == kind)
-            .map(|(_, l)| l.to_string())
-            .collect();
-        Err(KeyError::Missing {
-            kind,
-            level,
-            present: if present.is_empty() {
-                "none".into()
-            } else {
-                present.join(", ")
-            },
-        })
+        let of_kind = self.keys.keys().filter(|(k, _)| *k == kind);
+        Err(KeyError::missing(kind, level, of_kind.map(|(_, l)| l)))
     }
 }
 
