@@ -1,9 +1,14 @@
 //! Convolutions as layers.
 
+use std::sync::Arc;
+
 use crate::error::LayerError;
 use crate::layer::{Layer, PreparedLayer};
+use crate::layout::Layout;
+use crate::linear::Linear;
 use crate::linear::conv::Conv2d;
-use crate::linear_map::LinearMap;
+use crate::linear::costs::RotationCosts;
+use crate::linear::map::LinearMap;
 use crate::prepared::linear::PreparedLinear;
 use crate::spec::{ScaleChain, TensorSpec};
 use crate::tensor::{Chw, PlainTensor};
@@ -29,7 +34,7 @@ impl Layer for Conv2d {
         let output = input
             .layout
             .strided(self.output_shape(input.layout.shape())?, self.stride)?;
-        let map = LinearMap::conv(self, &input.layout, &output)?;
+        let map = compile(self, &input.layout, &output)?;
         Ok(Box::new(PreparedLinear::new(
             map,
             input,
@@ -37,4 +42,14 @@ impl Layer for Conv2d {
             &vec![0.0; self.in_channels],
         )?))
     }
+}
+
+/// A linear map, compiled with the usual costs of rotations.
+pub(crate) fn compile(
+    linear: &(impl Clone + Into<Linear>),
+    input: &Layout,
+    output: &Layout,
+) -> Result<LinearMap, LayerError> {
+    let linear = Arc::new(linear.clone().into());
+    LinearMap::compile(&linear, input, output, &RotationCosts::default())
 }

@@ -1,10 +1,11 @@
 //! The sum over the pixels and a dense layer, without an activation before them.
 
 use crate::activation::check_array;
+use crate::conv::compile;
 use crate::error::LayerError;
 use crate::layer::{Layer, PreparedLayer};
 use crate::linear::dense::Dense;
-use crate::linear_map::LinearMap;
+use crate::linear::map::LinearMap;
 use crate::prepared::linear::PreparedLinear;
 use crate::spec::{ScaleChain, TensorSpec};
 use crate::tensor::{Chw, PlainTensor};
@@ -102,8 +103,8 @@ impl Layer for PooledDense {
         input: &TensorSpec,
         chain: &ScaleChain,
     ) -> Result<Box<dyn PreparedLayer>, LayerError> {
-        let output = LinearMap::logit_layout(self.classes, &input.layout)?;
-        let map = LinearMap::dense(self, &input.layout, &output)?;
+        let output = LinearMap::dense_layout(self.classes, &input.layout, false)?;
+        let map = compile(&self.dense(input.layout.shape())?, &input.layout, &output)?;
         let mean = vec![0.0; self.channels];
         Ok(Box::new(PreparedLinear::new(map, input, chain, &mean)?))
     }

@@ -1,11 +1,12 @@
 //! The parts of a pre-activation residual network: stem, blocks, head.
 
 use crate::activation::{SquareActivation, check_array};
+use crate::conv::compile;
 use crate::dense::PooledDense;
 use crate::error::LayerError;
 use crate::layer::{Layer, PreparedLayer, forward_of_disturbed};
 use crate::linear::conv::Conv2d;
-use crate::linear_map::LinearMap;
+use crate::linear::map::LinearMap;
 use crate::prepared::block::PreparedBlock;
 use crate::prepared::linear::PreparedLinear;
 use crate::prepared::square::SquareStage;
@@ -162,7 +163,7 @@ impl Layer for Stem {
         let output = input
             .layout
             .with_shape(self.conv.output_shape(input.layout.shape())?)?;
-        let map = LinearMap::conv(&self.conv, &input.layout, &output)?;
+        let map = compile(&self.conv, &input.layout, &output)?;
         let zero = vec![0.0; self.conv.in_channels];
         let mean = if self.input_mean.is_empty() {
             &zero
@@ -245,8 +246,12 @@ impl Layer for Head {
         chain: &ScaleChain,
     ) -> Result<Box<dyn PreparedLayer>, LayerError> {
         let square = SquareStage::new(&self.act, input, chain)?;
-        let output = LinearMap::logit_layout(self.classes, &input.layout)?;
-        let map = LinearMap::head(self, &input.layout, &output)?;
+        let output = LinearMap::dense_layout(self.classes, &input.layout, false)?;
+        let map = compile(
+            &self.dense().dense(input.layout.shape())?,
+            &input.layout,
+            &output,
+        )?;
         Ok(Box::new(PreparedLinear::after(square, map, input, chain)?))
     }
 }

@@ -168,10 +168,16 @@ fn best_step(
             .collect();
         let giants = [giants.into_iter().collect()];
         let (babies, giants) = (Rotations::of(&babies, &one), Rotations::of(&giants, &one));
-        (costs.total(babies, giants, blocks, 1), step, (babies, giants))
+        (
+            costs.total(babies, giants, blocks, 1),
+            step,
+            (babies, giants),
+        )
     };
     let best = steps.map(with_cost).min_by(|a, b| a.0.total_cmp(&b.0));
-    best.map_or((1, Default::default()), |(_, step, rotations)| (step, rotations))
+    best.map_or((1, Default::default()), |(_, step, rotations)| {
+        (step, rotations)
+    })
 }
 
 fn matrix_terms(rotations: &[Vec<i64>], step: i64) -> Vec<Term> {

@@ -250,7 +250,10 @@ impl ConvLinks {
         let mut products = Vec::new();
         for (r_index, r) in self.rows.iter().enumerate() {
             for (c_index, c) in self.cols.iter().enumerate() {
-                let mut pairs = r.subs.iter().flat_map(|r| c.subs.iter().map(move |c| (r, c)));
+                let mut pairs = r
+                    .subs
+                    .iter()
+                    .flat_map(|r| c.subs.iter().map(move |c| (r, c)));
                 if pairs.any(|(r, c)| self.pair(*r, *c).is_some()) {
                     let key = (
                         r.out_phase * phases.0 + c.out_phase,

@@ -9,7 +9,8 @@ use ckks_scheme::{
 use num_complex::Complex64;
 use rayon::prelude::*;
 
-use crate::linear_map::{LinearMap, ProductTask, TermWeight};
+use crate::linear::map::{LinearMap, TermWeight};
+use crate::linear::product::ProductTask;
 use crate::rounding::period;
 use crate::spec::TensorSpec;
 

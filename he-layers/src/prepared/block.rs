@@ -5,11 +5,11 @@ use ckks_scheme::{Ciphertext, EvalError, Evaluator, KeyRequest, Level};
 use num_complex::Complex64;
 use rayon::prelude::*;
 
+use crate::conv::compile;
 use crate::cost::{Op, OpCounts};
 use crate::encrypted::EncryptedTensor;
 use crate::error::LayerError;
 use crate::layer::{LayerRun, PreparedLayer, Weights};
-use crate::linear_map::LinearMap;
 use crate::prepared::accumulator::Accumulator;
 use crate::prepared::add_slots;
 use crate::prepared::pointwise::Pointwise;
@@ -45,7 +45,7 @@ impl PreparedBlock {
         let last = chain.below(name, input.level, 2, 2)?;
 
         let square = SquareStage::new(&block.act1, input, chain)?;
-        let conv1 = LinearMap::conv(&block.conv1, &input.layout, &inner_layout)?;
+        let conv1 = compile(&block.conv1, &input.layout, &inner_layout)?;
         let mut stages = vec![LinearStage::after(
             &square,
             conv1,
@@ -54,7 +54,7 @@ impl PreparedBlock {
         )?];
         let skip = match &block.shortcut {
             Some(shortcut) => {
-                let map = LinearMap::conv(shortcut, &input.layout, &output_layout)?;
+                let map = compile(shortcut, &input.layout, &output_layout)?;
                 stages.push(LinearStage::after(&square, map, last, chain)?);
                 None
             }
@@ -73,7 +73,7 @@ impl PreparedBlock {
 
         let inner = first.stages()[0].output().clone();
         let square = SquareStage::new(&block.act2, &inner, chain)?;
-        let conv2 = LinearMap::conv(&block.conv2, &inner_layout, &output_layout)?;
+        let conv2 = compile(&block.conv2, &inner_layout, &output_layout)?;
         let stage = LinearStage::after(&square, conv2, last, chain)?;
         let second = Reader::new(inner, Some(square), vec![stage]);
         Ok(Self {

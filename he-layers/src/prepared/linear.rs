@@ -7,7 +7,7 @@ use crate::cost::OpCounts;
 use crate::encrypted::EncryptedTensor;
 use crate::error::LayerError;
 use crate::layer::{LayerRun, PreparedLayer, Weights};
-use crate::linear_map::LinearMap;
+use crate::linear::map::LinearMap;
 use crate::prepared::accumulator::Accumulator;
 use crate::prepared::pointwise::Pointwise;
 use crate::prepared::reader::{LinearStage, Reader};

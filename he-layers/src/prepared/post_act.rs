@@ -6,11 +6,12 @@ use ckks_scheme::{Ciphertext, EvalError, Evaluator, KeyRequest};
 use num_complex::Complex64;
 use rayon::prelude::*;
 
+use crate::conv::compile;
 use crate::cost::{Op, OpCounts};
 use crate::encrypted::EncryptedTensor;
 use crate::error::LayerError;
 use crate::layer::{LayerRun, PreparedLayer, Weights};
-use crate::linear_map::LinearMap;
+use crate::linear::conv::Conv2d;
 use crate::poly_activation::largest;
 use crate::post_act::PostActBlock;
 use crate::prepared::accumulator::Accumulator;
@@ -50,8 +51,8 @@ impl PreparedPostAct {
         let inner_layout = input
             .layout
             .with_shape(block.conv1.output_shape(input.layout.shape())?)?;
-        let linear = |conv, from: &TensorSpec, to, level, spread: f64| {
-            let map = LinearMap::conv(conv, &from.layout, to)?;
+        let linear = |conv: &Conv2d, from: &TensorSpec, to, level, spread: f64| {
+            let map = compile(conv, &from.layout, to)?;
             let channels = conv.in_channels;
             let stage = LinearStage::new(map, from, level, chain, (&vec![0.0; channels], 0.0))?;
             Ok::<_, LayerError>(stage.with_spread(vec![spread; channels]))

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::cost::{Op, OpCounts};
 use crate::error::LayerError;
 use crate::layer::Weights;
-use crate::linear_map::LinearMap;
+use crate::linear::map::LinearMap;
 use crate::prepared::accumulator::{Accumulator, GIANTS_A_SUM, Rotations};
 use crate::prepared::pointwise::Pointwise;
 use crate::prepared::square::SquareStage;

@@ -104,7 +104,13 @@ fn product_and_weight_rounding_have_the_predicted_deviation() {
         let prepared = stem.prepare(&spec, &chain).unwrap();
         let exact = conv.forward_plain(&x).unwrap();
 
-        let map = LinearMap::conv(&conv, &layout, &layout).unwrap();
+        let map = LinearMap::compile(
+            &std::sync::Arc::new(conv.clone().into()),
+            &layout,
+            &layout,
+            &he_layers::RotationCosts::default(),
+        )
+        .unwrap();
         let rounded = map
             .forward_slots(&layout.pack(&x).unwrap(), Some(w))
             .unwrap();
