@@ -2,16 +2,19 @@
 
 use ckks_scheme::Scale;
 
-use super::{Column, Kernel, LinearMap};
+use super::connect::Weights;
+use super::map::LinearMap;
+use super::product::Column;
 use crate::noise::weight_rounding_variance;
 
 impl LinearMap {
-    /// Numbers of weights that are one number for all cells, and that differ from cell to cell, by geometry: zeros count.
+    /// Numbers of weights that are one number for all cells, and that differ from cell to cell, by geometry: single zeros
+    /// between connected blocks count.
     pub fn term_counts(&self) -> (usize, usize) {
         let mut counts = (0, 0);
-        for task in &self.tasks {
+        for task in self.tasks() {
             for column in &task.cols {
-                if self.terms[task.out_phase][column.term].is_constant() {
+                if self.plan.terms[task.out_phase][column.term].is_constant() {
                     counts.0 += task.rows.len();
                 } else {
                     counts.1 += task.rows.len();
@@ -19,32 +22,6 @@ impl LinearMap {
             }
         }
         counts
-    }
-
-    /// Error deviation of each output channel for errors `std` of each input channel: the norm of the weights.
-    pub(crate) fn predicted_error(&self, std: &[f64]) -> Vec<f64> {
-        let Kernel {
-            in_channels, taps, ..
-        } = self.kernel;
-        // A folded map sums over all pixels.
-        let pixels = if self.kernel.summed {
-            self.input.shape().pixels() as f64
-        } else {
-            1.0
-        };
-        let variance = |o: usize| -> f64 {
-            let inputs = (0..in_channels).filter(|i| self.kernel.connects(o, *i));
-            inputs
-                .map(|i| {
-                    (0..taps)
-                        .map(|k| (self.kernel.weight(o, i, k) * std[i]).powi(2))
-                        .sum::<f64>()
-                })
-                .sum()
-        };
-        (0..self.output.shape().channels)
-            .map(|o| (pixels * variance(o)).sqrt())
-            .collect()
     }
 
     /// Deviation of each output channel that rounding the weights at `scale` causes, when each input channel deviates by
@@ -61,9 +38,9 @@ impl LinearMap {
         };
         let block_squares: Vec<f64> = (0..self.input.blocks()).map(block_squares).collect();
         let mut variance = vec![0.0; self.output.blocks()];
-        for task in &self.tasks {
+        for task in self.tasks() {
             let term = |column: &Column| {
-                let period = self.terms[task.out_phase][column.term].period;
+                let period = self.plan.terms[task.out_phase][column.term].period;
                 weight_rounding_variance(period, scale) * block_squares[column.block]
             };
             let sum: f64 = task.cols.iter().map(term).sum();
@@ -72,7 +49,7 @@ impl LinearMap {
             }
         }
         // Each fold adds as many independent errors again.
-        let folded = f64::from(1u32 << self.fold.len());
+        let folded = f64::from(1u32 << self.fold().len());
         let channels = 0..self.output.shape().channels;
         channels
             .map(|c| (folded * variance[c / self.output.channels_per_ct()]).sqrt())
