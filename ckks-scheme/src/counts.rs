@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod calibrate;
 mod circuit;
 mod costs;
 mod ops;

@@ -2,12 +2,15 @@
 
 mod builder;
 mod chain;
+mod pool;
 mod presets;
 mod security;
 mod tables;
 
 pub use builder::ParametersBuilder;
+pub(crate) use builder::rings;
 pub use chain::{KeyShape, ModulusChain};
+pub use pool::LimbPool;
 pub use presets::{classic128, insecure_log_n};
 pub use security::{max_log_qp_128, max_log_qp_ephemeral_128};
 pub(crate) use tables::{ConverterId, digit_range};
@@ -44,7 +47,7 @@ struct Inner {
     fingerprint: Fingerprint,
     q: Vec<LimbRing>,
     p: Vec<LimbRing>,
-    pool: Pool,
+    pool: LimbPool,
     noise: NoiseModel,
     embedding: Embedding,
     kernel: KernelChoice,
@@ -157,8 +160,13 @@ impl Parameters {
     }
 
     /// The pool that all polynomials of this set live in.
-    pub fn pool(&self) -> &Pool {
+    pub fn pool(&self) -> &LimbPool {
         &self.0.pool
+    }
+
+    /// Where limbs come from.
+    pub(crate) fn limbs(&self) -> &Pool {
+        &self.0.pool.0
     }
 
     /// Name of the kernel in use.

@@ -1,8 +1,8 @@
 //! The client of a prepared program: the one place of this crate that holds a secret key.
 
 use ckks_scheme::{
-    Decryptor, EvalError, EvaluationKeys, KeyError, KeyGenerator, Level, Parameters,
-    SecretEncryptor, SecretKey,
+    Decryptor, EvaluationKeys, KeyError, KeyGenerator, Level, Parameters, SecretEncryptor,
+    SecretKey,
 };
 use rand::{CryptoRng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -50,10 +50,7 @@ impl Client {
     ) -> Result<(Self, EvaluationKeys), KeyError> {
         let keygen = KeyGenerator::new(params);
         let secret = keygen.secret_key(rng)?;
-        let mut request = program.required_keys().reduced(params.log_n());
-        if !levels.is_empty() {
-            request = request.at_steps(levels);
-        }
+        let request = program.keys_at(levels, params.log_n());
         let keys = keygen.evaluation_keys(&secret, &request, rng)?;
         let client = Self {
             secret,
@@ -71,16 +68,9 @@ impl Client {
     /// exhausted pool.
     pub fn encrypt(&mut self, images: &PlainTensor) -> Result<EncryptedTensor, LayerError> {
         let plaintexts = self.input.encode(images)?;
-        // One generator for each ciphertext, so that they can be encrypted in parallel and still reproducibly.
-        let jobs: Vec<_> = plaintexts
-            .into_iter()
-            .map(|p| (p, ChaCha20Rng::from_rng(&mut self.rng)))
-            .collect();
         let encryptor = SecretEncryptor::new(&self.secret);
-        let ciphertexts = jobs
-            .into_par_iter()
-            .map(|(p, mut rng)| encryptor.encrypt(&p, &mut rng).map_err(EvalError::from))
-            .collect::<Result<Vec<_>, _>>()
+        let ciphertexts = encryptor
+            .encrypt_many(plaintexts, &mut self.rng)
             .map_err(LayerError::eval("input"))?;
         EncryptedTensor::new(self.input.spec().clone(), ciphertexts)
     }

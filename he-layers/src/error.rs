@@ -294,6 +294,12 @@ pub enum LayerError {
         /// Name of the stage.
         stage: String,
     },
+    /// A value whose size nothing declares.
+    #[error("{value}: no stage that reads it declares its size, which a refresh needs")]
+    NoRange {
+        /// The value, in words.
+        value: String,
+    },
     /// A network that needs more levels than there are.
     #[error("program {program}: needs {need} levels for its input, the chain has {have}")]
     Depth {

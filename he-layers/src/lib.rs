@@ -28,10 +28,11 @@ pub use layout::{Grid, Layout, Packing, Place, Spacing};
 pub use linear::{Conv2d, Dense, Linear, LinearMap, Padding};
 pub use pointwise::{
     Circuit, Custom, Depth, Function, Operand, Pointwise, PolyOutput, Polynomial, Refresh,
-    RefreshLimits, Refresher, Square, Wire,
+    RefreshLimits, Refresher, Setting, Square, Wire,
 };
 pub use program::{
-    Errors, Layer, Node, Point, Preparation, PreparedProgram, Program, Run, Term, Value, Weights,
+    Errors, Layer, Node, Point, Preparation, PreparedProgram, Program, Run, Shortage, Term, Value,
+    Weights,
 };
 pub use spec::{Form, ScaleChain, TensorSpec};
 pub use tensor::{Chw, PlainTensor};

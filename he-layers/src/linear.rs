@@ -9,9 +9,9 @@ mod plain;
 
 pub use self::conv::{Conv2d, Padding};
 pub use self::dense::Dense;
-pub use crate::linear_map::{LinearMap, ProductTask, TermWeight};
 use crate::error::LayerError;
 use crate::layout::Layout;
+pub use crate::linear_map::{LinearMap, ProductTask, TermWeight};
 use crate::tensor::{Chw, PlainTensor};
 
 /// A linear map of a tensor.

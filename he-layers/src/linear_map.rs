@@ -184,7 +184,11 @@ impl LinearMap {
     }
 
     /// Output layout.
-    pub fn dense_layout(outputs: usize, input: &Layout, _clean: bool) -> Result<Layout, LayerError> {
+    pub fn dense_layout(
+        outputs: usize,
+        input: &Layout,
+        _clean: bool,
+    ) -> Result<Layout, LayerError> {
         Self::logit_layout(outputs, input)
     }
 
@@ -211,7 +215,12 @@ impl LinearMap {
         let kernel = Kernel {
             in_channels: dense.input.channels,
             taps: 1,
-            weight: dense.weight.iter().step_by(dense.input.pixels()).copied().collect(),
+            weight: dense
+                .weight
+                .iter()
+                .step_by(dense.input.pixels())
+                .copied()
+                .collect(),
             channelwise: false,
             summed: true,
         };

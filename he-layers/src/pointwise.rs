@@ -141,6 +141,9 @@ pub trait PreparedPointwise: fmt::Debug + Send + Sync {
     /// Adds the switching keys that it needs, each at the level of use.
     fn request_keys(&self, keys: &mut KeyRequest);
 
+    /// Adds the switching keys that it needs at just these levels, whatever serves other operations: those of a refresh.
+    fn request_fixed_keys(&self, _keys: &mut KeyRequest) {}
+
     /// Adds what it does to all ciphertexts of the tensor.
     fn count_ops(&self, counts: &mut OpCounts);
 

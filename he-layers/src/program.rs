@@ -11,13 +11,15 @@ mod memory;
 mod plain;
 mod prepared;
 mod product;
+mod refreshed;
 mod run;
 mod simulate;
 mod slots;
 
 pub use description::{Layer, Node, Program, Term, Value};
-pub use prepared::{PreparedNode, PreparedProgram, Preparation};
+pub use levels::Shortage;
 pub use plain::Point;
+pub use prepared::{Preparation, PreparedNode, PreparedProgram};
 pub use run::Run;
 pub use simulate::Errors;
 pub use slots::Weights;

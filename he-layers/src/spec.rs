@@ -1,6 +1,6 @@
 //! What a tensor is before it is encrypted or computed: layout, level and scale; and the chain of primes that fixes them.
 
-use ckks_scheme::{Ciphertext, Level, Parameters, Scale};
+use ckks_scheme::{Ciphertext, Level, ModulusChain, Parameters, Scale};
 use serde::{Deserialize, Serialize};
 
 use crate::error::LayerError;
@@ -143,6 +143,14 @@ impl ScaleChain {
     pub fn of(params: &Parameters, scale: Scale) -> Self {
         let primes = (1..=params.max_level().limbs())
             .map(|l| params.prime(Level::new(l)))
+            .collect();
+        Self { scale, primes }
+    }
+
+    /// The chain of primes whose tables are not made yet.
+    pub fn of_modulus(modulus: &ModulusChain, scale: Scale) -> Self {
+        let primes = (1..=modulus.max_level().limbs())
+            .map(|l| modulus.prime(Level::new(l)))
             .collect();
         Self { scale, primes }
     }

@@ -2,14 +2,16 @@
 
 use super::stages::StageClock;
 use super::{
-    BootstrapError, BootstrapOutline, BootstrapParams, Bootstrapper, Order, Stage, matrices,
+    BootstrapError, BootstrapOutline, BootstrapParams, Bootstrapper, Content, FourierSeries, Order,
+    Stage, matrices,
 };
 use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::error::EvalError;
 use crate::evaluator::Evaluator;
 use crate::keys::KeyRequest;
 use crate::linear::{DiagonalMatrix, LinearTransform, TransformPlan};
-use std::f64::consts::PI;
+use crate::noise::Tracked;
+use std::f64::consts::SQRT_2;
 
 /// The bootstrapping of this crate, with its transforms encoded.
 #[derive(Debug)]
@@ -91,6 +93,56 @@ impl CosineBootstrapper {
         down.chain(&self.separation)
     }
 
+    /// What becomes of a real component `v` of a ciphertext at the output's scale, up to the encrypted circuit's own error:
+    /// the reference that results are compared with. A series goes on periodically beyond the largest admissible value.
+    pub fn function(&self, v: f64) -> f64 {
+        self.applied().map_or(v, |series| series.evaluate(v))
+    }
+
+    /// The largest distance of [`Self::function`] from the function that it stands for, within the range of values; 0 for
+    /// the identity and for a series that stands for itself.
+    pub fn function_error(&self) -> f64 {
+        let literal = self.params().literal();
+        let exact = |v| literal.function().exact(v).unwrap_or_default();
+        match self.applied() {
+            Some(series) if literal.function().exact(0.0).is_some() => {
+                series.distance(exact, literal.max_value)
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// Largest absolute value of a refreshed real component at the output's scale, wherever its argument may have been.
+    /// `None` for the identity, which leaves what was declared.
+    pub fn largest_result(&self) -> Option<f64> {
+        self.applied().map(FourierSeries::bound)
+    }
+
+    /// The series that is applied, unless it is the identity's.
+    fn applied(&self) -> Option<&FourierSeries> {
+        let identity = self.params().literal().function().is_identity();
+        self.outline.eval_mod().series().filter(|_| !identity)
+    }
+
+    /// The largest slope of the function.
+    fn slope(&self) -> f64 {
+        self.applied().map_or(1.0, FourierSeries::lipschitz)
+    }
+
+    /// The declared bound and mean of the function's values; `ratio` is the nominal scale over the ciphertext's.
+    fn declared(&self, before: &Tracked, ratio: f64) -> (f64, f64) {
+        let Some(bound) = self.largest_result() else {
+            return (before.max, before.rms);
+        };
+        let components = match self.params().literal().content {
+            Content::Real => 1.0,
+            Content::Complex => SQRT_2,
+        };
+        let max = components * bound * ratio;
+        let zero = components * self.function(0.0).abs() * ratio;
+        (max, (self.slope() * before.rms + zero).min(max))
+    }
+
     fn to_coeffs(&self, eval: &Evaluator, mut x: Ciphertext) -> Result<Ciphertext, EvalError> {
         self.clock.time(Stage::SlotsToCoeffs, || {
             for t in &self.slots_to_coeffs {
@@ -134,26 +186,6 @@ impl CosineBootstrapper {
         eval.add_assign(&mut real, &conjugate)?;
         Ok(std::iter::once(real).chain(imaginary).collect())
     }
-
-    /// The sines of the real and i times those of the imaginary parts.
-    fn reduced(
-        &self,
-        eval: &Evaluator,
-        parts: Vec<Ciphertext>,
-    ) -> Result<Ciphertext, BootstrapError> {
-        let mut out: Option<Ciphertext> = None;
-        for part in parts {
-            let mut reduced = self.outline.eval_mod().evaluate(eval, part)?;
-            match &mut out {
-                None => out = Some(reduced),
-                Some(real) => {
-                    eval.mul_i_assign(&mut reduced);
-                    eval.add_assign(real, &reduced)?;
-                }
-            }
-        }
-        Ok(out.expect("a real part"))
-    }
 }
 
 /// Encodes matrices for consecutive levels, so that all together multiply the scale by `gain`.
@@ -190,8 +222,8 @@ impl Bootstrapper for CosineBootstrapper {
             });
         }
         let mut x = eval.copy_at_level(ct, params.input_level())?;
-        // The transforms undo each other, and a sine is nowhere steeper than its argument: the error goes through.
-        let incoming = std::mem::take(&mut x.tracked.systematic);
+        // The transforms undo each other, and the error goes through as the function lets it.
+        let incoming = std::mem::take(&mut x.tracked.systematic) * self.slope();
         if lit.order == Order::SlotsToCoeffsFirst {
             x = self.to_coeffs(eval, x)?;
         }
@@ -205,13 +237,15 @@ impl Bootstrapper for CosineBootstrapper {
         let parts = self
             .clock
             .time(Stage::CoeffsToSlots, || self.raised_parts(eval, raised))?;
-        let mut out = self
-            .clock
-            .time(Stage::EvalMod, || self.reduced(eval, parts))?;
+        let mut out = self.clock.time(Stage::EvalMod, || {
+            self.outline.eval_mod().reduce(eval, parts)
+        })?;
 
-        // The sine of 2 pi m / q stands for m.
-        out.reinterpret(params.base_prime() / (2.0 * PI * message_scale));
-        let approximation = self.approximation_error() * params.message_scale() / message_scale;
+        // Values were taken to be at the nominal scale.
+        let ratio = params.message_scale() / message_scale;
+        out.reinterpret(ratio);
+        let approximation = self.approximation_error() * ratio;
+        let (max, rms) = self.declared(&declared, ratio);
         match lit.order {
             Order::SlotsToCoeffsFirst => out.tracked.systematic = approximation,
             // Here it depends on coefficients, and is spread over the slots as a random error is.
@@ -219,7 +253,7 @@ impl Bootstrapper for CosineBootstrapper {
                 out.tracked = out.tracked.plus_bounded_error(approximation);
             }
         }
-        out.declare_values(declared.max, declared.rms);
+        out.declare_values(max, rms);
         if let Some(separation) = &self.separation {
             out = eval.linear_transform_rescale(&out, separation)?;
         }
@@ -227,7 +261,7 @@ impl Bootstrapper for CosineBootstrapper {
             out = self.to_coeffs(eval, out)?;
         }
         out.tracked.systematic += incoming;
-        out.declare_values(declared.max, declared.rms);
+        out.declare_values(max, rms);
         Ok(out)
     }
 

@@ -105,17 +105,13 @@ impl BootstrapOutline {
         let scheme = params.scheme();
         let counts = scheme.counts();
         let keys = keys.reduced(scheme.log_n());
-        let relin = |level| keys.serving(KeyKind::Relinearization, level);
-        relin(params.eval_mod_level())?;
-
         let to_coeffs = self.slots_to_coeffs.iter();
         let to_coeffs = to_coeffs.map(|t| counts.linear_transform(t, true)).sum();
         let separation = self.separation.iter();
         let separation: Work = separation.map(|t| counts.linear_transform(t, true)).sum();
         let to_slots = self.to_slots(&counts, &keys)?;
-        let eval_mod = self.reduction(&counts, |level| {
-            relin(level).expect("what serves a level serves those below")
-        });
+        let (level, parts) = (params.eval_mod_level(), self.parts());
+        let eval_mod = self.eval_mod.work(&counts, level, parts, &keys)?;
         Ok(BootstrapWork {
             stages: [
                 (Stage::SlotsToCoeffs, to_coeffs),
@@ -145,17 +141,6 @@ impl BootstrapOutline {
             work += counts.copy(below) + counts.add(below) + counts.mul_i(below);
         }
         Ok(work + counts.add(below))
-    }
-
-    fn reduction(&self, counts: &Counts<'_>, key: impl Fn(Level) -> Level) -> Work {
-        let part = self
-            .eval_mod
-            .work(counts, self.params.eval_mod_level(), key);
-        let sine = self.params.sine_level();
-        match self.parts() {
-            2 => part * 2 + counts.mul_i(sine) + counts.add(sine),
-            _ => part,
-        }
     }
 
     /// How many ciphertexts EvalMod reduces.

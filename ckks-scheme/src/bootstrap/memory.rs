@@ -4,7 +4,6 @@ use super::BootstrapOutline;
 use crate::ciphertext::Level;
 use crate::linear::TransformPlan;
 use crate::params::{KeyShape, Parameters, digit_range};
-use crate::poly_eval::Chebyshev;
 
 /// Buffers that operations hold beside what is counted below.
 const SPARE: usize = 8;
@@ -39,13 +38,14 @@ fn transform(params: &Parameters, t: &TransformPlan) -> usize {
 
 /// The reduction of all parts, from `level` on.
 fn eval_mod(boot: &BootstrapOutline, level: usize) -> usize {
-    let polynomials = boot.eval_mod().polynomials();
-    let polynomial = |p: &Chebyshev| {
-        // What is reduced, and T_1 to the last power; on the way down a product and part of the next at every split.
-        let (powers, splits) = p.powers_and_splits();
-        let nested: usize = (1..=splits).map(|depth| 4 * (level - depth)).sum();
+    let polynomial = |(powers, splits): (usize, usize)| {
+        // What is reduced, and the first to the last power; on the way down a product and part of the next at every split.
+        let nested: usize = (1..=splits)
+            .map(|depth| 4 * level.saturating_sub(depth))
+            .sum();
         2 * level * (2 + powers) + nested
     };
+    let polynomials = boot.eval_mod().polynomials().into_iter();
     let other_part = if boot.parts() == 2 { 2 * level } else { 0 };
     let largest = polynomials.map(polynomial).max().unwrap_or(0);
     largest + other_part + key_switch(boot.params().scheme(), level - 1, 1)

@@ -3,8 +3,9 @@
 use super::{Counts, Work};
 use crate::ciphertext::Level;
 use crate::linear::TransformPlan;
-use crate::poly_eval::{Chebyshev, Composite, PolyStep};
+use crate::poly_eval::{Basis, Chebyshev, Composite, PolyStep, visit_steps};
 use ckks_math::kernel::MAX_DOT_TERMS;
+use num_complex::Complex64;
 
 /// # Panics
 /// Unless the chain has the levels.
@@ -73,7 +74,21 @@ impl Counts<'_> {
         if p.is_shifted() {
             work += self.add_const(level);
         }
-        p.visit_steps(level, |step| {
+        let coeffs = p.complex_coeffs();
+        let (sum, _) = self.combination(Basis::Chebyshev, &coeffs, level, key);
+        work + sum
+    }
+
+    /// A combination of the members of a basis, and the level of the result.
+    pub(crate) fn combination(
+        &self,
+        basis: Basis,
+        coeffs: &[Complex64],
+        level: Level,
+        key: impl Fn(Level) -> Level,
+    ) -> (Work, Level) {
+        let mut work = Work::default();
+        let level = visit_steps(basis, coeffs, level, |step| {
             work += match step {
                 PolyStep::Zero(at) => self.zero(at),
                 PolyStep::AddScaled(at, parts) => self.add_scaled(at, parts),
@@ -90,7 +105,7 @@ impl Counts<'_> {
                 PolyStep::Rescale(at) => self.rescale(at, 2),
             };
         });
-        work
+        (work, level)
     }
 
     /// [`Evaluator::composite`](crate::Evaluator::composite).

@@ -22,7 +22,7 @@ pub struct Primitives<T> {
     /// Multiply-adds of sums of products of limbs, with keys or with the diagonals of a transform: the number of terms,
     /// and one for the reduction, for a word.
     pub inner_product: T,
-    /// Multiply-adds of the RNS matrix product: the number of columns, and one for the reduction, for a word of a row.
+    /// Multiply-adds of the RNS matrix product: the number of columns, and three for reduction and sum, for a word of a row.
     pub matrix_product: T,
     /// Residues of slot-periodic weights and plaintexts.
     pub residue: T,
@@ -200,7 +200,7 @@ impl Work {
     pub(crate) fn matrix_product(words: usize, rows: usize, cols: usize, accumulate: bool) -> Self {
         let outputs = if accumulate { 2 * rows } else { rows };
         Self {
-            matrix_product: words as u64 * (rows * (cols + 1)) as u64,
+            matrix_product: words as u64 * (rows * (cols + 3)) as u64,
             moved: words as u64 * (cols + outputs) as u64,
             ..Self::default()
         }

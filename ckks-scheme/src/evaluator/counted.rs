@@ -31,6 +31,10 @@ impl<'a> CountedRing<'a> {
         self.ring.modulus()
     }
 
+    pub(super) fn imaginary_unit(&self) -> u64 {
+        self.ring.imaginary_unit()
+    }
+
     pub(super) fn degree(&self) -> usize {
         self.ring.degree()
     }
@@ -234,6 +238,6 @@ impl Evaluator {
 
     pub(super) fn zero_limb(&self) -> Result<Limb, MathError> {
         self.profile.count(Work::pass(self.params.degree(), 0, 1));
-        self.params.pool().zeroed()
+        self.params.limbs().zeroed()
     }
 }

@@ -7,6 +7,7 @@ use crate::error::EvalError;
 use crate::keys::KeyKind;
 use crate::profile::Operation;
 use ckks_math::RnsPoly;
+use num_complex::Complex64;
 
 impl Evaluator {
     /// Relinearises and rescales with one ModDown by P q_l: cheaper than one after the other, and one rounding less.
@@ -93,8 +94,8 @@ impl Evaluator {
         )
     }
 
-    /// `acc += value * x`, exactly at the scale of `acc`: the constant is encoded at the quotient of the two scales.
-    /// `x` may be at a higher level and have fewer polynomials.
+    /// `acc += value * x`, exactly at the scale of `acc`: the real or complex constant is encoded at the quotient of the
+    /// two scales. `x` may be at a higher level and have fewer polynomials.
     ///
     /// # Errors
     /// [`EvalError::LevelTooLow`] for an `x` below `acc`, [`EvalError::Parts`] for one of more polynomials,
@@ -103,7 +104,7 @@ impl Evaluator {
         &self,
         acc: &mut Ciphertext,
         x: &Ciphertext,
-        value: f64,
+        value: impl Into<Complex64>,
     ) -> Result<(), EvalError> {
         let op = "add multiple";
         if x.level() < acc.level() {
@@ -120,19 +121,32 @@ impl Evaluator {
                 found: x.parts(),
             });
         }
+        let value: Complex64 = value.into();
         let factor = acc.scale.value() / x.scale.value();
-        let integer = round_to_integer(value, factor)?;
+        let re = round_to_integer(value.re, factor)?;
+        let im = round_to_integer(value.im, factor)?;
         let _timer = self.time(Operation::PlainProduct);
         let rings = self.rings(acc.level().limbs());
+        let half = self.params.degree() / 2;
         for (to, from) in acc.parts.iter_mut().zip(&x.parts) {
             for (i, ring) in rings.clone().enumerate() {
-                let s = ring.modulus().from_i128(integer);
-                ring.mul_scalar_add_assign(to.limb_mut(i), from.limb(i), s);
+                let q = ring.modulus();
+                // In evaluation order, i is one residue on one half of the words and its negative on the other.
+                let (re, im) = (
+                    q.from_i128(re),
+                    q.mul(q.from_i128(im), ring.imaginary_unit()),
+                );
+                let factors = [q.add(re, im), q.sub(re, im)];
+                let halves = to.limb_mut(i).chunks_exact_mut(half);
+                for ((to, from), s) in halves.zip(from.limb(i).chunks_exact(half)).zip(factors) {
+                    ring.mul_scalar_add_assign(to, from, s);
+                }
             }
         }
         // The same factor is off in every slot: no random error.
-        let rounding = (integer as f64 / factor - value).abs() * x.tracked.max;
-        let term = x.tracked.scaled(value.abs()).plus_bounded_error(rounding);
+        let encoded = Complex64::new(re as f64, im as f64) / factor;
+        let rounding = (encoded - value).norm() * x.tracked.max;
+        let term = x.tracked.scaled(value.norm()).plus_bounded_error(rounding);
         acc.tracked = acc.tracked.sum(&term);
         Ok(())
     }

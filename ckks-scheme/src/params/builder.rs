@@ -1,7 +1,7 @@
 //! From what is wanted to a checked parameter set.
 
 use super::security::max_log_qp_128;
-use super::{Inner, ModulusChain, Parameters, ParamsLiteral};
+use super::{Inner, LimbPool, ModulusChain, Parameters, ParamsLiteral};
 use crate::ciphertext::Level;
 use crate::error::ParamError;
 use crate::noise::NoiseModel;
@@ -161,15 +161,11 @@ impl ParametersBuilder {
         let (kernel, budget_bytes) = (self.kernel.clone(), self.budget_bytes);
         let chain = self.chain_checked(secure)?;
         let log_n = chain.log_n();
-        let rings = |primes: &[u64]| {
-            let rings = primes.iter().map(|q| LimbRing::new(*q, log_n, &kernel));
-            rings.collect::<Result<Vec<_>, MathError>>()
-        };
         Ok(Parameters(Arc::new(Inner {
             fingerprint: chain.fingerprint(),
-            q: rings(&chain.q)?,
-            p: rings(&chain.p)?,
-            pool: Pool::new(log_n, budget_bytes),
+            q: rings_of(&chain.q, log_n, &kernel)?,
+            p: rings_of(&chain.p, log_n, &kernel)?,
+            pool: LimbPool(Pool::new(log_n, budget_bytes)),
             noise: NoiseModel::new(log_n),
             embedding: Embedding::new(log_n),
             tables: super::tables::Tables::default(),
@@ -185,13 +181,7 @@ impl ParametersBuilder {
             ref p_bits,
             digits,
         } = self.literal;
-        if !(LOG_N.0..=LOG_N.1).contains(&log_n) {
-            return Err(ParamError::Degree {
-                log_n,
-                min: LOG_N.0,
-                max: LOG_N.1,
-            });
-        }
+        check_degree(log_n)?;
         if q_bits.is_empty() || digits == 0 {
             return Err(ParamError::Invalid {
                 what: "number of ciphertext primes or of digits",
@@ -232,6 +222,29 @@ impl ParametersBuilder {
         let specials = digit_bits.div_ceil(u64::from(PRIME_BITS.1)).max(1);
         vec![PRIME_BITS.1; usize::try_from(specials).unwrap_or(usize::MAX)]
     }
+}
+
+fn check_degree(log_n: u32) -> Result<(), ParamError> {
+    let (min, max) = LOG_N;
+    if (min..=max).contains(&log_n) {
+        return Ok(());
+    }
+    Err(ParamError::Degree { log_n, min, max })
+}
+
+/// Rings of different primes of given sizes, without any check of security: to measure arithmetic.
+pub(crate) fn rings(
+    bits: &[u32],
+    log_n: u32,
+    kernel: &KernelChoice,
+) -> Result<Vec<LimbRing>, ParamError> {
+    check_degree(log_n)?;
+    Ok(rings_of(&take_primes(bits, log_n)?, log_n, kernel)?)
+}
+
+fn rings_of(primes: &[u64], log_n: u32, kernel: &KernelChoice) -> Result<Vec<LimbRing>, MathError> {
+    let rings = primes.iter().map(|q| LimbRing::new(*q, log_n, kernel));
+    rings.collect()
 }
 
 /// The special primes must cover the digits of every level.

@@ -1,8 +1,10 @@
 //! The operations of an evaluation, one after the other, without ciphertexts.
 
-use super::chebyshev::{degree, depth, divide, middle_and_half};
-use super::{Chebyshev, best_baby, is_leaf, split};
+use super::chebyshev::{degree, depth, middle_and_half};
+use super::powers::{best_baby, is_leaf, powers_and_splits, split};
+use super::{Basis, Chebyshev};
 use crate::ciphertext::Level;
+use num_complex::Complex64;
 use std::collections::BTreeSet;
 
 /// An operation of [`crate::Evaluator::polynomial`], with the level that it works at.
@@ -23,28 +25,58 @@ pub(crate) enum PolyStep {
 }
 
 impl Chebyshev {
+    /// Products of ciphertexts that an evaluation takes.
+    pub fn products(&self) -> usize {
+        let mut products = 0;
+        let level = Level::new(self.depth() + 1);
+        visit_steps(Basis::Chebyshev, &self.complex_coeffs(), level, |step| {
+            products += usize::from(matches!(step, PolyStep::Product { .. }));
+        });
+        products
+    }
+
+    /// Ciphertexts of the argument's level that an evaluation holds at most, the argument's copy included: the `T_k`, and a
+    /// product of three polynomials and half of another at every split on the way down.
+    pub fn working_ciphertexts(&self) -> usize {
+        let (powers, splits) = powers_and_splits(Basis::Chebyshev, &self.complex_coeffs());
+        2 + powers + 2 * splits
+    }
+
+    pub(crate) fn complex_coeffs(&self) -> Vec<Complex64> {
+        self.coeffs().iter().map(|&c| c.into()).collect()
+    }
+
     /// Whether values are shifted to come to `[-1, 1]`.
     pub(crate) fn is_shifted(&self) -> bool {
         middle_and_half(self.interval()).0 != 0.0
     }
-
-    /// Calls `f` with every operation of an evaluation at `level` after the argument was brought to `[-1, 1]`.
-    pub(crate) fn visit_steps(&self, level: Level, f: impl FnMut(PolyStep)) {
-        let (top, take) = (level.limbs(), self.depth());
-        let mut visitor = Visitor {
-            top,
-            baby: best_baby(self.coeffs(), take - 1),
-            known: BTreeSet::from([1]),
-            f,
-        };
-        let last = top - take + 1;
-        let parts = visitor.sum(None, self.coeffs(), last);
-        visitor.finish(parts, last);
-    }
 }
 
-/// Goes the way of [`super::Powers`]. Sums are known by their number of polynomials.
+/// Calls `f` with every operation of [`crate::Evaluator::combination`] for a ciphertext at `level`; returns the level of the
+/// result.
+pub(crate) fn visit_steps(
+    basis: Basis,
+    coeffs: &[Complex64],
+    level: Level,
+    f: impl FnMut(PolyStep),
+) -> Level {
+    let (top, take) = (level.limbs(), depth(degree(coeffs)));
+    let mut visitor = Visitor {
+        basis,
+        top,
+        baby: best_baby(basis, coeffs, take - 1),
+        known: BTreeSet::from([0, 1]),
+        f,
+    };
+    let last = top - take + 1;
+    let parts = visitor.sum(None, coeffs, last);
+    visitor.finish(parts, last);
+    Level::new(last - 1)
+}
+
+/// Goes the way of [`super::powers`]. Sums are known by their number of polynomials.
 struct Visitor<F> {
+    basis: Basis,
     top: usize,
     baby: usize,
     known: BTreeSet<usize>,
@@ -52,27 +84,23 @@ struct Visitor<F> {
 }
 
 impl<F: FnMut(PolyStep)> Visitor<F> {
-    fn sum(&mut self, acc: Option<usize>, coeffs: &[f64], level: usize) -> usize {
+    fn sum(&mut self, acc: Option<usize>, coeffs: &[Complex64], level: usize) -> usize {
         let at = Level::new(level);
         let d = degree(coeffs);
         if is_leaf(d, self.top - level, self.baby) {
             let parts = self.begin(acc, at);
-            for (k, _) in coeffs
-                .iter()
-                .enumerate()
-                .skip(1)
-                .filter(|(_, c)| **c != 0.0)
-            {
+            let present = |(_, c): &(usize, &Complex64)| **c != Complex64::ZERO;
+            for (k, _) in coeffs.iter().enumerate().skip(1).filter(present) {
                 self.make(k);
                 (self.f)(PolyStep::AddScaled(at, 2));
             }
-            if coeffs[0] != 0.0 {
+            if coeffs[0] != Complex64::ZERO {
                 (self.f)(PolyStep::AddConst(at));
             }
             return parts;
         }
         let g = 1 << d.ilog2();
-        let (quotient, remainder) = divide(coeffs, g);
+        let (quotient, remainder) = self.basis.divide(coeffs, g);
         self.make(g);
         if d == g {
             let parts = self.begin(acc, at);
@@ -103,24 +131,20 @@ impl<F: FnMut(PolyStep)> Visitor<F> {
         if !self.known.insert(k) {
             return;
         }
-        let (a, b) = split(k);
-        self.make(a);
-        self.make(b);
-        if a != b {
-            self.make(a - b);
+        for part in self.basis.parts(k) {
+            self.make(part);
         }
+        let (a, b) = split(k);
         let at = Level::new(self.top + 1 - depth(k - 1));
-        let same = a == b;
-        (self.f)(PolyStep::Product {
-            at,
-            same,
-            doubled: true,
-        });
-        (self.f)(if same {
-            PolyStep::AddConst(at)
-        } else {
-            PolyStep::AddScaled(at, 2)
-        });
+        let (same, doubled) = (a == b, self.basis == Basis::Chebyshev);
+        (self.f)(PolyStep::Product { at, same, doubled });
+        if doubled {
+            (self.f)(if same {
+                PolyStep::AddConst(at)
+            } else {
+                PolyStep::AddScaled(at, 2)
+            });
+        }
         (self.f)(PolyStep::RelinearizeRescale(at));
     }
 

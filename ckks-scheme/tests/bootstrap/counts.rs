@@ -5,7 +5,8 @@ use crate::refresh::scheme;
 use ckks_scheme::counts::Work;
 use ckks_scheme::{
     BootstrapLiteral, BootstrapOutline, BootstrapParams, Bootstrapper, Content, CosineBootstrapper,
-    Evaluator, KeyError, KeyRequest, Order,
+    CosineLiteral, Evaluator, FourierLiteral, KeyError, KeyRequest, Order, Reduction,
+    RefreshFunction,
 };
 
 fn full(log_n: u32) -> BootstrapLiteral {
@@ -13,6 +14,21 @@ fn full(log_n: u32) -> BootstrapLiteral {
         slots_to_coeffs_levels: 2,
         coeffs_to_slots_levels: 2,
         ..BootstrapLiteral::full_complex(log_n)
+    }
+}
+
+/// With a function.
+fn fourier(content: Content) -> BootstrapLiteral {
+    BootstrapLiteral {
+        content,
+        log_message_ratio: 2.5f64.log2(),
+        reduction: Reduction::Fourier(FourierLiteral {
+            degree: 31,
+            squarings: 3,
+            function: RefreshFunction::Relu,
+            harmonics: 15,
+        }),
+        ..full(9)
     }
 }
 
@@ -51,11 +67,16 @@ fn literals() -> Vec<BootstrapLiteral> {
             ..full(9)
         },
         BootstrapLiteral {
-            cosine_degree: 62,
-            arcsine_degree: 7,
+            reduction: Reduction::Cosine(CosineLiteral {
+                degree: 62,
+                double_angles: 3,
+                arcsine_degree: 7,
+            }),
             log_message_ratio: 6.0,
             ..full(9)
         },
+        fourier(Content::Complex),
+        fourier(Content::Real),
     ]
 }
 

@@ -4,6 +4,7 @@
 
 mod counts;
 mod fixture;
+mod function;
 mod measure;
 mod polynomials;
 mod refresh;

@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use ckks_scheme::{Chebyshev, Ciphertext, EvalError, Evaluator, KeyRequest, Level, PolyError, Scale};
+use ckks_scheme::{
+    Chebyshev, Ciphertext, EvalError, Evaluator, KeyRequest, Level, PolyError, Scale,
+};
 
 use crate::cost::{Op, OpCounts};
 use crate::spec::ScaleChain;

@@ -67,7 +67,9 @@ impl<F: Function + Clone + 'static> PreparedReal<F> {
         let name = function.name();
         let channels = input.layout.shape().channels;
         function.check_channels(channels)?;
-        let declared = (0..channels).map(|c| function.declared(c)).fold(0.0, f64::max);
+        let declared = (0..channels)
+            .map(|c| function.declared(c))
+            .fold(0.0, f64::max);
         chain.check_range(name, input, declared)?;
         let components = match input.layout.packing() {
             Packing::Real => 1,
@@ -149,7 +151,9 @@ impl<F: Function + Clone + 'static> PreparedReal<F> {
         let mut parts = Vec::with_capacity(self.components);
         for mut part in self.parts(evaluator, ct).map_err(&named)? {
             part.declare_values(declared, declared);
-            let y = self.function.run(&circuit, Wire::encrypted(part), declared)?;
+            let y = self
+                .function
+                .run(&circuit, Wire::encrypted(part), declared)?;
             parts.extend(y.into_ciphertext());
         }
         let imaginary = (parts.len() > 1).then(|| parts.pop()).flatten();

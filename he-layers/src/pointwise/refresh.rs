@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use ckks_scheme::bootstrap::BootstrapOutline;
 use ckks_scheme::{
-    Bootstrapper, Ciphertext, Content, CosineBootstrapper, Evaluator, KeyRequest, Level, Scale,
+    BootstrapParams, Bootstrapper, Ciphertext, Content, CosineBootstrapper, Evaluator, KeyRequest,
+    Level, Scale,
 };
 
 use super::approach::Approach;
-use super::{
-    Depth, Operand, Pointwise, PreparedBlock, PreparedPointwise, Setting, StageError,
-};
+use super::{Depth, Operand, Pointwise, PreparedBlock, PreparedPointwise, Setting, StageError};
 use crate::cost::{Op, OpCounts};
 use crate::error::{LayerError, check_array};
 use crate::layout::Packing;
@@ -18,6 +18,10 @@ use crate::spec::{Form, TensorSpec};
 /// What a bootstrapping takes and how well it does it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RefreshLimits {
+    /// Lowest level of a ciphertext that can be refreshed.
+    pub input_level: Level,
+    /// Level of a refreshed ciphertext.
+    pub output_level: Level,
     /// Slots that it refreshes: all of a ciphertext's for layouts of this crate.
     pub slots: usize,
     /// What the slots may hold.
@@ -35,18 +39,20 @@ pub struct RefreshLimits {
     pub limb_bytes: u64,
 }
 
-/// What carries out the refreshes of a network: a bootstrapping and what is known of it.
+/// What carries out the refreshes of a network: a bootstrapping and what is known of it. A planner has the latter alone.
 #[derive(Clone, Debug)]
 pub struct Refresher {
-    bootstrapper: Arc<dyn Bootstrapper>,
+    bootstrapper: Option<Arc<dyn Bootstrapper>>,
     limits: RefreshLimits,
+    keys: KeyRequest,
 }
 
 impl Refresher {
     /// A refresher of any bootstrapping.
     pub fn new(bootstrapper: Arc<dyn Bootstrapper>, limits: RefreshLimits) -> Self {
         Self {
-            bootstrapper,
+            keys: bootstrapper.request(),
+            bootstrapper: Some(bootstrapper),
             limits,
         }
     }
@@ -54,27 +60,60 @@ impl Refresher {
     /// The scheme's own bootstrapping, whose refreshes add errors of standard deviation `error_std`, for values at its
     /// output scale.
     pub fn of(bootstrapper: CosineBootstrapper, error_std: f64) -> Self {
-        let params = bootstrapper.params();
-        let limits = RefreshLimits {
-            slots: params.slots(),
-            content: params.literal().content,
-            max_value: params.literal().max_value,
-            scale: params.output_scale(),
-            error_std,
-            working_bytes: bootstrapper.working_bytes(),
-            limb_bytes: params.scheme().limb_bytes(),
-        };
+        let working_bytes = bootstrapper.working_bytes();
+        let limits = RefreshLimits::of(bootstrapper.params(), working_bytes, error_std);
         Self::new(Arc::new(bootstrapper), limits)
     }
 
-    /// The bootstrapping.
-    pub fn bootstrapper(&self) -> &dyn Bootstrapper {
-        self.bootstrapper.as_ref()
+    /// As [`Self::of`], to plan with: nothing is encoded, and nothing can be run.
+    pub fn outlined(outline: &BootstrapOutline, error_std: f64) -> Self {
+        Self {
+            bootstrapper: None,
+            limits: RefreshLimits::of(outline.params(), outline.working_bytes(), error_std),
+            keys: outline.request(),
+        }
+    }
+
+    /// A refresher from level `input` to level `output` that is good for counting levels alone.
+    pub fn levels_only(input: Level, output: Level) -> Self {
+        let limits = RefreshLimits {
+            input_level: input,
+            output_level: output,
+            slots: 0,
+            content: Content::Complex,
+            max_value: 1.0,
+            scale: Scale::new(1.0),
+            error_std: 0.0,
+            working_bytes: 0,
+            limb_bytes: 1,
+        };
+        Self {
+            bootstrapper: None,
+            limits,
+            keys: KeyRequest::new(),
+        }
     }
 
     /// What it takes.
     pub fn limits(&self) -> &RefreshLimits {
         &self.limits
+    }
+}
+
+impl RefreshLimits {
+    /// Those of a bootstrapping of the scheme.
+    fn of(params: &BootstrapParams, working_bytes: u64, error_std: f64) -> Self {
+        Self {
+            input_level: params.input_level(),
+            output_level: params.output_level(),
+            slots: params.slots(),
+            content: params.literal().content,
+            max_value: params.literal().max_value,
+            scale: params.output_scale(),
+            error_std,
+            working_bytes,
+            limb_bytes: params.scheme().limb_bytes(),
+        }
     }
 }
 
@@ -134,11 +173,11 @@ impl Pointwise for Refresh {
     }
 
     fn depth(&self, from: Form, setting: &Setting<'_>) -> Result<Depth, LayerError> {
-        let bootstrapper = self.refresher(setting)?.bootstrapper();
+        let limits = self.refresher(setting)?.limits;
         let rescale = usize::from(from == Form::Sums);
         Ok(Depth::Refresh {
-            input: Level::new(bootstrapper.input_level().limbs() + rescale),
-            output: bootstrapper.output_level(),
+            input: Level::new(limits.input_level.limbs() + rescale),
+            output: limits.output_level,
         })
     }
 
@@ -170,7 +209,7 @@ impl Pointwise for Refresh {
         let max = if max > 0.0 { max } else { limits.max_value };
         let limit = limits.scale.value() * limits.max_value / max;
         let approach = Approach::within(name, input, chain, limit)?;
-        let least = refresher.bootstrapper.input_level();
+        let least = limits.input_level;
         if approach.level() < least {
             return Err(LayerError::Level {
                 layer: name.clone(),
@@ -182,7 +221,7 @@ impl Pointwise for Refresh {
         let output = TensorSpec {
             layout: input.layout.clone(),
             form: Form::Refreshed,
-            level: refresher.bootstrapper.output_level(),
+            level: limits.output_level,
             scale: approach.scale(),
         };
         chain.below(name, output.level, 0, 1)?;
@@ -215,8 +254,10 @@ impl PreparedPointwise for PreparedRefresh {
         &self.output
     }
 
-    fn request_keys(&self, keys: &mut KeyRequest) {
-        keys.extend(&self.refresher.bootstrapper.request());
+    fn request_keys(&self, _keys: &mut KeyRequest) {}
+
+    fn request_fixed_keys(&self, keys: &mut KeyRequest) {
+        keys.extend(&self.refresher.keys);
     }
 
     fn count_ops(&self, counts: &mut OpCounts) {
@@ -273,8 +314,12 @@ impl PreparedBlock for RefreshBlock<'_> {
         ct.declare_values(self.slots, self.slots);
         let ct = approach.begin(evaluator, ct).map_err(&named)?;
         let ct = approach.end(evaluator, ct).map_err(&named)?;
-        refresher
-            .bootstrapper
+        let Some(bootstrapper) = &refresher.bootstrapper else {
+            return Err(LayerError::NoRefresher {
+                stage: refresh.name.clone(),
+            });
+        };
+        bootstrapper
             .bootstrap(evaluator, &ct)
             .map_err(LayerError::refresh(&refresh.name))
     }

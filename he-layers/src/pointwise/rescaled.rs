@@ -2,9 +2,7 @@
 
 use ckks_scheme::{Ciphertext, Evaluator, KeyRequest, Scale};
 
-use super::{
-    Depth, Operand, Pointwise, PreparedBlock, PreparedPointwise, Setting, StageError,
-};
+use super::{Depth, Operand, Pointwise, PreparedBlock, PreparedPointwise, Setting, StageError};
 use crate::cost::{Op, OpCounts};
 use crate::error::LayerError;
 use crate::noise::rounding_std;

@@ -4,9 +4,7 @@ use ckks_scheme::{Ciphertext, EvalError, Evaluator, KeyRequest, Level, PeriodicP
 use num_complex::Complex64;
 
 use super::approach::Approach;
-use super::{
-    Depth, Operand, Pointwise, PreparedBlock, PreparedPointwise, Setting, StageError,
-};
+use super::{Depth, Operand, Pointwise, PreparedBlock, PreparedPointwise, Setting, StageError};
 use crate::cost::{Op, OpCounts};
 use crate::error::{LayerError, check_array};
 use crate::layout::{Layout, Packing};
@@ -147,7 +145,11 @@ impl Pointwise for Square {
         };
         let sums = self.largest(|c| self.declared[c] + self.t[c].abs());
         chain.check_range(&self.name, input, sums)?;
-        chain.check_range(&self.name, &output, self.largest(|c| self.declared[c].powi(2)))?;
+        chain.check_range(
+            &self.name,
+            &output,
+            self.largest(|c| self.declared[c].powi(2)),
+        )?;
         Ok(Box::new(PreparedSquare {
             act: self.clone(),
             input: input.clone(),
@@ -322,9 +324,7 @@ impl PreparedPointwise for PreparedSquare {
     }
 
     fn error(&self) -> StageError {
-        let argument = self
-            .approach
-            .predicted_error(self.layout().slots(), 0.0);
+        let argument = self.approach.predicted_error(self.layout().slots(), 0.0);
         StageError {
             argument,
             result: 0.0,
@@ -333,8 +333,6 @@ impl PreparedPointwise for PreparedSquare {
 
     fn block(&self, block: usize) -> Result<Box<dyn PreparedBlock + '_>, LayerError> {
         let offsets = self.offsets(block);
-        Ok(Box::new(
-            offsets.map_err(LayerError::eval(&self.act.name))?,
-        ))
+        Ok(Box::new(offsets.map_err(LayerError::eval(&self.act.name))?))
     }
 }

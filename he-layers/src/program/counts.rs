@@ -75,7 +75,11 @@ impl PreparedProgram {
             let sums = &self.values[self.nodes[*node].value].spec;
             sums.level < value.spec.level
         });
-        added || value.children.iter().any(|c| self.entry(*c) != Entry::Direct)
+        added
+            || value
+                .children
+                .iter()
+                .any(|c| self.entry(*c) != Entry::Direct)
     }
 
     /// Whether a stage of sums takes their rescaled form from whoever made it.

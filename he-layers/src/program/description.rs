@@ -310,9 +310,9 @@ impl Program {
     fn readable(&mut self, term: Term) -> Result<Term, LayerError> {
         match term {
             Term::Linear(value, map) if matches!(self.values[value.0].source, Source::Sum(_)) => {
-                let rescaled = self.values.iter().position(|v| {
-                    matches!(&v.source, Source::Stage(of, s) if *of == value && s.is_rescale())
-                });
+                let rescaled = self.values.iter().position(
+                    |v| matches!(&v.source, Source::Stage(of, s) if *of == value && s.is_rescale()),
+                );
                 let value = match rescaled {
                     Some(index) => Value(index),
                     None => self.apply(value, Rescaled)?,

@@ -46,7 +46,11 @@ impl Program {
         let last_use = self.last_uses();
         let mut values: Vec<Option<PlainTensor>> = Vec::with_capacity(self.values().len());
         for (index, entry) in self.values().iter().enumerate() {
-            let read = |v: Value| values[v.0].as_ref().expect("readers come after what they read");
+            let read = |v: Value| {
+                values[v.0]
+                    .as_ref()
+                    .expect("readers come after what they read")
+            };
             let mut value = match &entry.source {
                 Source::Input => x.clone(),
                 Source::Stage(of, stage) => {

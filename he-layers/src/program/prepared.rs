@@ -140,11 +140,16 @@ impl Program {
         let setting = to.setting();
         let levels = self.levels(&setting, to.output_level)?;
         let forms = self.forms();
-        if levels[0] > to.chain.max_level() {
+        if let Some(short) = self.first_shortage(&setting, &levels, to.chain.max_level())? {
+            let (need, have) = (short.need, short.have);
+            if short.value != self.input() {
+                let stage = self.label(short.value);
+                return Err(LayerError::RefreshLevels { stage, need, have });
+            }
             return Err(LayerError::Depth {
                 program: self.name().to_owned(),
-                need: levels[0].limbs(),
-                have: to.chain.max_level().limbs(),
+                need: need.limbs(),
+                have: have.limbs(),
             });
         }
         if to.input.shape() != self.shape(self.input()) {
@@ -299,7 +304,10 @@ impl Program {
             products,
             adds,
             finish: Finish {
-                giants: giants.into_iter().map(|g| g.into_iter().collect()).collect(),
+                giants: giants
+                    .into_iter()
+                    .map(|g| g.into_iter().collect())
+                    .collect(),
                 fold,
             },
         };
@@ -400,7 +408,10 @@ impl PreparedProgram {
             .map(|v| vec![BTreeSet::new(); v.spec.layout.ciphertexts()])
             .collect();
         for product in self.nodes.iter().flat_map(|node| &node.products) {
-            for (all, of_map) in steps[product.value].iter_mut().zip(product.map.baby_steps()) {
+            for (all, of_map) in steps[product.value]
+                .iter_mut()
+                .zip(product.map.baby_steps())
+            {
                 all.extend(of_map);
             }
         }
@@ -427,7 +438,12 @@ impl PreparedProgram {
         for (index, value) in self.values.iter().enumerate() {
             let tensor = self.tensor_of(index);
             values[tensor].push(index);
-            for node in value.products.iter().map(|p| p.0).chain(value.adds.iter().copied()) {
+            for node in value
+                .products
+                .iter()
+                .map(|p| p.0)
+                .chain(value.adds.iter().copied())
+            {
                 last_read[node] = last_read[node].max(tensor);
             }
         }
@@ -514,6 +530,29 @@ impl PreparedProgram {
 
     /// All switching keys, at the levels of use.
     pub fn required_keys(&self) -> KeyRequest {
+        let mut keys = self.movable_keys();
+        self.request_fixed_keys(&mut keys);
+        keys
+    }
+
+    /// All switching keys for rings of degree `2^log_n`, those of refreshes at their levels, all others at `levels`, each of
+    /// which serves the levels down to the next. Without any levels they are at the levels of use.
+    pub fn keys_at(&self, levels: &[Level], log_n: u32) -> KeyRequest {
+        let mut keys = self.movable_keys().reduced(log_n);
+        if !levels.is_empty() {
+            keys = keys.at_steps(levels);
+        }
+        self.request_fixed_keys(&mut keys);
+        keys.reduced(log_n)
+    }
+
+    fn request_fixed_keys(&self, keys: &mut KeyRequest) {
+        for stage in self.values.iter().filter_map(|v| v.stage.as_ref()) {
+            stage.stage.request_fixed_keys(keys);
+        }
+    }
+
+    fn movable_keys(&self) -> KeyRequest {
         let mut keys = KeyRequest::new();
         for value in &self.values {
             if let Some(stage) = &value.stage {
@@ -524,7 +563,8 @@ impl PreparedProgram {
             }
         }
         for node in &self.nodes {
-            node.finish.request_keys(&self.values[node.value].spec, &mut keys);
+            node.finish
+                .request_keys(&self.values[node.value].spec, &mut keys);
         }
         keys
     }

@@ -69,7 +69,8 @@ impl Product {
         counts.add(Op::MaskedTerm, sums.level, masked);
         for start in (0..self.map.input().blocks()).step_by(group_blocks.max(1)) {
             let blocks = start..start + group_blocks.max(1);
-            let touched = |task: &&crate::linear::ProductTask| !task.columns_of(blocks.clone()).is_empty();
+            let touched =
+                |task: &&crate::linear::ProductTask| !task.columns_of(blocks.clone()).is_empty();
             let rows = self.map.tasks().iter().filter(touched);
             let outputs = rows.map(|task| task.outputs().len()).sum();
             counts.add(Op::AccumulatorPass, sums.level, outputs);

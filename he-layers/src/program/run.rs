@@ -107,7 +107,10 @@ impl<'a> Run<'a> {
         let mut left = tensor.into_iter();
         let mut block = 0;
         while left.len() > 0 {
-            let group: Vec<_> = left.by_ref().take(group_blocks.max(1) * per_block).collect();
+            let group: Vec<_> = left
+                .by_ref()
+                .take(group_blocks.max(1) * per_block)
+                .collect();
             let blocks = block..block + group.len() / per_block;
             block = blocks.end;
             self.absorb(&step.values, blocks, group)?;
@@ -116,7 +119,10 @@ impl<'a> Run<'a> {
         for &node in &step.finishes {
             let prepared = &program.nodes[node];
             let maps: Vec<&LinearMap> = prepared.products.iter().map(|p| &p.map).collect();
-            let sums = self.sums.remove(&node).unwrap_or_else(|| self.accumulator(node));
+            let sums = self
+                .sums
+                .remove(&node)
+                .unwrap_or_else(|| self.accumulator(node));
             let finished = sums
                 .finish(&maps)
                 .map_err(LayerError::eval(&prepared.name))?;
@@ -270,9 +276,7 @@ impl Reader<'_> {
             let mut y = stage.apply(self.evaluator, operand)?;
             let level = self.program.values[child].spec.level;
             if y.level() > level {
-                self.evaluator
-                    .drop_level(&mut y, level)
-                    .map_err(&named)?;
+                self.evaluator.drop_level(&mut y, level).map_err(&named)?;
             }
             self.visit(child, index, y, read)?;
         }
@@ -316,7 +320,9 @@ impl Reader<'_> {
         Ok(match value.spec.form {
             Form::Sums => {
                 let later = value.children.iter().skip_while(|c| **c != child).skip(1);
-                let needed = later.into_iter().any(|c| self.program.entry(*c) != Entry::Direct);
+                let needed = later
+                    .into_iter()
+                    .any(|c| self.program.entry(*c) != Entry::Direct);
                 let z = match (shares, needed) {
                     (true, false) => rescaled.take(),
                     (true, true) | (false, _) => None,

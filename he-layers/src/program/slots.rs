@@ -107,13 +107,14 @@ fn map(stage: &dyn Pointwise, layout: &Layout, x: &Slots) -> Slots {
         let channels: Vec<Option<usize>> = (0..cells)
             .map(|cell| layout.channel_at(block, cell))
             .collect();
-        let value = |(slot, z): (usize, &Complex64)| match (channels[slot % cells], layout.packing()) {
-            (None, _) => Complex64::default(),
-            (Some(c), Packing::Real) => Complex64::new(stage.evaluate(z.re, c), 0.0),
-            (Some(c), Packing::Complex) => {
-                Complex64::new(stage.evaluate(z.re, c), stage.evaluate(z.im, c))
-            }
-        };
+        let value =
+            |(slot, z): (usize, &Complex64)| match (channels[slot % cells], layout.packing()) {
+                (None, _) => Complex64::default(),
+                (Some(c), Packing::Real) => Complex64::new(stage.evaluate(z.re, c), 0.0),
+                (Some(c), Packing::Complex) => {
+                    Complex64::new(stage.evaluate(z.re, c), stage.evaluate(z.im, c))
+                }
+            };
         slots.iter().enumerate().map(value).collect()
     };
     x.par_iter().enumerate().map(one).collect()
