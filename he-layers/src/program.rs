@@ -15,6 +15,7 @@ mod refreshed;
 mod run;
 mod simulate;
 mod slots;
+mod sums;
 
 pub use description::{Layer, Node, Program, Term, Value};
 pub use levels::Shortage;
