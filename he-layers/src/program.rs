@@ -16,6 +16,7 @@ mod refreshed;
 mod run;
 mod simulate;
 mod slots;
+mod sums;
 
 pub use compiled::CompiledMaps;
 pub use description::{Layer, Node, Program, Term, Value};

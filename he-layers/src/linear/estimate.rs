@@ -2,26 +2,19 @@
 
 use ckks_scheme::Scale;
 
-use super::connect::Weights;
+use std::ops::Range;
+
 use super::map::LinearMap;
-use super::product::Column;
+use super::product::{Column, ProductTask};
 use crate::noise::weight_rounding_variance;
 
 impl LinearMap {
-    /// Numbers of weights that are one number for all cells, and that differ from cell to cell, by geometry: single zeros
-    /// between connected blocks count.
-    pub fn term_counts(&self) -> (usize, usize) {
-        let mut counts = (0, 0);
-        for task in self.tasks() {
-            for column in &task.cols {
-                if self.plan.terms[task.out_phase][column.term].is_constant() {
-                    counts.0 += task.rows.len();
-                } else {
-                    counts.1 += task.rows.len();
-                }
-            }
-        }
-        counts
+    /// Weights of the columns `cols` of a product that differ from cell to cell, by geometry: those count that happen to be
+    /// the same number in all cells.
+    pub fn masked_weights(&self, task: &ProductTask, cols: Range<usize>) -> usize {
+        let terms = &self.plan.terms[task.out_phase];
+        let masked = |column: &&Column| !terms[column.term].is_constant();
+        task.cols[cols].iter().filter(masked).count() * task.rows.len()
     }
 
     /// Deviation of each output channel that rounding the weights at `scale` causes, when each input channel deviates by

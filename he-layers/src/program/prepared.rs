@@ -192,8 +192,17 @@ impl Program {
                     let (input, entry) = stage_input(parent, stage.as_ref(), level, &setting)?;
                     let prepared = stage.prepare(&input, &setting)?;
                     let mut spec = prepared.output().clone();
+                    if spec.level < level {
+                        let missing = level.limbs() - spec.level.limbs();
+                        return Err(LayerError::Level {
+                            layer: stage.name().to_owned(),
+                            found: input.level,
+                            least: Level::new(input.level.limbs() + missing),
+                            most: to.chain.max_level(),
+                        });
+                    }
                     // What a refresh gives beyond need is dropped.
-                    spec.level = spec.level.min(level);
+                    spec.level = level;
                     if values[of.0].sizes.is_empty() {
                         values[of.0].sizes = sizes(&spec.layout, stage.as_ref());
                     }
@@ -224,6 +233,7 @@ impl Program {
             output: output.0,
         };
         prepared.collect_rotations();
+        prepared.order_children();
         prepared.order_steps();
         Ok(prepared)
     }
@@ -422,6 +432,15 @@ impl PreparedProgram {
         }
         for (value, steps) in self.values.iter_mut().zip(steps) {
             value.steps = steps.into_iter().map(|s| s.into_iter().collect()).collect();
+        }
+    }
+
+    /// Stages that read a dropped copy come first: the first of the others may take the rescaled sums.
+    fn order_children(&mut self) {
+        for value in 0..self.values.len() {
+            let mut children = std::mem::take(&mut self.values[value].children);
+            children.sort_by_key(|child| self.entry(*child) == Entry::Direct);
+            self.values[value].children = children;
         }
     }
 
