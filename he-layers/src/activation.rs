@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::error::LayerError;
+pub(crate) use crate::error::check_array;
 use crate::layer::{Layer, PreparedLayer, forward_of_disturbed};
 use crate::prepared::pointwise::PreparedPointwise;
 use crate::prepared::square::SquareStage;
@@ -160,31 +161,5 @@ impl Layer for SquareActivation {
         Ok(Box::new(PreparedPointwise(SquareStage::new(
             self, input, chain,
         )?)))
-    }
-}
-
-/// Checks length and finiteness of one parameter array.
-pub(crate) fn check_array(
-    layer: &str,
-    what: &'static str,
-    data: &[f64],
-    expected: usize,
-) -> Result<(), LayerError> {
-    if data.len() != expected {
-        return Err(LayerError::ParameterLength {
-            layer: layer.to_owned(),
-            what,
-            found: data.len(),
-            expected,
-        });
-    }
-    match data.iter().position(|v| !v.is_finite()) {
-        Some(index) => Err(LayerError::NotFinite {
-            layer: layer.to_owned(),
-            what,
-            index,
-            found: data[index],
-        }),
-        None => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 use crate::activation::check_array;
 use crate::error::LayerError;
 use crate::layer::{Layer, PreparedLayer};
+use crate::linear::dense::Dense;
 use crate::linear_map::LinearMap;
 use crate::prepared::linear::PreparedLinear;
 use crate::spec::{ScaleChain, TensorSpec};
@@ -66,19 +67,19 @@ impl PooledDense {
     /// # Errors
     /// [`LayerError::Channels`] and those of [`Self::validate`].
     pub fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
-        self.check_channels(x.shape.channels)?;
-        let mut logits = Vec::with_capacity(x.n * self.classes);
-        for n in 0..x.n {
-            let sums: Vec<f64> = x
-                .image(n)
-                .chunks(x.shape.pixels())
-                .map(|map| map.iter().sum())
-                .collect();
-            for (row, bias) in self.weight.chunks(self.channels).zip(&self.bias) {
-                logits.push(bias + row.iter().zip(&sums).map(|(w, s)| w * s).sum::<f64>());
-            }
-        }
-        PlainTensor::new(x.n, Chw::new(self.classes, 1, 1), logits)
+        self.dense(x.shape)?.forward_plain(x)
+    }
+
+    /// The layer for inputs of shape `input`.
+    pub(crate) fn dense(&self, input: Chw) -> Result<Dense, LayerError> {
+        self.check_channels(input.channels)?;
+        Dense::pooled(
+            self.name.clone(),
+            input,
+            self.classes,
+            &self.weight,
+            self.bias.clone(),
+        )
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ckks_scheme::{BootstrapError, EncodeError, EvalError, Level, PolyError};
 
-use crate::layout::{Grid, Packing};
+use crate::layout::{Grid, Packing, Spacing};
 use crate::tensor::Chw;
 
 /// Errors of layouts, layers and their encrypted execution.
@@ -87,9 +87,9 @@ pub enum LayerError {
         /// Numbers expected.
         expected: usize,
     },
-    /// A grid's sizes are not powers of two, or a grid is larger than a ciphertext.
+    /// A size of a grid is zero, or the grid is larger than a ciphertext.
     #[error(
-        "grid {grid} does not fit {slots} slots: powers of two with rows * cols <= slots are needed"
+        "grid {grid} does not fit {slots} slots: positive sizes with rows * cols, rounded up to a power of two, of at most the slots are needed"
     )]
     Grid {
         /// The grid.
@@ -97,13 +97,24 @@ pub enum LayerError {
         /// Complex slots of a ciphertext.
         slots: usize,
     },
-    /// A map and a grid axis neither of which divides the other.
-    #[error("map axis of {map} pixels on a grid axis of {grid} cells: one must divide the other")]
-    Indivisible {
-        /// Pixels along the axis.
-        map: usize,
-        /// Cells along the axis.
-        grid: usize,
+    /// A shape without numbers has no layout.
+    #[error("shape {shape} is empty, expected sizes and strides of at least 1")]
+    EmptyShape {
+        /// The shape.
+        shape: Chw,
+    },
+    /// A spacing of pixels that a grid does not hold.
+    #[error(
+        "maps of {shape} in {}x{} phases with {}x{} cells a pixel do not fit grid {grid}",
+        spacing.phases.0, spacing.phases.1, spacing.gaps.0, spacing.gaps.1
+    )]
+    Spacing {
+        /// Shape of the maps.
+        shape: Chw,
+        /// The grid.
+        grid: Grid,
+        /// The spacing asked for.
+        spacing: Spacing,
     },
     /// More channels a ciphertext asked for than the gaps between pixels hold.
     #[error("{found} channels a ciphertext, the layout has room for {room}")]
@@ -293,5 +304,44 @@ impl LayerError {
                 LayerError::Refresh { layer, source }
             }
         }
+    }
+}
+
+/// Checks length and finiteness of one parameter array.
+pub(crate) fn check_array(
+    layer: &str,
+    what: &'static str,
+    data: &[f64],
+    expected: usize,
+) -> Result<(), LayerError> {
+    if data.len() != expected {
+        return Err(LayerError::ParameterLength {
+            layer: layer.to_owned(),
+            what,
+            found: data.len(),
+            expected,
+        });
+    }
+    match data.iter().position(|v| !v.is_finite()) {
+        Some(index) => Err(LayerError::NotFinite {
+            layer: layer.to_owned(),
+            what,
+            index,
+            found: data[index],
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Checks that sizes of a layer are at least 1.
+pub(crate) fn check_sizes(layer: &str, sizes: &[(&'static str, usize)]) -> Result<(), LayerError> {
+    match sizes.iter().find(|(_, size)| *size == 0) {
+        Some((what, found)) => Err(LayerError::ParameterValue {
+            layer: layer.to_owned(),
+            what,
+            found: *found,
+            expected: "at least 1",
+        }),
+        None => Ok(()),
     }
 }

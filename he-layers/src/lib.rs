@@ -2,13 +2,14 @@
 #![forbid(unsafe_code)]
 
 pub mod activation;
-pub mod conv;
+mod conv;
 pub mod cost;
 pub mod dense;
 pub mod encrypted;
 pub mod error;
 pub mod layer;
 pub mod layout;
+pub mod linear;
 pub mod linear_map;
 pub mod noise;
 pub mod poly_activation;
@@ -25,13 +26,15 @@ pub mod tensor;
 pub use ckks_scheme::{Chebyshev, Composite};
 
 pub use activation::SquareActivation;
-pub use conv::Conv2d;
 pub use cost::{Op, OpCounts};
 pub use dense::PooledDense;
 pub use encrypted::{ClientCodec, EncryptedTensor};
 pub use error::LayerError;
 pub use layer::{Layer, LayerRun, PreparedLayer, Weights};
-pub use layout::{Grid, Layout, Packing, Place};
+pub use layout::{Grid, Layout, Packing, Place, Spacing};
+pub use linear::Linear;
+pub use linear::conv::{Conv2d, Padding};
+pub use linear::dense::Dense;
 pub use linear_map::{LinearMap, ProductTask, TermWeight};
 pub use poly_activation::{PolyActivation, PolyOutput};
 pub use pool::AvgPool;

@@ -14,10 +14,10 @@ use std::ops::Range;
 
 use self::links::{AxisGeometry, Term};
 use crate::activation::check_array;
-use crate::conv::Conv2d;
 use crate::dense::PooledDense;
 use crate::error::LayerError;
-use crate::layout::{Axis, Layout};
+use crate::layout::Layout;
+use crate::linear::conv::Conv2d;
 use crate::residual::Head;
 use crate::tensor::Chw;
 
@@ -123,38 +123,19 @@ impl LinearMap {
     /// [`LayerError::LayoutsDiffer`] if the layouts do not share grid, packing and slots, [`LayerError::Shape`] if the
     /// output layout has not the convolution's output shape, and those of [`Conv2d::output_shape`].
     pub fn conv(conv: &Conv2d, input: &Layout, output: &Layout) -> Result<Self, LayerError> {
-        let bias = conv.bias_map(input.shape())?;
-        check_shape(&conv.name, output, conv.output_shape(input.shape())?)?;
+        let shape = conv.output_shape(input.shape())?;
+        check_shape(&conv.name, output, shape)?;
+        let map = conv.bias_map(input.shape());
+        let mut bias = vec![0.0; shape.volume()];
+        map.fill(0, &mut bias);
         let kernel = Kernel {
             in_channels: conv.in_channels,
             taps: conv.kernel.0 * conv.kernel.1,
-            weight: conv.weight.clone(),
+            weight: expanded(conv),
             channelwise: false,
             summed: false,
         };
         Self::compile_conv(conv, kernel, input, output, bias)
-    }
-
-    /// Compiles a convolution that sends each channel to itself by the weights of `window` (one channel to one channel).
-    pub(crate) fn channelwise(
-        window: &Conv2d,
-        input: &Layout,
-        output: &Layout,
-    ) -> Result<Self, LayerError> {
-        let mut shape = input.shape();
-        shape.channels = 1;
-        let mut expected = window.output_shape(shape)?;
-        let bias = window.bias_map(shape)?.repeat(input.shape().channels);
-        expected.channels = input.shape().channels;
-        check_shape(&window.name, output, expected)?;
-        let kernel = Kernel {
-            in_channels: input.shape().channels,
-            taps: window.kernel.0 * window.kernel.1,
-            weight: window.weight.clone(),
-            channelwise: true,
-            summed: false,
-        };
-        Self::compile_conv(window, kernel, input, output, bias)
     }
 
     fn compile_conv(
@@ -168,23 +149,16 @@ impl LinearMap {
         let connected = connected_subs(&kernel, input, output);
         let axis = |index: usize| {
             let pick = |(rows, cols): (usize, usize)| if index == 0 { rows } else { cols };
-            let size = |layout: &Layout| pick((layout.shape().height, layout.shape().width));
-            let axis = |layout: &Layout| Axis {
-                phases: pick(layout.phases()),
-                gaps: pick(layout.gaps()),
-            };
+            let pick_axis = |(rows, cols)| if index == 0 { rows } else { cols };
+            let pick_conv = |(rows, cols)| if index == 0 { rows } else { cols };
             let sub = |layout: &Layout, sub: usize| {
                 let gap_cols = layout.gaps().1;
                 pick((sub / gap_cols, sub % gap_cols))
             };
             AxisGeometry {
-                input: axis(input),
-                output: axis(output),
-                in_size: size(input),
-                out_size: size(output),
-                kernel: pick(conv.kernel),
-                stride: pick(conv.stride),
-                padding: pick(conv.padding),
+                input: pick_axis(input.axes()),
+                output: pick_axis(output.axes()),
+                conv: pick_conv(conv.axes(input.shape())),
                 subs: connected
                     .iter()
                     .map(|&(o, i)| (sub(output, o), sub(input, i)))
@@ -556,4 +530,17 @@ fn check_partners(layer: &str, input: &Layout, output: &Layout) -> Result<(), La
         });
     }
     Ok(())
+}
+
+/// Weights of a convolution without groups that does the same.
+fn expanded(conv: &Conv2d) -> Vec<f64> {
+    let (kh, kw) = conv.kernel;
+    let mut weight = Vec::with_capacity(conv.out_channels * conv.in_channels * kh * kw);
+    for o in 0..conv.out_channels {
+        for i in 0..conv.in_channels {
+            let taps = (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx)));
+            weight.extend(taps.map(|(ky, kx)| conv.weight_at(o, i, ky, kx)));
+        }
+    }
+    weight
 }

@@ -1,8 +1,8 @@
 //! Post-activation residual blocks, as ReLU networks have them.
 
-use crate::conv::Conv2d;
 use crate::error::LayerError;
 use crate::layer::{Layer, PreparedLayer};
+use crate::linear::conv::Conv2d;
 use crate::poly_activation::PolyActivation;
 use crate::prepared::post_act::PreparedPostAct;
 use crate::refresh::Refresh;

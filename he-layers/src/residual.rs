@@ -1,10 +1,10 @@
 //! The parts of a pre-activation residual network: stem, blocks, head.
 
 use crate::activation::{SquareActivation, check_array};
-use crate::conv::Conv2d;
 use crate::dense::PooledDense;
 use crate::error::LayerError;
 use crate::layer::{Layer, PreparedLayer, forward_of_disturbed};
+use crate::linear::conv::Conv2d;
 use crate::linear_map::LinearMap;
 use crate::prepared::block::PreparedBlock;
 use crate::prepared::linear::PreparedLinear;

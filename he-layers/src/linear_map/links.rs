@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::conv::source;
 use crate::layout::{Axis, Grid};
+use crate::linear::conv::ConvAxis;
 
 /// How rotations along one axis are split into a baby and a giant part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +28,7 @@ pub(crate) enum Split {
 pub(crate) struct AxisGeometry {
     pub input: Axis,
     pub output: Axis,
-    pub in_size: usize,
-    pub out_size: usize,
-    pub kernel: usize,
-    pub stride: usize,
-    pub padding: usize,
+    pub conv: ConvAxis,
     /// Pairs of output and input sub-positions between which there is a weight.
     pub subs: BTreeSet<(usize, usize)>,
 }
@@ -70,9 +66,9 @@ impl AxisGeometry {
 
     fn links(&self, split: Split) -> AxisLinks {
         let mut links = AxisLinks::new();
-        for y in 0..self.out_size {
-            for tap in 0..self.kernel {
-                let Some(sy) = source(y, tap, self.stride, self.padding, self.in_size) else {
+        for y in 0..self.output.map {
+            for tap in 0..self.conv.kernel {
+                let Some(sy) = self.conv.source(y, tap) else {
                     continue;
                 };
                 for &(out_sub, in_sub) in &self.subs {
@@ -111,8 +107,8 @@ struct Steps {
 impl Steps {
     fn of(axis: &AxisGeometry, links: &AxisLinks) -> Self {
         let mut steps = Steps {
-            baby: vec![BTreeSet::new(); axis.input.phases],
-            giant: vec![BTreeSet::new(); axis.output.phases],
+            baby: vec![BTreeSet::new(); axis.input.ciphertexts()],
+            giant: vec![BTreeSet::new(); axis.output.ciphertexts()],
         };
         for key in links.keys() {
             steps.baby[key.in_phase].insert(key.baby);
@@ -248,7 +244,7 @@ pub(crate) fn conv_terms(
         axis.splits().into_iter().map(with_steps).collect()
     };
     let (row_tables, col_tables) = (tables(rows), tables(cols));
-    let out_phases = rows.output.phases * cols.output.phases;
+    let out_phases = rows.output.ciphertexts() * cols.output.ciphertexts();
     let mut best = (f64::INFINITY, 0, 0);
     for (i, (r, _)) in row_tables.iter().enumerate() {
         for (j, (c, _)) in col_tables.iter().enumerate() {
@@ -278,15 +274,15 @@ pub(crate) fn conv_terms(
                 .flat_map(|&row| col_cells.iter().map(move |&col| cell(row, col)))
                 .collect();
             let key = (
-                r.out_phase * cols.output.phases + c.out_phase,
+                r.out_phase * cols.output.ciphertexts() + c.out_phase,
                 r.giant * width + c.giant,
-                r.in_phase * cols.input.phases + c.in_phase,
+                r.in_phase * cols.input.ciphertexts() + c.in_phase,
                 r.baby * width + c.baby,
             );
             table.0.entry(key).or_default().push(Link {
                 out_sub,
                 in_sub,
-                tap: r.tap * cols.kernel + c.tap,
+                tap: r.tap * cols.conv.kernel + c.tap,
                 cells,
             });
         }
