@@ -1,17 +1,17 @@
 //! The plaintext network: f64, nothing rounded. What encrypted runs are compared with, and where ranges are measured.
 
-mod kernels;
 mod run;
 
+use he_layers::PlainTensor;
 use rayon::prelude::*;
 
-use self::run::{Runner, Workspace};
+use self::run::Runner;
 use crate::{
     ActivationStatistics, Graph, ModelError,
     graph::{Activation, Function, Node, NodeId},
 };
 
-/// Images that one task evaluates; also the unit in which sums are added up, so that they do not depend on threads.
+/// Images that one task evaluates at most; also the unit in which sums are added up, so that they do not depend on threads.
 const CHUNK: usize = 16;
 /// Declared range over the largest value seen, for quadratics: an image beyond it spoils its neighbours.
 const QUADRATIC_MARGIN: f64 = 2.0;
@@ -66,18 +66,18 @@ impl Graph {
                 expected: image_len,
             });
         }
-        let parts: Vec<Evaluation> = images
-            .par_chunks(CHUNK * image_len)
-            .map_init(Workspace::default, |workspace, chunk| {
+        let parts = images
+            .par_chunks(runner.images_at_a_time(CHUNK) * image_len)
+            .map(|chunk| {
                 let mut part = self.empty_evaluation(&runner);
-                for (i, image) in chunk.chunks_exact(image_len).enumerate() {
-                    if !runner.image(image, workspace, &mut part) {
-                        part.out_of_range.push(i);
-                    }
-                }
-                part
+                let count = chunk.len() / image_len;
+                runner.run(
+                    PlainTensor::new(count, self.input, chunk.to_vec())?,
+                    &mut part,
+                )?;
+                Ok(part)
             })
-            .collect();
+            .collect::<Result<Vec<Evaluation>, ModelError>>()?;
         let mut whole = self.empty_evaluation(&runner);
         for part in parts {
             whole.append(part);

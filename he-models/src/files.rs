@@ -25,17 +25,24 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ModelError> {
     // Before the file is opened: opening a pipe would wait for its writer.
     let metadata = fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
-        let kind = if metadata.is_dir() { "a folder" } else { "no regular file" };
+        let kind = if metadata.is_dir() {
+            "a folder"
+        } else {
+            "no regular file"
+        };
         return Err(refused(kind.to_owned(), "a file".to_owned()));
     }
-    let too_large = |size: u64| refused(format!("{size} bytes or more"), format!("at most {limit}"));
+    let too_large =
+        |size: u64| refused(format!("{size} bytes or more"), format!("at most {limit}"));
     if metadata.len() > limit {
         return Err(too_large(metadata.len()));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
     let file = File::open(path).map_err(unreadable)?;
     // It may have grown since.
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.len() as u64 > limit {
         return Err(too_large(bytes.len() as u64));
     }
@@ -67,7 +74,10 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
         // As any other file that is written; the process's mask takes its part.
         file.permissions(fs::Permissions::from_mode(0o666));
     }
-    let mut file = file.prefix(".he-models-").tempfile_in(folder).map_err(failed)?;
+    let mut file = file
+        .prefix(".he-models-")
+        .tempfile_in(folder)
+        .map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;

@@ -6,13 +6,10 @@ pub(crate) mod maps;
 
 use std::sync::Arc;
 
-use he_layers::{Chebyshev, Chw, PolyOutput};
+use he_layers::{Chebyshev, Chw, Linear, PolyOutput};
 
 use crate::{
-    ActivationStatistics, ModelError,
-    linear::Linear,
-    passes::shapes,
-    spec::ReluApproximation,
+    ActivationStatistics, ModelError, passes::shapes, spec::ReluApproximation,
 };
 
 pub(crate) use build::build;
@@ -115,13 +112,6 @@ impl Quadratic {
     }
 }
 
-impl Affine {
-    /// `gain x + offset`, per channel.
-    pub(crate) fn new(gain: Vec<f64>, offset: Vec<f64>) -> Self {
-        Self { gain, offset }
-    }
-}
-
 impl Function {
     /// The function of one value in channel `c`.
     #[must_use]
@@ -139,7 +129,13 @@ impl Function {
                 }
             }
             // A NaN stays one.
-            Self::Relu(_) => if x < 0.0 { 0.0 } else { x },
+            Self::Relu(_) => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
         }
     }
 }

@@ -5,7 +5,6 @@ mod error;
 mod evaluate;
 mod files;
 pub mod graph;
-mod linear;
 mod model;
 pub mod passes;
 pub mod spec;

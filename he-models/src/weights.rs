@@ -109,7 +109,10 @@ impl Weights {
 
     /// Checks that every tensor was used.
     pub(crate) fn finish(&self) -> Result<(), ModelError> {
-        let mut unused = self.tensors.keys().filter(|name| !self.used.contains(*name));
+        let mut unused = self
+            .tensors
+            .keys()
+            .filter(|name| !self.used.contains(*name));
         match unused.next() {
             None => Ok(()),
             Some(tensor) => Err(ModelError::UnusedTensors {
@@ -123,12 +126,15 @@ impl Weights {
 
 fn decode(dtype: Dtype, data: &[u8]) -> Option<Vec<f64>> {
     let of = |size: usize, value: fn(&[u8]) -> f64| data.chunks_exact(size).map(value).collect();
-    #[allow(clippy::wildcard_enum_match_arm)] // Types that are not read, the library's future ones too.
+    #[allow(clippy::wildcard_enum_match_arm)]
+    // Types that are not read, the library's future ones too.
     match dtype {
         Dtype::F64 => Some(of(8, |b| {
             f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])
         })),
-        Dtype::F32 => Some(of(4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into())),
+        Dtype::F32 => Some(of(4, |b| {
+            f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into()
+        })),
         Dtype::F16 => Some(of(2, |b| half::f16::from_le_bytes([b[0], b[1]]).into())),
         Dtype::BF16 => Some(of(2, |b| half::bf16::from_le_bytes([b[0], b[1]]).into())),
         _ => None,

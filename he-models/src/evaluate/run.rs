@@ -1,35 +1,22 @@
-//! One image through a graph. Buffers are shared between nodes that are not alive at the same time.
+//! Some images through a graph, node by node. A tensor is freed when its last reader has it.
 
-use he_layers::Chw;
+use he_layers::{Chw, PlainTensor};
 
-use super::{ActivationRecord, Evaluation, kernels::{Columns, Convolution}, max_or_nan};
+use super::{ActivationRecord, Evaluation, max_or_nan};
 use crate::{
     Graph, ModelError,
-    graph::{Activation, Function, NodeId, Op},
-    linear::Linear,
+    graph::{Activation, Affine, Function, NodeId, Op},
 };
+
+/// Values of the largest tensor that a task holds at a time, if several images have fewer.
+const TENSOR_VALUES: usize = 1 << 21;
 
 /// A graph with what is the same for all images.
 pub(super) struct Runner<'a> {
     graph: &'a Graph,
     shapes: Vec<Chw>,
-    steps: Vec<Step<'a>>,
-    buffers: usize,
-}
-
-/// A node: which buffers it reads and writes.
-struct Step<'a> {
-    inputs: Vec<usize>,
-    output: usize,
-    /// Convolutions, prepared.
-    convolution: Option<Convolution<'a>>,
-}
-
-/// The buffers of one worker.
-#[derive(Default)]
-pub(super) struct Workspace {
-    buffers: Vec<Vec<f64>>,
-    columns: Columns,
+    /// The last reader of every node.
+    last_use: Vec<usize>,
 }
 
 impl<'a> Runner<'a> {
@@ -39,56 +26,10 @@ impl<'a> Runner<'a> {
         for (i, node) in graph.nodes.iter().enumerate() {
             node.inputs.iter().for_each(|id| last_use[id.0] = i);
         }
-        last_use[graph.output().0] = usize::MAX;
-        let (mut free, mut buffers) = (Vec::new(), 0);
-        let mut buffer_of: Vec<usize> = Vec::with_capacity(graph.nodes.len());
-        let mut steps = Vec::with_capacity(graph.nodes.len());
-        for (i, node) in graph.nodes.iter().enumerate() {
-            let inputs: Vec<usize> = node.inputs.iter().map(|id| buffer_of[id.0]).collect();
-            let mut dying: Vec<usize> = Vec::new();
-            for id in node.inputs.iter().filter(|id| last_use[id.0] == i) {
-                if !dying.contains(&buffer_of[id.0]) {
-                    dying.push(buffer_of[id.0]);
-                }
-            }
-            // In its first input's place, where that is not needed any more and values do not move.
-            let pointwise = matches!(node.op, Op::Affine(_) | Op::Activation(_) | Op::Add);
-            let in_place = pointwise && dying.contains(&inputs[0]);
-            let output = if in_place {
-                dying.retain(|buffer| *buffer != inputs[0]);
-                inputs[0]
-            } else {
-                free.pop().unwrap_or_else(|| {
-                    buffers += 1;
-                    buffers - 1
-                })
-            };
-            free.extend(dying);
-            if last_use[i] == i {
-                // Nobody reads it.
-                free.push(output);
-            }
-            buffer_of.push(output);
-            let convolution = match &node.op {
-                Op::Linear(linear) => match linear.as_ref() {
-                    Linear::Conv(conv) => {
-                        Some(Convolution::new(conv, shapes[node.inputs[0].0], shapes[i]))
-                    }
-                    Linear::Dense(_) => None,
-                },
-                Op::Input | Op::Affine(_) | Op::Activation(_) | Op::Add | Op::Concat => None,
-            };
-            steps.push(Step {
-                inputs,
-                output,
-                convolution,
-            });
-        }
         Ok(Self {
             graph,
             shapes,
-            steps,
-            buffers,
+            last_use,
         })
     }
 
@@ -96,101 +37,116 @@ impl<'a> Runner<'a> {
         self.shapes[id.0]
     }
 
-    /// Appends the logits of one image, and says whether it stayed in the declared ranges.
-    pub(super) fn image(
-        &self,
-        image: &[f64],
-        workspace: &mut Workspace,
-        out: &mut Evaluation,
-    ) -> bool {
-        let Workspace { buffers, columns } = workspace;
-        buffers.resize_with(self.buffers, Vec::new);
+    /// Images that one task takes. It does not depend on the number of threads.
+    pub(super) fn images_at_a_time(&self, most: usize) -> usize {
+        let largest = self.shapes.iter().map(Chw::volume).max().unwrap_or(1);
+        (TENSOR_VALUES / largest).clamp(1, most)
+    }
+
+    /// Appends the logits of some images, and notes what their activations see.
+    pub(super) fn run(&self, images: PlainTensor, out: &mut Evaluation) -> Result<(), ModelError> {
+        let count = images.n;
+        let mut images = Some(images);
+        let mut tensors: Vec<Option<PlainTensor>> = vec![None; self.graph.nodes.len()];
         let mut records = out.activations.iter_mut();
-        let mut in_range = true;
-        for ((node, step), shape) in self.graph.nodes.iter().zip(&self.steps).zip(&self.shapes) {
-            // Out of the list, so that the inputs can be read while it is written.
-            let mut values = std::mem::take(&mut buffers[step.output]);
-            let in_place = step.inputs.first() == Some(&step.output);
-            let input = |k: usize| buffers[step.inputs[k]].as_slice();
-            if matches!(node.op, Op::Affine(_) | Op::Activation(_) | Op::Add) && !in_place {
-                values.clear();
-                values.extend_from_slice(input(0));
-            }
-            match &node.op {
-                Op::Input => {
-                    values.clear();
-                    values.extend_from_slice(image);
+        let mut in_range = vec![true; count];
+        for (i, node) in self.graph.nodes.iter().enumerate() {
+            let missing = || ModelError::node(&node.name, "an input", "freed", "alive");
+            // The node's first input, to be overwritten.
+            let own = |tensors: &mut Vec<Option<PlainTensor>>| {
+                let id = node.inputs[0];
+                let again = node.inputs[1..].contains(&id);
+                let first = if self.last_use[id.0] == i && !again {
+                    tensors[id.0].take()
+                } else {
+                    tensors[id.0].clone()
+                };
+                first.ok_or_else(missing)
+            };
+            let result = match &node.op {
+                Op::Input => images.take().ok_or_else(missing)?,
+                Op::Linear(map) => {
+                    map.forward_plain(tensors[node.inputs[0].0].as_ref().ok_or_else(missing)?)?
                 }
                 Op::Affine(affine) => {
-                    let channels = values.chunks_exact_mut(shape.pixels());
-                    for ((channel, g), o) in channels.zip(&affine.gain).zip(&affine.offset) {
-                        channel.iter_mut().for_each(|x| *x = g * *x + o);
-                    }
+                    let mut x = own(&mut tensors)?;
+                    scale(affine, &mut x);
+                    x
                 }
                 Op::Activation(activation) => {
+                    let mut x = own(&mut tensors)?;
                     if let Some(record) = records.next() {
-                        in_range &= activate(activation, *shape, &mut values, record);
+                        activate(activation, &mut x, record, &mut in_range);
                     }
+                    x
                 }
                 Op::Add => {
-                    for k in 1..step.inputs.len() {
-                        if step.inputs[k] == step.output {
-                            // The same tensor twice.
-                            values.iter_mut().for_each(|x| *x += *x);
-                        } else {
-                            values.iter_mut().zip(input(k)).for_each(|(x, y)| *x += y);
-                        }
+                    let mut sum = own(&mut tensors)?;
+                    for id in &node.inputs[1..] {
+                        sum.add_assign(&node.name, tensors[id.0].as_ref().ok_or_else(missing)?)?;
                     }
+                    sum
                 }
                 Op::Concat => {
-                    values.clear();
-                    (0..step.inputs.len()).for_each(|k| values.extend_from_slice(input(k)));
+                    let parts = node.inputs.iter().map(|id| tensors[id.0].as_ref());
+                    let parts: Option<Vec<&PlainTensor>> = parts.collect();
+                    concatenate(&parts.ok_or_else(missing)?, count, self.shapes[i])?
                 }
-                Op::Linear(linear) => match (linear.as_ref(), &step.convolution) {
-                    (_, Some(convolution)) => {
-                        convolution.forward(input(0), columns, &mut values);
-                    }
-                    (Linear::Dense(dense), _) => {
-                        values.clear();
-                        let rows = dense.weight.chunks_exact(dense.input.volume());
-                        let x = input(0);
-                        values.extend(rows.zip(&dense.bias).map(|(row, b)| b + dot(row, x)));
-                    }
-                    (Linear::Conv(_), None) => unreachable!("convolutions are prepared"),
-                },
+            };
+            tensors[i] = Some(result);
+            for id in &node.inputs {
+                if self.last_use[id.0] == i {
+                    tensors[id.0] = None;
+                }
             }
-            buffers[step.output] = values;
         }
-        let last = self.steps.last().map_or(0, |step| step.output);
-        out.logits.extend_from_slice(&buffers[last]);
-        in_range
+        if let Some(Some(logits)) = tensors.last() {
+            out.logits.extend_from_slice(&logits.data);
+        }
+        let outside = in_range.iter().enumerate().filter(|(_, inside)| !**inside);
+        out.out_of_range.extend(outside.map(|(image, _)| image));
+        Ok(())
     }
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    // Several sums at a time, so that additions need not wait for each other.
-    let mut sums = [0.0; 8];
-    let (chunks, others) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f64 = chunks.remainder().iter().zip(others.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in chunks.zip(others) {
-        for (sum, (x, y)) in sums.iter_mut().zip(x.iter().zip(y)) {
-            *sum += x * y;
-        }
-    }
-    rest + sums.iter().sum::<f64>()
+/// The maps of a tensor, image by image, with their channels.
+fn maps(x: &mut PlainTensor) -> impl Iterator<Item = (usize, &mut [f64])> {
+    let channels = x.shape.channels;
+    let maps = x.data.chunks_exact_mut(x.shape.pixels()).enumerate();
+    maps.map(move |(i, map)| (i % channels, map))
 }
 
-/// Applies an activation, notes what it sees, and says whether that is within the declared ranges.
+fn scale(affine: &Affine, x: &mut PlainTensor) {
+    for (c, map) in maps(x) {
+        let (gain, offset) = (affine.gain[c], affine.offset[c]);
+        map.iter_mut().for_each(|x| *x = gain * *x + offset);
+    }
+}
+
+fn concatenate(
+    parts: &[&PlainTensor],
+    count: usize,
+    shape: Chw,
+) -> Result<PlainTensor, ModelError> {
+    let mut data = Vec::with_capacity(count * shape.volume());
+    for n in 0..count {
+        parts
+            .iter()
+            .for_each(|part| data.extend_from_slice(part.image(n)));
+    }
+    Ok(PlainTensor::new(count, shape, data)?)
+}
+
+/// Applies an activation, notes what it sees, and which images leave the declared ranges.
 fn activate(
     activation: &Activation,
-    shape: Chw,
-    values: &mut [f64],
+    x: &mut PlainTensor,
     record: &mut ActivationRecord,
-) -> bool {
-    let pixels = shape.pixels();
-    record.values += pixels as u64;
-    let mut in_range = true;
-    for (c, channel) in values.chunks_exact_mut(pixels).enumerate() {
+    in_range: &mut [bool],
+) {
+    let channels = x.shape.channels;
+    record.values += (x.n * x.shape.pixels()) as u64;
+    for (i, (c, map)) in maps(x).enumerate() {
         let (mut largest, mut sum) = (0.0_f64, 0.0);
         let mut see = |x: f64| {
             let square = x * x;
@@ -201,9 +157,9 @@ fn activate(
         match &activation.function {
             Function::Quadratic(q) => {
                 let (g, t, d) = (q.g[c], q.t[c], q.d[c]);
-                channel.iter_mut().for_each(|x| *x = g * see(*x + t) + d);
+                map.iter_mut().for_each(|x| *x = g * see(*x + t) + d);
             }
-            Function::Polynomial { .. } | Function::Relu(_) => channel.iter_mut().for_each(|x| {
+            Function::Polynomial { .. } | Function::Relu(_) => map.iter_mut().for_each(|x| {
                 see(*x);
                 *x = activation.function.evaluate(c, *x);
             }),
@@ -215,9 +171,8 @@ fn activate(
             largest.sqrt()
         };
         let declared = activation.declared.get(c);
-        in_range &= declared.is_none_or(|&range| largest <= range);
+        in_range[i / channels] &= declared.is_none_or(|&range| largest <= range);
         record.max_abs[c] = max_or_nan(record.max_abs[c], largest);
         record.sum_squares[c] += sum;
     }
-    in_range
 }

@@ -2,12 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use he_layers::{Chebyshev, Chw, PolyOutput};
+use he_layers::{Chebyshev, Chw, Conv2d, Dense, Linear, PolyOutput};
 
 use super::{Activation, Affine, Function, Graph, Node, NodeId, Op, Quadratic, maps};
 use crate::{
     ModelError, ModelSpec,
-    linear::{Conv2d, Dense, Linear},
     passes::shapes,
     spec::{INPUT, OpSpec},
     weights::Weights,
@@ -39,7 +38,12 @@ pub(crate) fn build(spec: &ModelSpec, weights: &mut Weights) -> Result<Graph, Mo
     if last.shape != expected || last.flat {
         let name = &spec.nodes[spec.nodes.len() - 1].name;
         let expected = format!("{expected}, one a class");
-        return Err(ModelError::node(name, "shape of the last output", last.shape, expected));
+        return Err(ModelError::node(
+            name,
+            "shape of the last output",
+            last.shape,
+            expected,
+        ));
     }
     let mut graph = Graph {
         name: spec.name.clone(),

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use he_layers::Chw;
+use he_layers::{Chw, Conv2d, Padding};
 
 use crate::{
     ModelError,
-    linear::{Conv2d, Padding},
+    graph::Affine,
     spec::{MAX_EXTENT, MAX_MAP},
 };
 
@@ -89,74 +89,30 @@ pub(crate) fn average(
     stride: Pair,
     padding: Padding,
 ) -> Result<Conv2d, ModelError> {
-    let count = limit(name, &[channels, kernel.0, kernel.1])?;
-    let weight = vec![1.0 / (kernel.0 * kernel.1) as f64; count];
+    limit(name, &[channels, kernel.0, kernel.1])?;
     Ok(Conv2d {
-        kernel,
-        stride,
         padding,
-        tap_bias: vec![0.0; count],
-        ..channelwise(name, weight, channels)
+        ..Conv2d::average_pool(name, channels, kernel, stride)?
     })
 }
 
 /// Every channel times its gain plus its offset.
-pub(crate) fn scaled(name: &str, gain: Vec<f64>, offset: Vec<f64>) -> Conv2d {
-    let channels = gain.len();
-    Conv2d {
-        bias: offset,
-        ..channelwise(name, gain, channels)
-    }
-}
-
-fn channelwise(name: &str, weight: Vec<f64>, channels: usize) -> Conv2d {
-    Conv2d {
-        name: name.to_owned(),
-        in_channels: channels,
-        out_channels: channels,
-        groups: channels,
-        kernel: (1, 1),
-        stride: (1, 1),
-        padding: Padding::default(),
-        weight,
-        bias: vec![0.0; channels],
-        tap_bias: vec![0.0; channels],
-    }
-}
-
-/// A 1x1 convolution from `inputs` to `outputs` channels that copies; `pairs`: input and output channel.
-fn copy(
-    name: &str,
-    inputs: usize,
-    outputs: usize,
-    pairs: impl Iterator<Item = (usize, usize)>,
-) -> Result<Conv2d, ModelError> {
-    let mut weight = vec![0.0; limit(name, &[outputs, inputs])?];
-    for (i, o) in pairs {
-        weight[o * inputs + i] = 1.0;
-    }
+pub(crate) fn scaled(name: &str, affine: &Affine) -> Result<Conv2d, ModelError> {
+    let gain = affine.gain.clone();
     Ok(Conv2d {
-        name: name.to_owned(),
-        in_channels: inputs,
-        out_channels: outputs,
-        groups: 1,
-        kernel: (1, 1),
-        stride: (1, 1),
-        padding: Padding::default(),
-        weight,
-        bias: vec![0.0; outputs],
-        tap_bias: vec![0.0; outputs],
+        bias: affine.offset.clone(),
+        ..Conv2d::depthwise(name, gain.len(), (1, 1), (1, 1), (0, 0), gain)?
     })
 }
 
 /// Some channels of a map.
-pub(crate) fn slice(name: &str, channels: usize, range: Range<usize>) -> Result<Conv2d, ModelError> {
-    if range.end > channels {
-        let found = format!("{}..{}", range.start, range.end);
-        return Err(ModelError::node(name, "slice", found, format!("within {channels} channels")));
-    }
-    let from = range.start;
-    copy(name, channels, range.len(), range.map(|i| (i, i - from)))
+pub(crate) fn slice(
+    name: &str,
+    channels: usize,
+    range: Range<usize>,
+) -> Result<Conv2d, ModelError> {
+    limit(name, &[channels, range.len()])?;
+    Ok(Conv2d::select(name, channels, range)?)
 }
 
 /// A map as some channels, from `offset` on, of one with `total`; the others are zero.
@@ -166,5 +122,6 @@ pub(crate) fn place(
     offset: usize,
     total: usize,
 ) -> Result<Conv2d, ModelError> {
-    copy(name, channels, total, (0..channels).map(|i| (i, i + offset)))
+    limit(name, &[channels, total])?;
+    Ok(Conv2d::place(name, channels, offset, total)?)
 }

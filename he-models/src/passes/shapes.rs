@@ -4,7 +4,7 @@ use he_layers::{Chw, LayerError};
 
 use crate::{
     Graph, ModelError,
-    graph::{Function, Node, NodeId, Op},
+    graph::{Function, Node, Op},
     spec::{MAX_EXTENT, MAX_MAP},
 };
 
@@ -16,7 +16,11 @@ use crate::{
 pub fn infer(graph: &Graph) -> Result<Vec<Chw>, ModelError> {
     let mut shapes: Vec<Chw> = Vec::with_capacity(graph.nodes.len());
     for (i, node) in graph.nodes.iter().enumerate() {
-        let inputs: Option<Vec<Chw>> = node.inputs.iter().map(|id| shapes.get(id.0).copied()).collect();
+        let inputs: Option<Vec<Chw>> = node
+            .inputs
+            .iter()
+            .map(|id| shapes.get(id.0).copied())
+            .collect();
         let inputs = inputs.ok_or_else(|| {
             ModelError::node(&node.name, "an input", "a later node", "an earlier one")
         })?;
@@ -39,17 +43,24 @@ pub(crate) fn output_shape(
     };
     if !arity || image.is_some() != (node.op == Op::Input) {
         let found = format!("{} inputs", inputs.len());
-        let expected = "one input, more for sums and concatenations, none for the graph's first node";
-        return Err(ModelError::node(&node.name, "place in the graph", found, expected));
+        let expected =
+            "one input, more for sums and concatenations, none for the graph's first node";
+        return Err(ModelError::node(
+            &node.name,
+            "place in the graph",
+            found,
+            expected,
+        ));
     }
-    let per_channel = |arrays: &[&[f64]]| match arrays.iter().find(|a| a.len() != inputs[0].channels) {
-        None => Ok(inputs[0]),
-        Some(array) => Err(ModelError::Layer(LayerError::Channels {
-            layer: node.name.clone(),
-            found: inputs[0].channels,
-            expected: array.len(),
-        })),
-    };
+    let per_channel =
+        |arrays: &[&[f64]]| match arrays.iter().find(|a| a.len() != inputs[0].channels) {
+            None => Ok(inputs[0]),
+            Some(array) => Err(ModelError::Layer(LayerError::Channels {
+                layer: node.name.clone(),
+                found: inputs[0].channels,
+                expected: array.len(),
+            })),
+        };
     let shape = match &node.op {
         Op::Input => image.unwrap_or(Chw::new(0, 0, 0)),
         Op::Linear(linear) => linear.output_shape(inputs[0])?,
@@ -81,7 +92,12 @@ pub(crate) fn check(node: &str, shape: Chw) -> Result<(), ModelError> {
     let values = sides.into_iter().fold(1, usize::saturating_mul);
     if values == 0 || values > MAX_MAP || sides.into_iter().any(|side| side > MAX_EXTENT) {
         let expected = format!("1 to {MAX_MAP} values, no side above {MAX_EXTENT}");
-        return Err(ModelError::node(node, "shape of its output", shape, expected));
+        return Err(ModelError::node(
+            node,
+            "shape of its output",
+            shape,
+            expected,
+        ));
     }
     Ok(())
 }
@@ -92,9 +108,4 @@ fn joined(node: &Node, found: Chw, expected: Chw) -> ModelError {
         found,
         expected,
     }
-}
-
-/// The inputs of a node as positions.
-pub(crate) fn positions(inputs: &[NodeId]) -> impl Iterator<Item = usize> + '_ {
-    inputs.iter().map(|id| id.0)
 }

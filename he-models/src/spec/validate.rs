@@ -123,10 +123,19 @@ impl ModelSpec {
             let at = |field: &str| format!("nodes[{i}].{field}");
             self.check_text(&at("name"), &node.name)?;
             let count = node.inputs.len();
-            let fits = if node.op.joins() { count >= 2 } else { count == 1 };
+            let fits = if node.op.joins() {
+                count >= 2
+            } else {
+                count == 1
+            };
             if !fits {
                 let expected = if node.op.joins() { "2 or more" } else { "1" };
-                return Err(ModelError::node(&node.name, "number of inputs", count, expected));
+                return Err(ModelError::node(
+                    &node.name,
+                    "number of inputs",
+                    count,
+                    expected,
+                ));
             }
             for input in &node.inputs {
                 if !names.contains(input.as_str()) {
@@ -146,7 +155,12 @@ impl ModelSpec {
         }
         let last = &self.nodes[self.nodes.len() - 1].name;
         match unread.into_iter().find(|name| *name != last) {
-            Some(name) => Err(ModelError::node(name, "output", "read by no node", "a reader")),
+            Some(name) => Err(ModelError::node(
+                name,
+                "output",
+                "read by no node",
+                "a reader",
+            )),
             None => Ok(()),
         }
     }
@@ -194,19 +208,30 @@ impl OpSpec {
     fn validate(&self, node: &str) -> Result<(), ModelError> {
         let positive = |what: &str, n: usize| match n {
             1..=MAX_EXTENT => Ok(()),
-            _ => Err(ModelError::node(node, what, n, format!("1 to {MAX_EXTENT}"))),
+            _ => Err(ModelError::node(
+                node,
+                what,
+                n,
+                format!("1 to {MAX_EXTENT}"),
+            )),
         };
         let pair = |what: &str, (rows, columns): (usize, usize)| {
             positive(&format!("{what} rows"), rows)?;
             positive(&format!("{what} columns"), columns)
         };
-        let padding = |(top, left, bottom, right): (usize, usize, usize, usize)| {
-            match [top, left, bottom, right].into_iter().max() {
-                Some(most) if most > MAX_EXTENT => {
-                    Err(ModelError::node(node, "padding", most, format!("at most {MAX_EXTENT}")))
-                }
-                _ => Ok(()),
-            }
+        let padding = |(top, left, bottom, right): (usize, usize, usize, usize)| match [
+            top, left, bottom, right,
+        ]
+        .into_iter()
+        .max()
+        {
+            Some(most) if most > MAX_EXTENT => Err(ModelError::node(
+                node,
+                "padding",
+                most,
+                format!("at most {MAX_EXTENT}"),
+            )),
+            _ => Ok(()),
         };
         match self {
             Self::Conv2d {
@@ -235,12 +260,15 @@ impl OpSpec {
                 padding(*zeros)
             }
             Self::Dense { outputs, .. } => positive("outputs", *outputs),
-            Self::Slice { from, to } if from >= to => {
-                Err(ModelError::node(node, "slice", format!("{from}..{to}"), "at least one channel"))
-            }
-            Self::BatchNorm { epsilon, .. } if !(epsilon.is_finite() && *epsilon >= 0.0) => {
-                Err(ModelError::node(node, "epsilon", epsilon, "a finite number from 0 on"))
-            }
+            Self::Slice { from, to } if from >= to => Err(ModelError::node(
+                node,
+                "slice",
+                format!("{from}..{to}"),
+                "at least one channel",
+            )),
+            Self::BatchNorm { epsilon, .. } if !(epsilon.is_finite() && *epsilon >= 0.0) => Err(
+                ModelError::node(node, "epsilon", epsilon, "a finite number from 0 on"),
+            ),
             Self::Polynomial {
                 coefficients,
                 interval: (from, to),
@@ -248,14 +276,29 @@ impl OpSpec {
                 if coefficients.is_empty() || coefficients.len() > MAX_DEGREE + 1 {
                     let found = coefficients.len();
                     let expected = format!("1 to {}", MAX_DEGREE + 1);
-                    return Err(ModelError::node(node, "number of coefficients", found, expected));
+                    return Err(ModelError::node(
+                        node,
+                        "number of coefficients",
+                        found,
+                        expected,
+                    ));
                 }
                 if !coefficients.iter().all(|c| c.is_finite()) {
-                    return Err(ModelError::node(node, "a coefficient", "not finite", "finite"));
+                    return Err(ModelError::node(
+                        node,
+                        "a coefficient",
+                        "not finite",
+                        "finite",
+                    ));
                 }
                 if !(from.is_finite() && to.is_finite() && from < to && (to - from).is_finite()) {
                     let found = format!("{from} to {to}");
-                    return Err(ModelError::node(node, "interval", found, "an ascending one"));
+                    return Err(ModelError::node(
+                        node,
+                        "interval",
+                        found,
+                        "an ascending one",
+                    ));
                 }
                 Ok(())
             }
@@ -277,17 +320,32 @@ impl ReluApproximation {
         match self {
             Self::Polynomial { degree } if !(1..=MAX_DEGREE).contains(degree) => {
                 let expected = format!("1 to {MAX_DEGREE}");
-                Err(ModelError::node(node, "degree of its polynomial", degree, expected))
+                Err(ModelError::node(
+                    node,
+                    "degree of its polynomial",
+                    degree,
+                    expected,
+                ))
             }
             Self::Composite { degrees, gap } => {
                 let odd = |d: &usize| d % 2 == 1 && *d <= 63;
                 if degrees.is_empty() || degrees.len() > 16 || !degrees.iter().all(odd) {
                     let found = format!("{degrees:?}");
                     let expected = "1 to 16 odd numbers up to 63";
-                    return Err(ModelError::node(node, "degrees of its sign", found, expected));
+                    return Err(ModelError::node(
+                        node,
+                        "degrees of its sign",
+                        found,
+                        expected,
+                    ));
                 }
                 if !(*gap > 0.0 && *gap < 1.0) {
-                    return Err(ModelError::node(node, "gap of its sign", gap, "between 0 and 1"));
+                    return Err(ModelError::node(
+                        node,
+                        "gap of its sign",
+                        gap,
+                        "between 0 and 1",
+                    ));
                 }
                 Ok(())
             }
