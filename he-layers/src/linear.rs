@@ -7,10 +7,11 @@ pub mod conv;
 pub mod dense;
 mod plain;
 
-use self::conv::Conv2d;
-use self::dense::Dense;
+pub use self::conv::{Conv2d, Padding};
+pub use self::dense::Dense;
 use crate::error::LayerError;
 use crate::layout::Layout;
+pub use crate::linear_map::{LinearMap, ProductTask, TermWeight};
 use crate::tensor::{Chw, PlainTensor};
 
 /// A linear map of a tensor.

@@ -13,12 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use self::links::{AxisGeometry, Term};
-use crate::activation::check_array;
-use crate::dense::PooledDense;
-use crate::error::LayerError;
+use crate::error::{LayerError, check_array};
 use crate::layout::Layout;
-use crate::linear::conv::Conv2d;
-use crate::residual::Head;
+use crate::linear::{Conv2d, Dense, Linear};
 use crate::tensor::Chw;
 
 /// One weight of a product.
@@ -178,13 +175,21 @@ impl LinearMap {
         ))
     }
 
-    /// Compiles the dense part of a head, as [`Self::dense`].
-    ///
-    /// # Errors
-    /// As [`Self::dense`].
-    pub fn head(head: &Head, input: &Layout, output: &Layout) -> Result<Self, LayerError> {
-        head.validate()?;
-        Self::dense(&head.dense(), input, output)
+    /// Compiles a map.
+    pub fn compile(map: &Linear, input: &Layout, output: &Layout) -> Result<Self, LayerError> {
+        match map {
+            Linear::Conv(conv) => Self::conv(conv, input, output),
+            Linear::Dense(dense) => Self::dense(dense, input, output),
+        }
+    }
+
+    /// Output layout.
+    pub fn dense_layout(
+        outputs: usize,
+        input: &Layout,
+        _clean: bool,
+    ) -> Result<Layout, LayerError> {
+        Self::logit_layout(outputs, input)
     }
 
     /// Compiles a dense layer, the sum over the pixels folded into it. The output layout has shape `classes x 1 x 1`;
@@ -195,10 +200,9 @@ impl LinearMap {
     /// # Errors
     /// As [`Self::conv`], and [`LayerError::ChannelsPerCiphertext`] if the number of classes a ciphertext is not a power
     /// of two.
-    pub fn dense(dense: &PooledDense, input: &Layout, output: &Layout) -> Result<Self, LayerError> {
+    pub fn dense(dense: &Dense, input: &Layout, output: &Layout) -> Result<Self, LayerError> {
         let name = &dense.name;
-        dense.check_channels(input.shape().channels)?;
-        check_shape(name, output, Chw::new(dense.classes, 1, 1))?;
+        check_shape(name, output, Chw::new(dense.outputs, 1, 1))?;
         check_partners(name, input, output)?;
         let classes_per_ct = output.channels_per_ct();
         let cells = input.grid().cells();
@@ -209,13 +213,18 @@ impl LinearMap {
             });
         }
         let kernel = Kernel {
-            in_channels: dense.channels,
+            in_channels: dense.input.channels,
             taps: 1,
-            weight: dense.weight.clone(),
+            weight: dense
+                .weight
+                .iter()
+                .step_by(dense.input.pixels())
+                .copied()
+                .collect(),
             channelwise: false,
             summed: true,
         };
-        let used = classes_per_ct.min(dense.classes);
+        let used = classes_per_ct.min(dense.outputs);
         let phases = input.ciphertexts_per_block();
         let terms = links::dense_terms(phases, input.grid(), classes_per_ct, used, |cell| {
             input.sub_position(cell)

@@ -45,3 +45,9 @@ impl Rounding {
 pub(crate) fn period(cells: usize) -> usize {
     cells.max(2)
 }
+
+/// A plane of one cell as one of two equal cells, which is the shortest period that can be encoded.
+pub(crate) fn periodic(plane: Vec<f64>) -> Vec<f64> {
+    let period = period(plane.len());
+    plane.iter().copied().cycle().take(period).collect()
+}

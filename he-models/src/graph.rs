@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use he_layers::{Chebyshev, Chw, Linear, PolyOutput};
 
-use crate::{
-    ActivationStatistics, ModelError, passes::shapes, spec::ReluApproximation,
-};
+use crate::{ActivationStatistics, ModelError, passes::shapes, spec::ReluApproximation};
 
 pub(crate) use build::build;
 

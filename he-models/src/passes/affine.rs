@@ -67,7 +67,9 @@ fn takes_after(rewrite: &Rewrite, node: NodeId, reader: NodeId) -> bool {
         return matches!(rewrite.graph.node(node).op, Op::Linear(_));
     };
     let inputs = &rewrite.graph.node(node).inputs;
-    inputs.iter().all(|input| takes_after(rewrite, *input, node))
+    inputs
+        .iter()
+        .all(|input| takes_after(rewrite, *input, node))
 }
 
 /// Applies a gain and, if it is asked for, an offset to what a node gives. Of a sum, one summand takes the offset.
@@ -79,10 +81,14 @@ fn take_after(rewrite: &mut Rewrite, node: NodeId, affine: &Affine, offset: bool
             Linear::Dense(dense) => (&mut dense.weight, &mut dense.bias, None),
         };
         scale_rows(weight, &affine.gain);
-        tap_bias.into_iter().for_each(|b| scale_rows(b, &affine.gain));
+        tap_bias
+            .into_iter()
+            .for_each(|b| scale_rows(b, &affine.gain));
         scale_rows(bias, &affine.gain);
         if offset {
-            bias.iter_mut().zip(&affine.offset).for_each(|(b, o)| *b += o);
+            bias.iter_mut()
+                .zip(&affine.offset)
+                .for_each(|(b, o)| *b += o);
         }
         return;
     }
@@ -122,7 +128,10 @@ pub(super) fn add_to_taps(conv: &mut Conv2d, constants: &[f64]) {
         let weights = conv.weight[o * row..(o + 1) * row].chunks_exact(taps);
         let tap_bias = &mut conv.tap_bias[o * taps..(o + 1) * taps];
         for (kernel, constant) in weights.zip(&constants[inputs]).filter(|(_, c)| **c != 0.0) {
-            tap_bias.iter_mut().zip(kernel).for_each(|(b, w)| *b += w * constant);
+            tap_bias
+                .iter_mut()
+                .zip(kernel)
+                .for_each(|(b, w)| *b += w * constant);
         }
     }
 }
@@ -151,15 +160,25 @@ pub(super) fn scale_conv_inputs(conv: &mut Conv2d, factors: &[f64]) {
 /// Multiplies the weights of every input channel by a factor.
 pub(super) fn scale_dense_inputs(dense: &mut Dense, factors: &[f64]) {
     let volume = dense.input.volume();
-    dense.weight.chunks_exact_mut(volume).for_each(|row| scale_rows(row, factors));
+    dense
+        .weight
+        .chunks_exact_mut(volume)
+        .for_each(|row| scale_rows(row, factors));
 }
 
 /// `next` after `first`, into `next`.
 fn compose(first: &Affine, next: &mut Affine) {
-    for (offset, (gain, first)) in next.offset.iter_mut().zip(next.gain.iter().zip(&first.offset)) {
+    for (offset, (gain, first)) in next
+        .offset
+        .iter_mut()
+        .zip(next.gain.iter().zip(&first.offset))
+    {
         *offset += gain * first;
     }
-    next.gain.iter_mut().zip(&first.gain).for_each(|(g, first)| *g *= first);
+    next.gain
+        .iter_mut()
+        .zip(&first.gain)
+        .for_each(|(g, first)| *g *= first);
 }
 
 /// A quadratic reads `x` where it read `gain x + offset`, unless a gain is so small that no quadratic does.
@@ -178,8 +197,16 @@ fn take(activation: &mut Activation, affine: &Affine) -> bool {
     for (c, (gain, offset)) in affine.gain.iter().zip(&affine.offset).enumerate() {
         q.g[c] *= gain * gain;
         q.t[c] = (q.t[c] + offset) / gain;
-        declared.iter_mut().skip(c).take(1).for_each(|d| *d /= gain.abs());
-        second_moment.iter_mut().skip(c).take(1).for_each(|m| *m /= gain * gain);
+        declared
+            .iter_mut()
+            .skip(c)
+            .take(1)
+            .for_each(|d| *d /= gain.abs());
+        second_moment
+            .iter_mut()
+            .skip(c)
+            .take(1)
+            .for_each(|m| *m /= gain * gain);
     }
     true
 }

@@ -36,9 +36,7 @@ pub fn insert(graph: &Graph) -> Result<Graph, ModelError> {
             }
         }
         positions.push(match &node.op {
-            Op::Affine(affine) => {
-                rewrite.push_linear(inputs[0], maps::scaled(&node.name, affine)?)
-            }
+            Op::Affine(affine) => rewrite.push_linear(inputs[0], maps::scaled(&node.name, affine)?),
             op => rewrite.push(node.name.clone(), inputs, op.clone()),
         });
     }

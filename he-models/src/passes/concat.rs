@@ -28,7 +28,11 @@ pub fn distribute(graph: &Graph) -> Result<Graph, ModelError> {
     // What stands for each node: itself, or several parts.
     let mut parts_of: Vec<Vec<Part>> = Vec::with_capacity(graph.nodes.len());
     for (i, node) in graph.nodes.iter().enumerate() {
-        let inputs: Vec<Vec<Part>> = node.inputs.iter().map(|id| parts_of[id.0].clone()).collect();
+        let inputs: Vec<Vec<Part>> = node
+            .inputs
+            .iter()
+            .map(|id| parts_of[id.0].clone())
+            .collect();
         let whole = inputs.iter().all(|parts| parts.len() == 1);
         let parts = match &node.op {
             Op::Concat => inputs.concat(),
@@ -40,12 +44,10 @@ pub fn distribute(graph: &Graph) -> Result<Graph, ModelError> {
                 }]
             }
             Op::Linear(map) => match map.as_ref() {
-                Linear::Conv(conv) if is_channelwise(conv) => {
-                    each(&inputs[0], |part, from| {
-                        let map = channels_of(conv, from, part.channels);
-                        rewrite.push_linear(part.id, map)
-                    })
-                }
+                Linear::Conv(conv) if is_channelwise(conv) => each(&inputs[0], |part, from| {
+                    let map = channels_of(conv, from, part.channels);
+                    rewrite.push_linear(part.id, map)
+                }),
                 Linear::Conv(conv) if conv.groups == 1 => {
                     let terms = each(&inputs[0], |part, from| {
                         rewrite.push_linear(part.id, inputs_of(conv, from, part.channels))
@@ -79,8 +81,12 @@ pub fn distribute(graph: &Graph) -> Result<Graph, ModelError> {
                 rewrite.push(format!("{}.{from}", node.name), vec![part.id], op)
             }),
             Op::Add => {
-                let channels = |parts: &[Part]| parts.iter().map(|p| p.channels).collect::<Vec<_>>();
-                if inputs.iter().all(|parts| channels(parts) == channels(&inputs[0])) {
+                let channels =
+                    |parts: &[Part]| parts.iter().map(|p| p.channels).collect::<Vec<_>>();
+                if inputs
+                    .iter()
+                    .all(|parts| channels(parts) == channels(&inputs[0]))
+                {
                     let parts = inputs[0].iter().enumerate();
                     parts
                         .map(|(k, part)| {

@@ -31,7 +31,11 @@ pub fn remove(graph: &Graph) -> Result<Graph, ModelError> {
     for i in 0..rewrite.graph.nodes.len() {
         let inputs = rewrite.graph.nodes[i].inputs.clone();
         let node = &mut rewrite.graph.nodes[i];
-        restrict(node, inputs.first().map(|id| kept[id.0].as_slice()), &kept[i]);
+        restrict(
+            node,
+            inputs.first().map(|id| kept[id.0].as_slice()),
+            &kept[i],
+        );
     }
     Ok(rewrite.finish())
 }
@@ -193,7 +197,11 @@ fn kept(graph: &Graph, shapes: &[Chw], constants: &[Vec<Option<f64>>]) -> Vec<Ve
         };
     }
     (0..shapes.len())
-        .map(|i| (0..shapes[i].channels).filter(|c| classes.is_live(i, *c)).collect())
+        .map(|i| {
+            (0..shapes[i].channels)
+                .filter(|c| classes.is_live(i, *c))
+                .collect()
+        })
         .collect()
 }
 
@@ -242,10 +250,14 @@ fn spread(
         let input = node.inputs[0].0;
         let (rows, block): (_, usize) = match map.as_ref() {
             Linear::Conv(conv) if conv.groups > 1 => continue,
-            Linear::Conv(conv) => (conv.weight.chunks_exact(conv.in_channels * conv.taps()), conv.taps()),
-            Linear::Dense(dense) => {
-                (dense.weight.chunks_exact(dense.input.volume()), dense.input.pixels())
-            }
+            Linear::Conv(conv) => (
+                conv.weight.chunks_exact(conv.in_channels * conv.taps()),
+                conv.taps(),
+            ),
+            Linear::Dense(dense) => (
+                dense.weight.chunks_exact(dense.input.volume()),
+                dense.input.pixels(),
+            ),
         };
         for (o, row) in rows.enumerate() {
             if constants[i][o].is_some() || !classes.is_live(i, o) {

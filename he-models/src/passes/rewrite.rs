@@ -66,7 +66,14 @@ impl Rewrite {
         let inputs = self.graph.nodes.iter().enumerate();
         let mut readers = inputs.flat_map(|(i, n)| n.inputs.iter().map(move |id| (i, *id)));
         let of_others = readers.any(|(i, id)| id == node && i != reader.0);
-        let once = self.graph.node(reader).inputs.iter().filter(|id| **id == node).count() == 1;
+        let once = self
+            .graph
+            .node(reader)
+            .inputs
+            .iter()
+            .filter(|id| **id == node)
+            .count()
+            == 1;
         !of_others && once && self.root != node
     }
 
@@ -79,12 +86,20 @@ impl Rewrite {
         (needed[0], needed[root.0]) = (true, true);
         for i in (0..graph.nodes.len()).rev() {
             if needed[i] {
-                graph.nodes[i].inputs.iter().for_each(|id| needed[id.0] = true);
+                graph.nodes[i]
+                    .inputs
+                    .iter()
+                    .for_each(|id| needed[id.0] = true);
             }
         }
         let mut positions = vec![NodeId(0); graph.nodes.len()];
         let mut kept = Vec::with_capacity(graph.nodes.len());
-        for (i, mut node) in graph.nodes.into_iter().enumerate().filter(|(i, _)| needed[*i]) {
+        for (i, mut node) in graph
+            .nodes
+            .into_iter()
+            .enumerate()
+            .filter(|(i, _)| needed[*i])
+        {
             node.inputs.iter_mut().for_each(|id| *id = positions[id.0]);
             positions[i] = NodeId(kept.len());
             kept.push(node);

@@ -113,7 +113,9 @@ fn factors(graph: &Graph) -> Result<Vec<Vec<f64>>, ModelError> {
             Op::Affine(_) | Op::Concat => {
                 // They cannot take a factor: neither they nor what they read has one.
                 fixed[classes.of(i)] = true;
-                node.inputs.iter().for_each(|id| fixed[classes.of(id.0)] = true);
+                node.inputs
+                    .iter()
+                    .for_each(|id| fixed[classes.of(id.0)] = true);
             }
             Op::Input | Op::Linear(_) => {}
         }
@@ -135,8 +137,10 @@ fn factors(graph: &Graph) -> Result<Vec<Vec<f64>>, ModelError> {
 
 /// What the activations that read a class of nodes would like.
 fn wished(readers: &[&Activation], channels: usize, summed: bool) -> Vec<f64> {
-    let relus: Vec<&&Activation> =
-        readers.iter().filter(|a| matches!(a.function, Function::Relu(_))).collect();
+    let relus: Vec<&&Activation> = readers
+        .iter()
+        .filter(|a| matches!(a.function, Function::Relu(_)))
+        .collect();
     let largest = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
     let floored = |values: &[f64], least: f64| -> Vec<f64> {
         let most = largest(values);
@@ -146,10 +150,15 @@ fn wished(readers: &[&Activation], channels: usize, summed: bool) -> Vec<f64> {
     if !relus.is_empty() {
         let range = |c: usize| relus.iter().map(|a| a.declared[c]).fold(0.0, f64::max);
         let ranges: Vec<f64> = (0..channels).map(range).collect();
-        return floored(&ranges, LEAST_RANGE).iter().map(|r| 1.0 / r).collect();
+        return floored(&ranges, LEAST_RANGE)
+            .iter()
+            .map(|r| 1.0 / r)
+            .collect();
     }
-    let moments: Vec<Vec<f64>> =
-        readers.iter().map(|a| floored(&a.second_moment, LEAST_MOMENT)).collect();
+    let moments: Vec<Vec<f64>> = readers
+        .iter()
+        .map(|a| floored(&a.second_moment, LEAST_MOMENT))
+        .collect();
     let mean = |logs: &mut dyn Iterator<Item = f64>, count: usize| {
         (-0.5 * logs.sum::<f64>() / count as f64).exp()
     };
