@@ -2,6 +2,7 @@
 //! the same words on every machine.
 
 use rand::{CryptoRng, Rng};
+use zeroize::Zeroizing;
 
 use crate::modulus::Modulus;
 
@@ -14,7 +15,7 @@ fn for_each_word(
     words_hint: usize,
     mut take: impl FnMut(u64) -> bool,
 ) {
-    let mut bytes = [0; CHUNK_BYTES];
+    let mut bytes = Zeroizing::new([0; CHUNK_BYTES]);
     let chunk = (words_hint * size_of::<u64>()).clamp(64, CHUNK_BYTES);
     loop {
         rng.fill_bytes(&mut bytes[..chunk]);
@@ -71,7 +72,8 @@ pub fn ternary_into(rng: &mut (impl CryptoRng + ?Sized), out: &mut [i64]) {
 pub fn sparse_ternary_into(rng: &mut (impl CryptoRng + ?Sized), h: usize, out: &mut [i64]) {
     assert!(h <= out.len(), "{h} entries in a vector of {}", out.len());
     out.fill(0);
-    let mut positions: Vec<usize> = (0..out.len()).collect();
+    // As secret as the result: wiped when it is dropped.
+    let mut positions = Zeroizing::new((0..out.len()).collect::<Vec<usize>>());
     for i in 0..h {
         let j = i + below(rng, (positions.len() - i) as u64) as usize;
         positions.swap(i, j);

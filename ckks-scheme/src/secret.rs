@@ -1,6 +1,6 @@
 //! Secret words are wiped before their memory goes back to the pool, which hands it out again uncleared.
 
-use ckks_math::{Limb, LimbRing, MathError, Pool, RnsPoly, sample};
+use ckks_math::{Limb, LimbRing, MathError, Pool, sample};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use std::ops::{Deref, DerefMut};
@@ -88,31 +88,12 @@ pub(crate) fn masked_error(
     Ok(b)
 }
 
-/// A fresh RLWE sample `(a s + e, -a)` with uniform `a`, over the rings that `s` has limbs for, or the first of them.
-pub(crate) fn rlwe_sample(
-    pool: &Pool,
-    rings: &[LimbRing],
-    s: &[SecretLimb],
-    rng: &mut (impl rand::CryptoRng + ?Sized),
-) -> Result<[RnsPoly<ckks_math::Eval>; 2], MathError> {
-    let e = error(1 << pool.log_n(), rng);
-    let mut parts = [Vec::new(), Vec::new()];
-    for (ring, s) in rings.iter().zip(s) {
-        let mut a = pool.limb()?;
-        sample::uniform_into(ring.modulus(), rng, &mut a);
-        parts[0].push(masked_error(pool, ring, &a, s, &e)?);
-        ring.neg_assign(&mut a);
-        parts[1].push(a);
-    }
-    Ok(parts.map(RnsPoly::from_limbs))
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::exec::Pool;
     use crate::{
         Decryptor, Encoder, Encryptor, KeyGenerator, KeyRequest, Parameters, Scale, SecretEncryptor,
     };
+    use ckks_math::Pool;
     use num_complex::Complex64;
     use rand::SeedableRng;
     use rand_chacha::ChaCha20Rng;
@@ -146,6 +127,7 @@ mod tests {
         let slots = vec![Complex64::new(0.5, 1.0); params.slots()];
         let scale = Scale::new(2f64.powi(40));
         let pt = encoder.encode(&slots, params.max_level(), scale).unwrap();
+        encoder.decode(&pt).unwrap();
         let a = Encryptor::new(&public).encrypt(&pt, &mut rng).unwrap();
         let b = SecretEncryptor::new(&secret)
             .encrypt(&pt, &mut rng)
@@ -154,8 +136,8 @@ mod tests {
             Decryptor::new(&secret).decrypt(ct, &encoder).unwrap();
         }
 
-        // Whatever follows from the secret and public words: s, -s, s^2, P s, P s^2, products with uniform halves, masked
-        // messages; in both orders of words.
+        // Whatever follows from the secret and public words: s, -s, s^2, P s, P s^2, products with uniform halves, masked and
+        // encoded messages; in both orders of words.
         let mut forbidden = HashSet::new();
         let uniform: Vec<_> = keys
             .keys
@@ -168,7 +150,7 @@ mod tests {
                 .iter()
                 .fold(1, |acc, p| q.mul(acc, p.modulus().value()));
             let s = &secret.q[i];
-            let mut found = vec![s.to_vec()];
+            let mut found = vec![s.to_vec(), pt.poly.limb(i).to_vec()];
             let mut square = s.to_vec();
             ring.mul_assign(&mut square, s);
             found.push(square);
@@ -201,7 +183,7 @@ mod tests {
                 }
             }
         }
-        let (pool, limb_bytes) = (params.pool().clone(), params.limb_bytes());
+        let (pool, limb_bytes) = (params.limbs().clone(), params.limb_bytes());
         drop((secret, public, keys, pt, a, b));
         let left = left_behind(&pool, limb_bytes);
         assert!(left.iter().any(|limb| limb.iter().any(|&w| w != 0)));

@@ -266,12 +266,99 @@ pub enum LayerError {
         /// What failed.
         source: EvalError,
     },
+    /// A node without terms.
+    #[error("node {node}: a sum of no terms, expected one or more")]
+    NoTerms {
+        /// Name of the node.
+        node: String,
+    },
+    /// A value that its program does not have.
+    #[error("{reader}: reads value {found} of a program that has {values}")]
+    UnknownValue {
+        /// Name of the reader.
+        reader: String,
+        /// Number of the value.
+        found: usize,
+        /// Values that there are.
+        values: usize,
+    },
+    /// A program whose output was not named.
+    #[error("program {program}: its output was not named, expected the sum of a node")]
+    Unfinished {
+        /// Name of the program.
+        program: String,
+    },
+    /// A refresh in a network that was given nothing to refresh with.
+    #[error("stage {stage}: a refresh needs a bootstrapping, and none was given")]
+    NoRefresher {
+        /// Name of the stage.
+        stage: String,
+    },
+    /// A value whose size nothing declares.
+    #[error("{value}: no stage that reads it declares its size, which a refresh needs")]
+    NoRange {
+        /// The value, in words.
+        value: String,
+    },
+    /// A network that needs more levels than there are.
+    #[error("program {program}: needs {need} levels for its input, the chain has {have}")]
+    Depth {
+        /// Name of the program.
+        program: String,
+        /// Levels needed.
+        need: usize,
+        /// Levels of the chain.
+        have: usize,
+    },
+    /// A refresh that gives back too few levels.
+    #[error("stage {stage}: gives level {have}, what reads it needs level {need}")]
+    RefreshLevels {
+        /// Name of the stage.
+        stage: String,
+        /// Level needed.
+        need: Level,
+        /// Level of a refreshed ciphertext.
+        have: Level,
+    },
+    /// Something reads a tensor in a form that it cannot read.
+    #[error("{reader}: cannot read {found}, expected {expected}")]
+    Form {
+        /// Name of the reader.
+        reader: String,
+        /// Form found.
+        found: crate::spec::Form,
+        /// Forms that would do, in words.
+        expected: &'static str,
+    },
+    /// A step of a run that has none left, or a result asked for before the last step.
+    #[error("program {program}: step {found} asked for, the run has {steps}")]
+    Step {
+        /// Name of the program.
+        program: String,
+        /// Step asked for.
+        found: usize,
+        /// Steps of the run.
+        steps: usize,
+    },
     /// Images that cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }
 
 impl LayerError {
+    /// Checks a number of channels.
+    pub(crate) fn check_channels(layer: &str, found: usize, expected: usize) -> Result<(), Self> {
+        if found == expected {
+            return Ok(());
+        }
+        let layer = layer.to_owned();
+        Err(Self::Channels {
+            layer,
+            found,
+            expected,
+        })
+    }
+
     /// Names the layer in which an operation of the scheme failed.
     pub(crate) fn eval<E: Into<EvalError>>(layer: &str) -> impl Fn(E) -> LayerError {
         move |source| LayerError::Eval {

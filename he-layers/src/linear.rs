@@ -4,20 +4,23 @@
 //! pooling, slices and concatenations are convolutions with few weights), or a [`Dense`] layer over all numbers of an image.
 
 mod connect;
-pub mod conv;
-pub mod costs;
-pub mod dense;
+mod conv;
+mod costs;
+mod dense;
 mod estimate;
 mod gather;
 mod links;
-pub mod map;
+mod map;
 mod plain;
-pub mod product;
+mod product;
 mod slots;
 mod term;
 
-use self::conv::Conv2d;
-use self::dense::Dense;
+pub use self::conv::{Conv2d, Padding};
+pub use self::costs::RotationCosts;
+pub use self::dense::Dense;
+pub use self::map::{LinearMap, TermWeight};
+pub use self::product::ProductTask;
 use crate::error::LayerError;
 use crate::layout::Layout;
 use crate::tensor::{Chw, PlainTensor};

@@ -10,7 +10,7 @@
 //! residual stream is added to itself from block to block and read by several activations: from one projection to the
 //! next it has one factor for all channels, the geometric mean of what its readers would like.
 
-use he_layers::{Chw, Conv2d, Head, PlainTensor, PreActBlock, SquareActivation, Stem};
+use he_layers::{Chw, Conv2d, Dense, Layer, PlainTensor, PreActBlock, Program, Square, Term};
 
 use crate::{
     ActivationStatistics, Model, ModelError,
@@ -29,11 +29,13 @@ pub struct FoldedModel {
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
     /// The first convolution.
-    pub stem: Stem,
+    pub stem: Conv2d,
+    /// Mean of each input channel.
+    pub input_mean: Vec<f64>,
     /// The residual blocks.
     pub blocks: Vec<PreActBlock>,
     /// Activation, average, dense layer: the logits are those of the exported network.
-    pub head: Head,
+    pub head: (Square, Dense),
     /// The factor of the residual stream that each block and at last the head reads: stream here = factor x stream there.
     pub stream_factors: Vec<f64>,
 }
@@ -46,11 +48,22 @@ impl FoldedModel {
     /// # Errors
     /// [`ModelError::Layer`] for another shape.
     pub fn forward_plain(&self, images: &PlainTensor) -> Result<PlainTensor, ModelError> {
-        let mut stream = self.stem.forward_plain(images)?;
+        Ok(self.program()?.forward_plain(images)?)
+    }
+
+    /// The normal form.
+    pub fn program(&self) -> Result<Program, ModelError> {
+        let mut net = Program::new(&*self.name, self.input, self.input_mean.clone());
+        let stem = vec![Term::linear(net.input(), self.stem.clone())];
+        let mut x = net.node(&self.stem.name, &self.stem.name, stem)?;
         for block in &self.blocks {
-            stream = block.forward_plain(&stream)?;
+            x = block.add_to(&mut net, x)?;
         }
-        Ok(self.head.forward_plain(&stream)?)
+        let (act, dense) = &self.head;
+        let x = net.apply(x, act.clone())?;
+        let y = net.node(&act.name, &dense.name, vec![Term::linear(x, dense.clone())])?;
+        net.finish(y)?;
+        Ok(net)
     }
 }
 
@@ -81,15 +94,12 @@ impl Model {
 
         let input = Units::normalised(&spec.input.mean, &spec.input.std);
         let mut map = self.input_shape();
-        let stem = Stem {
-            conv: fold_convolution(stem, &input, &vec![stream_factors[0]; stem.out_channels])?,
-            input_mean: spec.input.mean.clone(),
-        };
-        map = stem.conv.output_shape(map)?;
+        let stem = fold_convolution(stem, &input, &vec![stream_factors[0]; stem.out_channels])?;
+        map = stem.output_shape(map)?;
         let mut folded = Vec::with_capacity(blocks.len());
         for (i, (block, pair)) in blocks.iter().zip(pairs).enumerate() {
             let block = fold_block(block, pair, stream_factors[i], stream_factors[i + 1])?;
-            map = block.output_shape(map)?;
+            map = block.conv2.output_shape(block.conv1.output_shape(map)?)?;
             folded.push(block);
         }
         let head = fold_head(head, final_statistics, stream_factors[blocks.len()], map)?;
@@ -99,6 +109,7 @@ impl Model {
             input: self.input_shape(),
             classes: spec.classes.clone(),
             stem,
+            input_mean: spec.input.mean.clone(),
             blocks: folded,
             head,
             stream_factors,
@@ -227,7 +238,7 @@ fn fold_activation(
     act: &Quadratic,
     statistics: &ActivationStatistics,
     factor: &[f64],
-) -> Result<SquareActivation, ModelError> {
+) -> Result<Square, ModelError> {
     let scaled = |values: &[f64]| {
         values
             .iter()
@@ -236,7 +247,7 @@ fn fold_activation(
             .collect::<Vec<f64>>()
     };
     let second_moment = scaled(&scaled(&statistics.second_moment));
-    Ok(SquareActivation::new(
+    Ok(Square::new(
         act.name.clone(),
         scaled(&act.t),
         scaled(&statistics.declared),
@@ -249,7 +260,7 @@ fn fold_head(
     statistics: &ActivationStatistics,
     stream: f64,
     map: Chw,
-) -> Result<Head, ModelError> {
+) -> Result<(Square, Dense), ModelError> {
     let factor = vec![stream; map.channels];
     let squares = Units::squared(&head.activation, &factor);
     let rows = || head.weight.chunks_exact(map.channels);
@@ -265,15 +276,12 @@ fn fold_head(
             .map(|(w, d)| w * d)
             .sum::<f64>()
     };
-    let folded = Head {
-        act: fold_activation(&head.activation, statistics, &factor)?,
-        classes: head.bias.len(),
-        weight: rows().flat_map(average).collect(),
-        bias: rows()
-            .zip(&head.bias)
-            .map(|(row, b)| b + offset(row))
-            .collect(),
-    };
-    folded.validate()?;
-    Ok(folded)
+    let act = fold_activation(&head.activation, statistics, &factor)?;
+    let weight: Vec<f64> = rows().flat_map(average).collect();
+    let bias = rows()
+        .zip(&head.bias)
+        .map(|(row, b)| b + offset(row))
+        .collect();
+    let dense = Dense::pooled(&*head.name, map, head.bias.len(), &weight, bias)?;
+    Ok((act, dense))
 }

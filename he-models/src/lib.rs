@@ -6,7 +6,6 @@ pub mod fold;
 pub mod graph;
 mod model;
 mod plain;
-pub mod relu;
 mod weights;
 mod zoo;
 
@@ -15,5 +14,4 @@ pub use fold::FoldedModel;
 pub use graph::{ActivationStatistics, ModelSpec, Provenance};
 pub use model::{Classifier, Convolution, Layers, Model, Quadratic, ResidualBlock};
 pub use plain::{ActivationRecord, Evaluation};
-pub use relu::{PolynomialNetwork, ReluNetwork, ReluRange};
 pub use zoo::names as bundled_names;

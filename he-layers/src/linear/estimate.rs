@@ -2,7 +2,6 @@
 
 use ckks_scheme::Scale;
 
-use super::connect::Weights;
 use super::map::LinearMap;
 use super::product::Column;
 use crate::noise::weight_rounding_variance;
@@ -22,21 +21,6 @@ impl LinearMap {
             }
         }
         counts
-    }
-
-    /// Error deviation of each output channel for errors `std` of each input channel: the norm of the weights.
-    pub(crate) fn predicted_error(&self, std: &[f64]) -> Vec<f64> {
-        let weights = Weights::of(&self.linear);
-        let variance = |o: usize| -> f64 {
-            let of = |i: usize| {
-                let taps = weights.between(o, i).iter();
-                taps.map(|w| (w * std[i]).powi(2)).sum::<f64>()
-            };
-            weights.inputs_of(o).map(of).sum()
-        };
-        (0..self.output.shape().channels)
-            .map(|o| variance(o).sqrt())
-            .collect()
     }
 
     /// Deviation of each output channel that rounding the weights at `scale` causes, when each input channel deviates by
