@@ -1,6 +1,7 @@
 //! Tests of layouts and linear maps.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod compose;
 mod layout;
 mod map;
 mod plain;

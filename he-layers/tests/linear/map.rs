@@ -54,7 +54,7 @@ fn slots_error(
 }
 
 /// A convolution of any kind: groups, kernels larger than the map, padding on any side, single zeros.
-fn any_conv(rng: &mut ChaCha20Rng, groups: usize) -> Conv2d {
+pub fn any_conv(rng: &mut ChaCha20Rng, groups: usize) -> Conv2d {
     let channels = (rng.random_range(1..=5), rng.random_range(1..=5));
     let channels = match groups {
         1 => (channels.0 * 3, channels.1 * 3),
