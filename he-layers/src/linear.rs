@@ -3,16 +3,17 @@
 //! Everything that is linear in a tensor is one of two things: a [`Conv2d`] (any kernel, stride, padding and groups; average
 //! pooling, slices and concatenations are convolutions with few weights), or a [`Dense`] layer over all numbers of an image.
 
+mod compose;
 mod connect;
-pub mod conv;
-pub mod costs;
-pub mod dense;
+mod conv;
+mod costs;
+mod dense;
 mod estimate;
 mod gather;
 mod links;
-pub mod map;
+mod map;
 mod plain;
-pub mod product;
+mod product;
 mod slots;
 mod term;
 

@@ -254,7 +254,10 @@ impl Program {
             .all(|term| matches!(term, Term::Linear(_, map) if matches!(**map, Linear::Dense(_))));
         // Cells that hold garbage after a fold must not reach a stage.
         let layout = match is_output && all_dense {
-            true => LinearMap::dense_layout(shape.channels, &to.input, false)?,
+            true => {
+                let input = &values[node.terms()[0].value().0].spec.layout;
+                LinearMap::dense_layout(shape.channels, input, false)?
+            }
             false => self.node_layout(node, shape, values, to)?,
         };
         let sums = to.chain.sum_form(layout, level)?;
