@@ -12,6 +12,9 @@ use crate::linear::{Linear, LinearMap};
 use crate::pointwise::{PreparedPointwise, Refresher, Setting};
 use crate::spec::{Form, ScaleChain, TensorSpec};
 
+/// Least weight scale of the maps that read an input, for it to be encrypted in square form.
+const LEAST_ROOM: f64 = 256.0;
+
 /// What a program is prepared for.
 #[derive(Clone, Debug)]
 pub struct Preparation<'a> {
@@ -167,11 +170,13 @@ impl Program {
             let (spec, stage) = match &entry.source {
                 Source::Input => {
                     let layout = to.input.clone();
+                    let squares = to.chain.square_form(layout.clone(), level);
+                    let room =
+                        to.chain.sum_scale(self.name(), level)?.value() / squares.scale.value();
+                    // Where the nominal scale is near the primes', squares would leave weights no precision.
                     let spec = match forms[index] {
-                        Form::Squares => to.chain.square_form(layout, level),
-                        Form::Sums | Form::Values | Form::Refreshed => {
-                            to.chain.value_form(layout, level)
-                        }
+                        Form::Squares if room >= LEAST_ROOM => squares,
+                        _ => to.chain.value_form(layout, level),
                     };
                     (spec, None)
                 }

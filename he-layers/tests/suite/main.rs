@@ -3,3 +3,5 @@
 
 mod counts;
 mod lab;
+mod networks;
+mod stages;
