@@ -1,12 +1,13 @@
 //! Stages and joins of all kinds in small networks.
 
 use ckks_scheme::{Content, Scale};
+use he_layers::conformance::ConformanceError;
 use he_layers::{
     Chw, Circuit, Custom, Function, Grid, LayerError, Op, Packing, Polynomial, PostActBlock,
-    Preparation, Program, Refresh, Refresher, Term, Wire,
+    Preparation, Program, Refresh, Refresher, Term, Wire, conformance,
 };
 
-use crate::lab::{Lab, conv, head, square};
+use crate::lab::{Lab, conv, head, rng, square};
 
 const SHAPE: Chw = Chw::new(2, 8, 8);
 const GRID: Grid = Grid::new(4, 8);
@@ -237,4 +238,41 @@ fn relu_network_with_post_activation_blocks_and_refreshes() {
                 .unwrap();
         check_refreshed(&mut lab, &refresher, &program, packing);
     }
+}
+
+#[test]
+fn stages_conform() {
+    conformance::check_pointwise(Custom(Cubic), 3).unwrap();
+    conformance::check_pointwise(Polynomial::relu("relu", 7, vec![4.0; 3]).unwrap(), 3).unwrap();
+    conformance::check_pointwise(square(&mut rng(1), "square", 3), 3).unwrap();
+}
+
+/// A function whose circuit is another than it says.
+#[derive(Clone, Debug)]
+struct Wrong;
+
+impl Function for Wrong {
+    fn name(&self) -> &str {
+        "wrong"
+    }
+    fn evaluate(&self, x: f64) -> f64 {
+        x * x + 0.001
+    }
+    fn declared(&self, _channel: usize) -> f64 {
+        2.0
+    }
+    fn run(&self, c: &Circuit<'_>, x: Wire, _declared: f64) -> Result<Wire, LayerError> {
+        let square = c.square(&x).map_err(|e| self.failed(e))?;
+        c.combine(&[(1.0, &square)], 0.0)
+            .map_err(|e| self.failed(e))
+    }
+}
+
+#[test]
+fn a_wrong_circuit_does_not_conform() {
+    let error = conformance::check_pointwise(Custom(Wrong), 2).unwrap_err();
+    assert!(
+        matches!(error, ConformanceError::Value { found, .. } if (found - 0.001).abs() < 1e-4),
+        "{error}"
+    );
 }
