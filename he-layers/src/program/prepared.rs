@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use ckks_scheme::{KeyRequest, Level, Parameters, Scale};
 
+use super::compiled::CompiledMaps;
 use super::description::{Program, Source, Term};
 use super::product::{Finish, Product};
 use crate::error::LayerError;
 use crate::layout::Layout;
-use crate::linear::{Linear, LinearMap};
+use crate::linear::{Linear, LinearMap, RotationCosts};
 use crate::pointwise::{PreparedPointwise, Refresher, Setting};
 use crate::spec::{Form, ScaleChain, TensorSpec};
 
@@ -26,6 +27,10 @@ pub struct Preparation<'a> {
     pub output_level: Level,
     /// What carries out refreshes, if there are any.
     pub refresher: Option<&'a Refresher>,
+    /// What rotations cost, by which maps choose how to split them.
+    pub rotations: RotationCosts,
+    /// Where compiled maps are kept for further preparations, with the same costs of rotations.
+    pub compiled: Option<&'a CompiledMaps>,
 }
 
 impl<'a> Preparation<'a> {
@@ -37,6 +42,8 @@ impl<'a> Preparation<'a> {
             input,
             output_level: Level::new(2),
             refresher: None,
+            rotations: RotationCosts::default(),
+            compiled: None,
         }
     }
 
@@ -64,8 +71,6 @@ pub(super) struct PreparedStage {
     pub of: usize,
     pub entry: Entry,
     pub stage: Box<dyn PreparedPointwise>,
-    /// Name of the stage.
-    pub name: String,
 }
 
 /// A value: its form and level, where it comes from, and who reads it.
@@ -94,7 +99,6 @@ pub struct PreparedNode {
     /// Number of its value.
     pub(super) value: usize,
     pub(super) products: Vec<Product>,
-    pub(super) adds: usize,
     pub(super) finish: Finish,
 }
 
@@ -207,12 +211,10 @@ impl Program {
                     if values[of.0].sizes.is_empty() {
                         values[of.0].sizes = sizes(&spec.layout, stage.as_ref());
                     }
-                    let name = stage.name().to_owned();
                     let stage = PreparedStage {
                         of: of.0,
                         entry,
                         stage: prepared,
-                        name,
                     };
                     (spec, Some(stage))
                 }
@@ -257,18 +259,25 @@ impl Program {
             .all(|term| matches!(term, Term::Linear(_, map) if matches!(**map, Linear::Dense(_))));
         // Cells that hold garbage after a fold must not reach a stage.
         let layout = match is_output && all_dense {
-            true => LinearMap::dense_layout(shape.channels, &to.input, false)?,
+            true => {
+                let input = &values[node.terms()[0].value().0].spec.layout;
+                LinearMap::dense_layout(shape.channels, input, false)?
+            }
             false => self.node_layout(node, shape, values, to)?,
         };
         let sums = to.chain.sum_form(layout, level)?;
         let mut products = Vec::new();
-        let mut adds = 0;
+        let mut adds = false;
         for term in node.terms() {
             let number = term.value().0;
             let value = &mut values[number];
             match term {
                 Term::Linear(_, map) => {
-                    let compiled = LinearMap::compile(map, &value.spec.layout, &sums.layout)?;
+                    let input = &value.spec.layout;
+                    let compiled = match to.compiled {
+                        Some(maps) => maps.get(map, input, &sums.layout, &to.rotations)?,
+                        None => LinearMap::compile(map, input, &sums.layout, &to.rotations)?,
+                    };
                     let moments = self.moments(number);
                     value.products.push((index, products.len()));
                     products.push(Product::new(
@@ -294,7 +303,7 @@ impl Program {
                         });
                     }
                     value.adds.push(index);
-                    adds += 1;
+                    adds = true;
                 }
             }
         }
@@ -304,7 +313,7 @@ impl Program {
                 all.extend(of_map);
             }
         }
-        if adds > 0 {
+        if adds {
             giants.iter_mut().for_each(|all| {
                 all.insert(0);
             });
@@ -317,7 +326,6 @@ impl Program {
             name: node.name().to_owned(),
             value: node.value().0,
             products,
-            adds,
             finish: Finish {
                 giants: giants
                     .into_iter()

@@ -10,8 +10,8 @@ use ckks_scheme::{
     ParamsLiteral, Scale,
 };
 use he_layers::{
-    Grid, LayerError, Layout, Packing, Preparation, PreparedProgram, Program, Refresher,
-    ScaleChain, Setting,
+    CompiledMaps, Grid, LayerError, Layout, Packing, Preparation, PreparedProgram, Program,
+    Refresher, RotationCosts, ScaleChain, Setting,
 };
 
 use super::pins::{Bootstrap, Pins};
@@ -92,8 +92,9 @@ impl Chain {
         packing: Packing,
         grid: Grid,
         pins: &Pins,
+        compiled: &CompiledMaps,
     ) -> Result<PreparedProgram, LayerError> {
-        self.prepare_at(packing, grid, self.log_scale(packing, pins))
+        self.prepare_at(packing, grid, self.log_scale(packing, pins), compiled)
     }
 
     /// The same with a nominal scale.
@@ -102,6 +103,7 @@ impl Chain {
         packing: Packing,
         grid: Grid,
         log_scale: u32,
+        compiled: &CompiledMaps,
     ) -> Result<PreparedProgram, LayerError> {
         let shape = self.program.shape(self.program.input());
         let scale = Scale::new(f64::from(log_scale).exp2());
@@ -110,6 +112,8 @@ impl Chain {
             input: Layout::new(shape, grid, packing, self.slots())?,
             output_level: OUTPUT_LEVEL,
             refresher: self.refresher.as_ref(),
+            rotations: RotationCosts::default(),
+            compiled: Some(compiled),
         })
     }
 }
