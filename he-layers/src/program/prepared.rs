@@ -8,7 +8,7 @@ use super::compiled::CompiledMaps;
 use super::description::{Program, Source, Term};
 use super::product::{Finish, Product};
 use crate::error::LayerError;
-use crate::layout::Layout;
+use crate::layout::{Grid, Layout, Packing};
 use crate::linear::{Linear, LinearMap, RotationCosts};
 use crate::pointwise::{PreparedPointwise, Refresher, Setting};
 use crate::spec::{Form, ScaleChain, TensorSpec};
@@ -137,6 +137,23 @@ pub struct PreparedProgram {
 }
 
 impl Program {
+    /// Fixes the program for a parameter set with the nominal scale `2^log_scale` and a grid and packing of its input, without
+    /// refreshes. [`Self::prepare`] leaves more to choose.
+    ///
+    /// # Errors
+    /// As [`Layout::new`] and [`Self::prepare`].
+    pub fn prepare_on(
+        &self,
+        params: &Parameters,
+        log_scale: u32,
+        grid: Grid,
+        packing: Packing,
+    ) -> Result<PreparedProgram, LayerError> {
+        let layout = Layout::new(self.shape(self.input()), grid, packing, params.slots())?;
+        let scale = Scale::new(f64::from(log_scale).exp2());
+        self.prepare(&Preparation::new(params, scale, layout))
+    }
+
     /// Fixes the program for a chain of primes and a layout of its input. Every value gets the lowest level that its readers
     /// allow.
     ///

@@ -5,4 +5,5 @@ mod counts;
 mod errors;
 mod lab;
 mod networks;
+mod random;
 mod stages;
