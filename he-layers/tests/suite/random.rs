@@ -1,13 +1,13 @@
 //! Random networks: every seed is another.
 
 use he_layers::{
-    Chw, Conv2d, Dense, Grid, LayerError, Linear, Packing, Polynomial, Preparation, Program, Term,
-    Value, Weights,
+    Chw, Conv2d, Dense, Grid, LayerError, Linear, Packing, PlainTensor, Polynomial, Preparation,
+    Program, Square, Term, Value, Weights,
 };
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 
-use crate::lab::{Lab, largest_difference, numbers, on_slots, rng, square};
+use crate::lab::{Lab, largest_difference, numbers, on_slots, rng};
 
 const NETWORKS: u64 = 50;
 /// One of so many is run encrypted.
@@ -51,15 +51,43 @@ fn any_conv(r: &mut ChaCha20Rng, name: &str, input: Chw) -> Result<Conv2d, Layer
     }
 }
 
-/// A pointwise stage of a value, or none.
-fn any_stage(r: &mut ChaCha20Rng, net: &mut Program, x: Value) -> Result<Value, LayerError> {
+/// What a value is on sample images.
+fn sampled(net: &Program, x: Value, images: &PlainTensor) -> PlainTensor {
+    let mut net = net.clone();
+    net.finish(x).unwrap();
+    net.forward_plain(images).unwrap()
+}
+
+/// A pointwise stage of a value, or none; its range and moments are those of `images`.
+fn any_stage(
+    r: &mut ChaCha20Rng,
+    net: &mut Program,
+    x: Value,
+    images: &PlainTensor,
+) -> Result<Value, LayerError> {
     let c = net.shape(x).channels;
     let name = format!("stage{}", net.nodes().len());
-    match r.random_range(0..4) {
-        0 if x != net.input() => Ok(x),
-        1 => net.apply(x, Polynomial::relu(name, 3, vec![16.0; c])?),
-        _ => net.apply(x, square(r, &name, c)),
+    let kind = r.random_range(0..4);
+    if kind == 0 {
+        return Ok(x);
     }
+    let seen = sampled(net, x, images);
+    if kind == 1 {
+        let largest = seen.data.iter().fold(1.0f64, |m, v| m.max(v.abs()));
+        return net.apply(x, Polynomial::relu(name, 3, vec![1.1 * largest; c])?);
+    }
+    let t = numbers(r, c, 0.5);
+    let (mut largest, mut squares) = (vec![0.0f64; c], vec![0.0; c]);
+    let pixels = seen.shape.pixels();
+    for (map, values) in seen.data.chunks(pixels).enumerate() {
+        let channel = map % c;
+        for v in values {
+            let z = v + t[channel];
+            largest[channel] = largest[channel].max(1.1 * z.abs());
+            squares[channel] += z * z / (seen.n * pixels) as f64;
+        }
+    }
+    net.apply(x, Square::new(name, t, largest, squares)?)
 }
 
 /// A map of the shapes of `like`, so that the two can be added.
@@ -76,19 +104,20 @@ fn partner(r: &mut ChaCha20Rng, name: &str, like: &Conv2d) -> Result<Conv2d, Lay
 }
 
 fn any_network(r: &mut ChaCha20Rng, shape: Chw) -> Result<Program, LayerError> {
+    let images = PlainTensor::from_fn(64, shape, |_, _, _, _| r.random_range(-0.8..0.8));
     let mut net = Program::new("random", shape, Vec::new());
     let first = any_conv(r, "first", shape)?;
     let mut x = net.node("net", "first", vec![Term::linear(net.input(), first)])?;
     for index in 0..r.random_range(1..=3) {
         let name = format!("node{index}");
         let conv = any_conv(r, &name, net.shape(x))?;
-        let stage = any_stage(r, &mut net, x)?;
+        let stage = any_stage(r, &mut net, x, &images)?;
         let mut terms = vec![Term::linear(stage, conv.clone())];
         if r.random_bool(0.5) {
             // A second reader of the same tensor, through a stage of its own or the same.
             let other = match r.random_bool(0.5) {
                 true => stage,
-                false => any_stage(r, &mut net, x)?,
+                false => any_stage(r, &mut net, x, &images)?,
             };
             terms.push(Term::linear(
                 other,
@@ -104,14 +133,14 @@ fn any_network(r: &mut ChaCha20Rng, shape: Chw) -> Result<Program, LayerError> {
     match r.random_range(0..3) {
         0 => {
             let input = net.shape(x);
-            let stage = any_stage(r, &mut net, x)?;
+            let stage = any_stage(r, &mut net, x, &images)?;
             let outputs = r.random_range(1..=5);
             let most = 1.0 / (input.volume() as f64).sqrt();
             let weight = numbers(r, outputs * input.volume(), most);
             let dense = Dense::new("dense", input, outputs, weight, numbers(r, outputs, 0.2))?;
             x = net.node("head", "dense", vec![Term::linear(stage, dense)])?;
         }
-        1 => x = any_stage(r, &mut net, x)?,
+        1 => x = any_stage(r, &mut net, x, &images)?,
         _ => {}
     }
     net.finish(x)?;
