@@ -195,9 +195,10 @@ impl Program {
                     let room =
                         to.chain.sum_scale(self.name(), level)?.value() / squares.scale.value();
                     // Where the nominal scale is near the primes', squares would leave weights no precision.
-                    let spec = match forms[index] {
-                        Form::Squares if room >= LEAST_ROOM => squares,
-                        _ => to.chain.value_form(layout, level),
+                    let spec = if forms[index] == Form::Squares && room >= LEAST_ROOM {
+                        squares
+                    } else {
+                        to.chain.value_form(layout, level)
                     };
                     (spec, None)
                 }
@@ -424,7 +425,7 @@ fn stage_input(
             let prime = setting.chain.prime(stage.name(), parent.level)?;
             (Form::Values, Scale::new(parent.scale.value() / prime))
         }
-        other => (other, parent.scale),
+        form @ (Form::Squares | Form::Values | Form::Refreshed) => (form, parent.scale),
     };
     let Depth::Levels(depth) = stage.depth(form, setting)? else {
         return Ok((parent.clone(), Entry::Direct));
