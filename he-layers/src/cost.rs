@@ -152,7 +152,8 @@ impl OpCounts {
 ///
 /// The numbers are equal where groups of ciphertexts are at least half as many as threads. With more threads, rotations of one
 /// ciphertext are shared out, and each share takes an [`Op::Hoist`] of its own. Copies that a stage makes of a ciphertext
-/// that other readers need are counted neither here nor there.
+/// that other readers need are counted neither here nor there. Sparse weights that happen to be the same number in all cells
+/// count as weights that differ: a transform too much each.
 pub fn work(
     ops: &OpCounts,
     counts: &Counts<'_>,

@@ -178,7 +178,12 @@ fn fifty_random_networks_match_their_references() {
         x.data.iter_mut().for_each(|v| *v *= 0.8);
         if seed % ENCRYPTED == 0 {
             println!("{words}");
-            lab.check(&net, &prepared, &x, (1 + seed as usize % 2, 2));
+            lab.check(
+                &net,
+                &prepared,
+                &x,
+                (1 + seed as usize % 2, 1 + seed as usize % 2),
+            );
         } else {
             let plain = net.forward_plain(&x).unwrap();
             let largest = plain.data.iter().fold(1.0f64, |m, v| m.max(v.abs()));
