@@ -8,7 +8,6 @@ pub mod error;
 pub mod layers;
 pub mod layout;
 pub mod linear;
-mod linear_map;
 pub mod noise;
 pub mod pointwise;
 pub mod program;
@@ -25,14 +24,16 @@ pub use encrypted::{ClientCodec, EncryptedTensor};
 pub use error::LayerError;
 pub use layers::{PostActBlock, PreActBlock};
 pub use layout::{Grid, Layout, Packing, Place, Spacing};
-pub use linear::{Conv2d, Dense, Linear, LinearMap, Padding};
+pub use linear::{
+    Conv2d, Dense, Linear, LinearMap, Padding, ProductTask, RotationCosts, TermWeight,
+};
 pub use pointwise::{
     Circuit, Custom, Depth, Function, Operand, Pointwise, PolyOutput, Polynomial, Refresh,
     RefreshLimits, Refresher, Setting, Square, Wire,
 };
 pub use program::{
-    Errors, Layer, Node, Point, Preparation, PreparedProgram, Program, Run, Shortage, Term, Value,
-    Weights,
+    CompiledMaps, Errors, Layer, Node, Point, Preparation, PreparedProgram, Program, Run, Shortage,
+    Term, Value, Weights,
 };
 pub use spec::{Form, ScaleChain, TensorSpec};
 pub use tensor::{Chw, PlainTensor};

@@ -303,13 +303,11 @@ impl PreparedPointwise for PreparedSquare {
         let n = self.layout().ciphertexts();
         let level = self.output.level;
         counts.add(Op::Relinearize, level, n);
-        for above in 1..=self.approach.rescales() {
-            counts.add(Op::Rescale, Level::new(level.limbs() + above), n);
-        }
+        self.approach.count_ops(counts, n);
         match self.layout().packing() {
             Packing::Real => {
                 counts.add(Op::AddPlane, level, n);
-                counts.add(Op::SquareReal, level, n);
+                counts.add(Op::Square, level, n);
             }
             Packing::Complex => {
                 let op = match self.approach.rescales() {

@@ -10,8 +10,8 @@ use ckks_scheme::{
     ParamsLiteral, Scale,
 };
 use he_layers::{
-    Grid, LayerError, Layout, Packing, Preparation, PreparedProgram, Program, Refresher,
-    ScaleChain, Setting,
+    CompiledMaps, Grid, LayerError, Layout, Node, Packing, Preparation, PreparedProgram, Program,
+    Refresher, RotationCosts, ScaleChain, Setting, Value,
 };
 
 use super::pins::{Bootstrap, Pins};
@@ -34,6 +34,8 @@ pub(super) const MOST_DIGITS: usize = 6;
 const MOST_BOOTSTRAP_DIGITS: usize = 8;
 /// Levels that a refresh may give back beyond those that the next one takes.
 const REFRESH_LEVELS: RangeInclusive<usize> = 2..=24;
+/// Chains with a bootstrapping that are looked at closely.
+const PROMISING: usize = 5;
 /// Lowest level of the output: two primes hold it.
 pub(super) const OUTPUT_LEVEL: Level = Level::new(2);
 
@@ -92,8 +94,9 @@ impl Chain {
         packing: Packing,
         grid: Grid,
         pins: &Pins,
+        compiled: &CompiledMaps,
     ) -> Result<PreparedProgram, LayerError> {
-        self.prepare_at(packing, grid, self.log_scale(packing, pins))
+        self.prepare_at(packing, grid, self.log_scale(packing, pins), compiled)
     }
 
     /// The same with a nominal scale.
@@ -102,6 +105,7 @@ impl Chain {
         packing: Packing,
         grid: Grid,
         log_scale: u32,
+        compiled: &CompiledMaps,
     ) -> Result<PreparedProgram, LayerError> {
         let shape = self.program.shape(self.program.input());
         let scale = Scale::new(f64::from(log_scale).exp2());
@@ -110,6 +114,8 @@ impl Chain {
             input: Layout::new(shape, grid, packing, self.slots())?,
             output_level: OUTPUT_LEVEL,
             refresher: self.refresher.as_ref(),
+            rotations: RotationCosts::default(),
+            compiled: Some(compiled),
         })
     }
 }
@@ -224,16 +230,19 @@ fn is_secure(literal: &ParamsLiteral) -> bool {
     log_qp <= max_log_qp_128(literal.log_n)
 }
 
-/// Chains with a bootstrapping: for each number of levels that a refresh gives back the largest primes, and the refreshes
-/// where they cost least. Chains on which the network needs as many refreshes as on a shorter one are left out.
+/// The most promising chains with a bootstrapping: for each number of levels that a refresh gives back the largest primes,
+/// and the refreshes where they cost least.
 fn with_refreshes(
     program: &Program,
     pins: &Pins,
     kernel: &KernelChoice,
 ) -> Result<Vec<Chain>, PlanError> {
-    let mut chains: Vec<Chain> = Vec::new();
+    let exactly = match pins.bootstrap {
+        Bootstrap::Exactly(count) => Some(count),
+        Bootstrap::Never | Bootstrap::Allowed => None,
+    };
+    let mut found: Vec<(f64, Refreshed)> = Vec::new();
     for log_n in rings(pins, BOOTSTRAP_RINGS) {
-        let mut placements: Vec<(usize, Vec<String>)> = Vec::new();
         for user in REFRESH_LEVELS {
             let Some((literal, bootstrap)) = bootstrap_literals(log_n, user, pins) else {
                 continue;
@@ -243,26 +252,33 @@ fn with_refreshes(
                 output: Level::new(literal.q_bits.len() - bootstrap.depth()),
                 top: Level::new(literal.q_bits.len()),
             };
-            let exactly = match pins.bootstrap {
-                Bootstrap::Exactly(count) => Some(count),
-                Bootstrap::Never | Bootstrap::Allowed => None,
-            };
-            let Some(at) = placement::place(program, &limits, exactly)? else {
-                continue;
-            };
-            let names: Vec<String> = at
-                .iter()
-                .filter_map(|v| program.nodes().iter().find(|node| node.value() == *v))
-                .map(|node| node.name().to_owned())
-                .collect();
-            if names.is_empty() {
-                continue;
+            let placed = placement::place(program, &limits, exactly)?;
+            if let Some((at, units)) = placed.filter(|(at, _)| !at.is_empty()) {
+                // A larger ring costs more than twice as much for each ciphertext, and holds twice as many images.
+                let units = units * f64::from(log_n);
+                found.push((
+                    units,
+                    Refreshed {
+                        literal,
+                        bootstrap,
+                        at,
+                    },
+                ));
             }
-            placements.push((user, names.clone()));
-            chains.push(bootstrapped(program, &literal, bootstrap, names, kernel)?);
         }
     }
-    Ok(chains)
+    found.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let promising = found.into_iter().take(PROMISING).map(|(_, chain)| chain);
+    promising
+        .map(|chain| bootstrapped(program, chain, kernel))
+        .collect()
+}
+
+/// A chain with a bootstrapping, and the values to refresh.
+struct Refreshed {
+    literal: ParamsLiteral,
+    bootstrap: BootstrapLiteral,
+    at: Vec<Value>,
 }
 
 /// A chain whose refreshes give back `user` levels: base prime, SlotsToCoeffs and the user's levels, then EvalMod and
@@ -303,29 +319,28 @@ fn bootstrap_literals(
 
 fn bootstrapped(
     program: &Program,
-    literal: &ParamsLiteral,
-    bootstrap: BootstrapLiteral,
-    names: Vec<String>,
+    chain: Refreshed,
     kernel: &KernelChoice,
 ) -> Result<Chain, PlanError> {
-    let params = Parameters::from_literal(literal, kernel.clone(), None)?;
+    let Refreshed {
+        literal,
+        bootstrap,
+        at,
+    } = chain;
+    let params = Parameters::from_literal(&literal, kernel.clone(), None)?;
     let (refresher, refresh_work, matrix_bytes) = outlined(&params, &bootstrap)?;
-    let at: Vec<_> = program
-        .nodes()
-        .iter()
-        .filter(|node| names.iter().any(|name| name == node.name()))
-        .map(|node| node.value())
-        .collect();
     let refreshed = program
         .with_refreshes(&at)
         .map_err(|reason| PlanError::Layout {
             model: program.name().to_owned(),
             reason,
         })?;
+    let is_refreshed = |node: &&Node| at.contains(&node.value());
+    let refreshes = program.nodes().iter().filter(is_refreshed);
     Ok(Chain {
         modulus: params.chain().clone(),
         program: refreshed,
-        refreshes: names,
+        refreshes: refreshes.map(|node| node.name().to_owned()).collect(),
         bootstrap: Some(bootstrap),
         refresher,
         refresh_work,

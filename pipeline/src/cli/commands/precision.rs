@@ -282,7 +282,7 @@ mod tests {
                 degree: 31,
                 squarings: 3,
                 function: RefreshFunction::Relu,
-                harmonics: 7,
+                harmonics: 15,
             }),
             ..BootstrapLiteral::full_complex(8)
         };
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(json["function"], "relu");
         // 0.14 / harmonics times period / (2 pi).
         let error = json["function_error"].as_f64().unwrap();
-        assert!((0.006..0.009).contains(&error), "{error}");
+        assert!((0.0035..0.004).contains(&error), "{error}");
         assert!(json["mean_bits"].as_f64().unwrap() > 25.0);
         let table = record.to_string();
         assert!(table.contains("relu, by a series that is 0.00"), "{table}");
