@@ -149,7 +149,7 @@ pub enum DownloadError {
         /// Where the archive came from.
         url: String,
         /// What is wrong with them.
-        source: DataError,
+        source: Box<DataError>,
     },
     /// The system could not write.
     #[error("{}: cannot be written: {source}", shown(path))]
@@ -220,7 +220,7 @@ fn fetch_into(
     unpack(archive, &file, &unpacked)?;
     check(archive, &unpacked).map_err(|source| DownloadError::Content {
         url: archive.url.clone(),
-        source,
+        source: Box::new(source),
     })?;
     fs::rename(&unpacked, target).map_err(cannot_write(target))?;
     Ok(Fetched::Downloaded(target.to_owned()))
@@ -315,7 +315,7 @@ fn unpack(archive: &Archive, file: &Path, folder: &Path) -> Result<(), DownloadE
         let refused = |kind| DownloadError::Entry {
             url: archive.url.clone(),
             kind,
-            entry: shown(path).to_string(),
+            entry: shown(&path).to_string(),
             folder: archive.folder.clone(),
         };
         let components: Vec<_> = path
