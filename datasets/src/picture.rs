@@ -109,13 +109,12 @@ fn decoder<'a>(
     bytes: &'a [u8],
     limits: &Limits,
 ) -> Result<impl ImageDecoder + 'a, DataError> {
-    let format = image::guess_format(bytes)
-        .ok()
-        .filter(|format| matches!(format, ImageFormat::Png | ImageFormat::Jpeg));
-    let Some(format) = format else {
-        return Err(damaged(path, &"its first bytes are of neither"));
+    let (format, ends) = match image::guess_format(bytes) {
+        Ok(ImageFormat::Png) => (ImageFormat::Png, png_ends(bytes)),
+        Ok(ImageFormat::Jpeg) => (ImageFormat::Jpeg, jpeg_ends(bytes)),
+        _ => return Err(damaged(path, &"its first bytes are of neither")),
     };
-    if format == ImageFormat::Jpeg && !jpeg_ends(bytes) {
+    if !ends {
         return Err(damaged(path, &"it has no end"));
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -170,6 +169,12 @@ fn wrong_size(path: &Path, found: Shape, expected: Shape) -> DataError {
         found,
         expected,
     }
+}
+
+/// Whether a PNG file has its last chunk, with its checksum. The decoder does without.
+fn png_ends(bytes: &[u8]) -> bool {
+    const END: &[u8; 8] = b"IEND\xae\x42\x60\x82";
+    bytes.windows(END.len()).any(|window| window == END)
 }
 
 /// Whether a JPEG file has its end marker. The decoder fills up what is cut off with grey.
