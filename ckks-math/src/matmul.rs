@@ -102,6 +102,23 @@ impl WeightMatrix {
             .count()
     }
 
+    /// Number of entries that are polynomials.
+    pub fn polys(&self) -> usize {
+        let poly = |entry: &&Entry| matches!(entry, Entry::Poly(_));
+        self.entries.iter().filter(poly).count()
+    }
+
+    /// Bytes on the heap of a matrix with `polys` polynomials that was [shrunk](Self::shrink_to_fit).
+    pub fn bytes_of(rows: usize, cols: usize, log_block_degree: u32, polys: usize) -> usize {
+        rows * cols * size_of::<Entry>() + (polys << log_block_degree) * size_of::<i64>()
+    }
+
+    /// Gives memory back that is not in use.
+    pub fn shrink_to_fit(&mut self) {
+        self.entries.shrink_to_fit();
+        self.coefficients.shrink_to_fit();
+    }
+
     /// Bytes on the heap.
     pub fn bytes(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>()

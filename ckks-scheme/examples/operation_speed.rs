@@ -1,8 +1,11 @@
 //! Times the scheme's operations on one thread at the ring and chain of ResNet-20: `cargo run --release -p ckks-scheme
-//! --example operation_speed -- [log_n] [level]`. Medians of repeats on warm memory.
+//! --example operation_speed -- [log_n] [level]`. Quickest and median of repeats on warm memory, beside the time that the
+//! primitive costs of this machine predict.
 
+use ckks_scheme::counts::{PrimitiveCosts, Work};
+use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::{
-    Encoder, Evaluator, KeyGenerator, KeyRequest, Parameters, PeriodicMatrix, Scale,
+    Encoder, EvalError, Evaluator, KeyGenerator, KeyRequest, Parameters, PeriodicMatrix, Scale,
     SecretEncryptor,
 };
 use num_complex::Complex64;
@@ -47,24 +50,43 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let pt = Encoder::new(&params).encode(&slots, level, Scale::new(2f64.powi(30) * q))?;
     let ct = SecretEncryptor::new(&secret).encrypt(&pt, &mut rng)?;
 
+    let costs = PrimitiveCosts::measure(&KernelChoice::Auto, log_n)?;
+    let counts = params.counts();
+    let below = level.below(1).ok_or("two levels or more are needed")?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+    let time = |name: &str, work: Work, f: &mut dyn FnMut() -> Result<(), EvalError>| {
+        time(name, costs.seconds(&work), f)
+    };
     pool.install(|| -> Result<(), Box<dyn Error + Send + Sync>> {
         let z = eval.rescale(&ct)?;
         let zc = eval.conjugate_rescale(&ct)?;
-        time("rescale", || eval.rescale(&ct))?;
-        time("conjugate and rescale", || eval.conjugate_rescale(&ct))?;
-        time("square pair", || eval.square_pair(&z, &zc))?;
+        time("rescale", counts.rescale(level, 2), &mut || {
+            eval.rescale(&ct).map(drop)
+        })?;
+        time(
+            "conjugate and rescale",
+            counts.conjugate_rescale(level, level),
+            &mut || eval.conjugate_rescale(&ct).map(drop),
+        )?;
+        time("square pair", counts.square_pair(below), &mut || {
+            eval.square_pair(&z, &zc).map(drop)
+        })?;
         let square = eval.square_pair(&z, &zc)?;
-        let parts3 = || square.try_clone();
-        time("copy of 3 polynomials", parts3)?;
-        time("relinearise (with that copy)", || {
-            eval.relinearize(parts3()?)
+        let copies = counts.copy(below);
+        time(
+            "relinearise (with a copy)",
+            counts.relinearize(below, level) + copies,
+            &mut || eval.relinearize(eval.copy(&square)?).map(drop),
+        )?;
+        let squared = eval.relinearize(eval.copy(&square)?)?;
+        time("1 rotation", counts.rotate(below, level), &mut || {
+            eval.rotate_many(&squared, &[1]).map(drop)
         })?;
-        let squared = eval.relinearize(parts3()?)?;
-        time("1 rotation", || eval.rotate_many(&squared, &[1]))?;
-        time("3 hoisted rotations", || {
-            eval.rotate_many(&squared, &[1, -1, 16])
-        })?;
+        time(
+            "3 hoisted rotations",
+            counts.rotate_many(below, level, 3),
+            &mut || eval.rotate_many(&squared, &[1, -1, 16]).map(drop),
+        )?;
 
         let scale = Scale::new(2f64.powi(18));
         let mut w = PeriodicMatrix::new(16, 9, 128, scale)?;
@@ -85,30 +107,32 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
             .map(|_| squared.try_clone())
             .collect::<Result<Vec<_>, _>>()?;
         let x: Vec<_> = xs.iter().collect();
-        let seconds = time("matrix product 16 x 9, accumulating", || {
+        let work = counts.matmul(below, (16, 9), 128, 16 * 4);
+        time("matrix product 16 x 9, accumulating", work, &mut || {
             eval.matmul_accumulate(&mut out.iter_mut().collect::<Vec<_>>(), &x, &w)
         })?;
-        let macs = 16.0 * 9.0 * 2.0 * squared.level().limbs() as f64 * params.degree() as f64;
-        println!(
-            "  that is {:.2} 10^9 multiply-adds a second",
-            macs / seconds / 1e9
-        );
         Ok(())
     })
 }
 
-fn time<T, E: Error + Send + Sync + 'static>(
+fn time(
     name: &str,
-    mut f: impl FnMut() -> Result<T, E>,
-) -> Result<f64, Box<dyn Error + Send + Sync>> {
+    predicted: f64,
+    f: &mut dyn FnMut() -> Result<(), EvalError>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     f()?;
     let mut seconds = Vec::new();
-    for _ in 0..7 {
+    for _ in 0..15 {
         let start = Instant::now();
         f()?;
         seconds.push(start.elapsed().as_secs_f64());
     }
     seconds.sort_by(f64::total_cmp);
-    println!("{name:40} {:9.2} ms", seconds[3] * 1e3);
-    Ok(seconds[3])
+    println!(
+        "{name:40} {:8.2} ms (median {:8.2}), predicted {:8.2}",
+        seconds[0] * 1e3,
+        seconds[7] * 1e3,
+        predicted * 1e3
+    );
+    Ok(())
 }

@@ -2,30 +2,40 @@
 //!
 //! SlotsToCoeffs at the bottom moves the values into the coefficients; ModRaise, under a sparse ephemeral secret, adds
 //! multiples of the base prime to them; CoeffsToSlots moves coefficients into slots; EvalMod takes the multiples away by
-//! a sine. SlotsToCoeffs may come last instead ([`Order`]). Why these parameters and what precision they give: docs/notes/bootstrapping.md.
+//! a sine, or by a Fourier series that applies a function on the way ([`Reduction`]). SlotsToCoeffs may come last instead
+//! ([`Order`]). Why these parameters and what precision they give: docs/notes/bootstrapping.md.
 //!
 //! Cheon, Han, Kim, Kim, Song: Bootstrapping for approximate homomorphic encryption, 2018,
 //! <https://eprint.iacr.org/2018/153>; Han, Ki: Better bootstrapping for approximate homomorphic encryption, 2019,
 //! <https://eprint.iacr.org/2019/688> (cosine and double angles); Bossuat et al., 2021,
 //! <https://eprint.iacr.org/2020/1203>, and 2022, <https://eprint.iacr.org/2022/024>.
 
+mod chain;
 mod cosine;
+mod counts;
 mod eval_mod;
 mod failure;
+mod function;
+mod literal;
 mod matrices;
 mod measure;
 mod memory;
 mod params;
 mod precision;
 mod presets;
+mod series;
 mod stages;
 
 pub use cosine::CosineBootstrapper;
+pub use counts::{BootstrapOutline, BootstrapWork};
 pub use failure::overflow_log2;
+pub use function::RefreshFunction;
+pub use literal::{BootstrapLiteral, Content, CosineLiteral, FourierLiteral, Order, Reduction};
 pub use measure::{MeasureProgress, PrecisionReport, measure_precision};
-pub use params::{BootstrapLiteral, BootstrapParams, Content, Order};
+pub use params::BootstrapParams;
 pub use precision::PrecisionStats;
 pub use presets::BootstrapPreset;
+pub use series::FourierSeries;
 pub use stages::Stage;
 
 use crate::ciphertext::{Ciphertext, Level};

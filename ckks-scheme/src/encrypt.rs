@@ -5,9 +5,12 @@
 
 use crate::ciphertext::{Ciphertext, Plaintext};
 use crate::keys::{PublicKey, SecretKey};
+use crate::noise::Tracked;
 use crate::params::Parameters;
 use crate::secret::{self, SecretLimb};
-use ckks_math::{Eval, MathError, RnsPoly, sample};
+use crate::seeded::SeededCiphertext;
+use crate::seeds::{Place, Seeds};
+use ckks_math::{Eval, Limb, LimbRing, MathError, RnsPoly, sample};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -71,10 +74,54 @@ impl<'a> SecretEncryptor<'a> {
         pt: &Plaintext,
         rng: &mut R,
     ) -> Result<Ciphertext, MathError> {
-        let params = &self.key.params;
-        let rings = &params.q()[..pt.level().limbs()];
-        let zero = secret::rlwe_sample(params.pool(), rings, &self.key.q, rng)?;
-        Ok(masked(params, zero, pt, params.noise().fresh_secret()))
+        let mut second = Vec::new();
+        let seeded = self.encrypt_keeping(pt, rng, |ring, mut a| {
+            ring.neg_assign(&mut a);
+            second.push(a);
+        })?;
+        Ok(seeded.with_second(RnsPoly::from_limbs(second)))
+    }
+
+    /// [`Self::encrypt`] with the second polynomial left as the seed that it is expanded from: half the size, to be sent
+    /// or stored. [`SeededCiphertext::expand`] gives the ciphertext.
+    ///
+    /// # Errors
+    /// When the pool's budget is exhausted.
+    pub fn encrypt_seeded<R: CryptoRng>(
+        &self,
+        pt: &Plaintext,
+        rng: &mut R,
+    ) -> Result<SeededCiphertext, MathError> {
+        self.encrypt_keeping(pt, rng, |_, _| {})
+    }
+
+    /// `keep` gets the limbs of `a` in order.
+    fn encrypt_keeping<R: CryptoRng>(
+        &self,
+        pt: &Plaintext,
+        rng: &mut R,
+        mut keep: impl FnMut(&LimbRing, Limb),
+    ) -> Result<SeededCiphertext, MathError> {
+        let (params, id) = (&self.key.params, self.key.id);
+        let seeds = Seeds::draw(rng);
+        let place = Place::of_ciphertext(params, id, pt.level());
+        let mut limbs = Vec::with_capacity(pt.level().limbs());
+        place.masked_errors(&seeds, &self.key.q, |mut b, a| {
+            let i = limbs.len();
+            let ring = &params.q()[i];
+            ring.add_assign(&mut b, pt.poly.limb(i));
+            limbs.push(b);
+            keep(ring, a);
+            Ok(())
+        })?;
+        Ok(SeededCiphertext {
+            params: params.clone(),
+            id,
+            seed: seeds.public,
+            first: RnsPoly::from_limbs(limbs),
+            scale: pt.scale,
+            tracked: with_fresh_error(pt, params.noise().fresh_secret()),
+        })
     }
 }
 
@@ -87,6 +134,10 @@ fn masked(params: &Parameters, zero: [RnsPoly<Eval>; 2], pt: &Plaintext, std: f6
     Ciphertext {
         parts,
         scale: pt.scale,
-        tracked: pt.tracked.plus_error(std / pt.scale.value()),
+        tracked: with_fresh_error(pt, std),
     }
+}
+
+fn with_fresh_error(pt: &Plaintext, std: f64) -> Tracked {
+    pt.tracked.plus_error(std / pt.scale.value())
 }

@@ -306,6 +306,23 @@ pub enum EvalError {
 }
 
 impl KeyError {
+    pub(crate) fn missing<'a>(
+        kind: KeyKind,
+        level: Level,
+        present: impl Iterator<Item = &'a Level>,
+    ) -> Self {
+        let present: Vec<_> = present.map(Level::to_string).collect();
+        Self::Missing {
+            kind,
+            level,
+            present: if present.is_empty() {
+                "none".into()
+            } else {
+                present.join(", ")
+            },
+        }
+    }
+
     /// Whether memory ran out: the limb pool's budget, or the system's.
     pub fn out_of_memory(&self) -> bool {
         matches!(self, Self::Math(error) if error.out_of_memory())

@@ -9,6 +9,7 @@
 //! Ciphertexts and plaintexts of another parameter set are a mistake of the caller and may panic; keys are checked.
 
 mod add;
+mod counted;
 mod extended;
 mod fused;
 mod keyswitch;
@@ -24,7 +25,7 @@ use crate::keys::{KeyKind, KeySource, SwitchingKey};
 use crate::noise::Tracked;
 use crate::params::Parameters;
 use crate::profile::{Operation, Profile, Timer};
-use ckks_math::{Limb, LimbRing, MathError, RnsPoly};
+use ckks_math::{Limb, MathError, RnsPoly};
 use std::sync::Arc;
 
 /// Computes on ciphertexts with switching keys; holds no secret and no buffers.
@@ -45,7 +46,7 @@ impl Evaluator {
         }
     }
 
-    /// What the operations of this evaluator and its clones took so far.
+    /// What the operations of this evaluator and its clones took so far, in time and in primitive work.
     pub fn profile(&self) -> &Profile {
         &self.profile
     }
@@ -65,16 +66,15 @@ impl Evaluator {
     /// [`EvalError::NoSuchLevel`], or when the pool's budget is exhausted.
     pub fn zero(&self, level: Level, scale: Scale) -> Result<Ciphertext, EvalError> {
         self.check_level("zero", level)?;
-        let zero = || RnsPoly::zeroed(self.params.pool(), level.limbs());
+        let zero = || -> Result<_, MathError> {
+            let limbs = (0..level.limbs()).map(|_| self.zero_limb());
+            Ok(RnsPoly::from_limbs(limbs.collect::<Result<_, _>>()?))
+        };
         Ok(Ciphertext {
             parts: vec![zero()?, zero()?],
             scale,
             tracked: Tracked::exact(0.0, 0.0),
         })
-    }
-
-    fn rings(&self, limbs: usize) -> &[LimbRing] {
-        &self.params.q()[..limbs]
     }
 
     fn limb(&self) -> Result<Limb, MathError> {

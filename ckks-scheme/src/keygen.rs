@@ -5,44 +5,31 @@
 //! digit j and 0 elsewhere (Han, Ki: Better bootstrapping for approximate homomorphic encryption, section 3,
 //! <https://eprint.iacr.org/2019/688>).
 //!
-//! Two pairs of one secret that share their uniform half but not the rest give the secret away: their difference is free
-//! of `a`. So the uniform halves, expanded from a public seed, and the errors, expanded from a private one, are both bound
-//! to the fingerprint of all parameters (P among them), the key's kind and level, and the digit. Even a generator that is
-//! in the same state twice, as in an experiment that is repeated from its seed with other parameters or other requests,
-//! gives either the very same pair again or two independent ones.
+//! Uniform halves and errors are expanded from two seeds and bound to the place of each pair. Even a generator that is in
+//! the same state twice, as in an experiment that is repeated from its seed with other parameters or other requests, gives
+//! either the very same pair again or two independent ones.
 
 use crate::ciphertext::Level;
 use crate::error::KeyError;
 use crate::keys::{
-    EvaluationKeys, ExtendedPoly, Galois, KeyKind, KeyRequest, PublicKey, SecretKey, SwitchingKey,
+    EvaluationKeys, ExtendedPoly, KeyId, KeyKind, KeyRequest, PublicKey, PublicSeed, SecretKey,
+    SwitchingKey,
 };
 use crate::params::{Parameters, digit_range, max_log_qp_ephemeral_128};
-use crate::secret::{self, SecretLimb, SecretRng};
-use ckks_math::{Limb, LimbRing, MathError, sample};
-use rand::{CryptoRng, SeedableRng};
-use rand_chacha::ChaCha20Rng;
+use crate::secret::{self, SecretLimb};
+use crate::seeds::{Place, Seeds};
+use ckks_math::{Eval, Limb, LimbRing, MathError, RnsPoly, sample};
+use rand::CryptoRng;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use zeroize::{Zeroize, Zeroizing};
-
-const UNIFORM_CONTEXT: &str = "polyphase ckks-scheme 1 switching key uniform half";
-const EPHEMERAL_CONTEXT: &str = "polyphase ckks-scheme 1 ephemeral secret";
-const ERROR_CONTEXT: &str = "polyphase ckks-scheme 1 switching key error";
+use zeroize::Zeroizing;
 
 /// Generates keys for one parameter set. The generators of randomness that its methods take are the caller's and must be
 /// seeded from the system's randomness, except in experiments.
 #[derive(Clone, Debug)]
 pub struct KeyGenerator {
     params: Parameters,
-}
-
-/// What one set of evaluation keys is expanded from.
-struct Seeds {
-    /// Of the uniform halves; anyone may know it.
-    public: [u8; 32],
-    /// Of the errors.
-    private: Zeroizing<[u8; 32]>,
 }
 
 impl KeyGenerator {
@@ -60,17 +47,7 @@ impl KeyGenerator {
     pub fn secret_key<R: CryptoRng>(&self, rng: &mut R) -> Result<SecretKey, MathError> {
         let mut coeffs = Zeroizing::new(vec![0; self.params.degree()]);
         sample::ternary_into(rng, &mut coeffs);
-        let transform = |ring| SecretLimb::transformed(self.params.pool(), ring, &coeffs);
-        Ok(SecretKey {
-            params: self.params.clone(),
-            q: self
-                .params
-                .q()
-                .iter()
-                .map(transform)
-                .collect::<Result<_, _>>()?,
-            coeffs,
-        })
+        SecretKey::from_coeffs(&self.params, coeffs)
     }
 
     /// The public encryption key of `sk`, for the parameter set of `sk`.
@@ -83,12 +60,14 @@ impl KeyGenerator {
         rng: &mut R,
     ) -> Result<PublicKey, MathError> {
         let params = &sk.params;
-        let [b, a] = secret::rlwe_sample(params.pool(), params.q(), &sk.q, rng)?;
-        Ok(PublicKey {
-            params: params.clone(),
-            b,
-            a,
-        })
+        let seeds = Seeds::draw(rng);
+        let mut b = Vec::new();
+        let place = Place::of_public_key(params, sk.id);
+        place.masked_errors(&seeds, &sk.q, |limb, _| {
+            b.push(limb);
+            Ok(())
+        })?;
+        expand_public_key(params, sk.id, seeds.public, RnsPoly::from_limbs(b))
     }
 
     /// The switching keys of a request, for the parameter set of `sk`, generated in parallel on the current rayon pool.
@@ -104,12 +83,7 @@ impl KeyGenerator {
         rng: &mut R,
     ) -> Result<EvaluationKeys, KeyError> {
         let params = &sk.params;
-        let mut seeds = Seeds {
-            public: [0; 32],
-            private: Zeroizing::default(),
-        };
-        rng.fill_bytes(&mut seeds.public);
-        rng.fill_bytes(&mut *seeds.private);
+        let seeds = Seeds::draw(rng);
         let wanted: Vec<_> = request.reduced(params.log_n()).iter().collect();
         let max = params.max_level();
         if let Some(&(_, level)) = wanted.iter().find(|(_, level)| !params.has_level(*level)) {
@@ -125,12 +99,24 @@ impl KeyGenerator {
                 Ok(((kind, level), Arc::new(key)))
             })
             .collect::<Result<BTreeMap<_, _>, MathError>>()?;
-        let bytes = keys
-            .keys()
-            .map(|(_, level)| params.switching_key_bytes(*level))
-            .sum();
-        Ok(EvaluationKeys { keys, bytes })
+        Ok(EvaluationKeys::new(params, sk.id, keys))
     }
+}
+
+/// The public key whose first half is `b`, at the highest level, and whose second half comes from `seed`.
+pub(crate) fn expand_public_key(
+    params: &Parameters,
+    id: KeyId,
+    seed: PublicSeed,
+    b: RnsPoly<Eval>,
+) -> Result<PublicKey, MathError> {
+    Ok(PublicKey {
+        a: Place::of_public_key(params, id).minus_uniform(&seed)?,
+        params: params.clone(),
+        id,
+        seed,
+        b,
+    })
 }
 
 /// The key of one kind for one level that the set has.
@@ -146,13 +132,11 @@ fn switching_key(
     let l = level.limbs();
     let specials = &params.p()[..shape.specials];
     let digit_count = l.div_ceil(shape.digit_limbs);
-    let stream = |context, seed: &[u8; 32], digit: usize, limb: Option<usize>| {
-        derive(context, seed, params, kind, level, digit, limb)
-    };
+    let place = Place::of_switching_key(params, sk.id, kind, level);
 
     let ephemeral = match kind {
         KeyKind::ToEphemeral(weight) | KeyKind::FromEphemeral(weight) => {
-            Some(ephemeral_secret(params, weight, &seeds.private))
+            Some(place.ephemeral(&seeds.private, weight))
         }
         KeyKind::Relinearization | KeyKind::Galois(_) => None,
     };
@@ -165,10 +149,7 @@ fn switching_key(
     };
     minus_target.iter_mut().for_each(|c| *c = -*c);
     let errors: Vec<_> = (0..digit_count)
-        .map(|digit| {
-            let mut rng = stream(ERROR_CONTEXT, &seeds.private, digit, None);
-            secret::error(params.degree(), &mut rng.0)
-        })
+        .map(|digit| place.error(&seeds.private, digit))
         .collect();
 
     let mut digits: Vec<[ExtendedPoly; 2]> = (0..digit_count).map(|_| <_>::default()).collect();
@@ -182,24 +163,20 @@ fn switching_key(
         };
         for (digit, (pair, error)) in digits.iter_mut().zip(&errors).enumerate() {
             let mut a: Limb = pool.limb()?;
-            let mut rng = stream(UNIFORM_CONTEXT, &seeds.public, digit, Some(i));
-            sample::uniform_into(ring.modulus(), &mut rng.0, &mut a);
+            place.uniform_into(&seeds.public, digit, i, ring, &mut a);
             let mut b = secret::masked_error(pool, ring, &a, &minus_target, error)?;
             let (from, to) = digit_range(l, shape.digit_limbs, digit);
             if let Some(gadget) = gadget.as_ref().filter(|_| (from..to).contains(&i)) {
                 ring.add_assign(&mut b, gadget);
             }
             for (half, limb) in pair.iter_mut().zip([b, a]) {
-                if i < l {
-                    half.q.push(limb);
-                } else {
-                    half.p.push(limb);
-                }
+                half.push(limb, i < l);
             }
         }
     }
     Ok(SwitchingKey {
         fingerprint: *params.fingerprint(),
+        seed: seeds.public,
         level,
         shape,
         digits,
@@ -207,7 +184,11 @@ fn switching_key(
 }
 
 /// A key under a sparse secret is for level 1 only, and its modulus within that secret's own bound.
-fn check_ephemeral(params: &Parameters, kind: KeyKind, level: Level) -> Result<(), KeyError> {
+pub(crate) fn check_ephemeral(
+    params: &Parameters,
+    kind: KeyKind,
+    level: Level,
+) -> Result<(), KeyError> {
     let (KeyKind::ToEphemeral(weight) | KeyKind::FromEphemeral(weight)) = kind else {
         return Ok(());
     };
@@ -230,23 +211,6 @@ fn check_ephemeral(params: &Parameters, kind: KeyKind, level: Level) -> Result<(
         log_qp,
         bound,
     })
-}
-
-/// The sparse secret of one key generation: it depends on the private seed, the parameters and the weight only.
-fn ephemeral_secret(params: &Parameters, weight: u32, seed: &[u8; 32]) -> Zeroizing<Vec<i64>> {
-    let kind = KeyKind::ToEphemeral(weight);
-    let mut rng = derive(
-        EPHEMERAL_CONTEXT,
-        seed,
-        params,
-        kind,
-        Level::new(1),
-        0,
-        None,
-    );
-    let mut coeffs = Zeroizing::new(vec![0; params.degree()]);
-    sample::sparse_ternary_into(&mut rng.0, weight as usize, &mut coeffs);
-    coeffs
 }
 
 /// `P t` modulo ciphertext prime `i`, `t` being the source secret.
@@ -290,44 +254,13 @@ fn preimage(s: &[i64], g: u64) -> Zeroizing<Vec<i64>> {
     Zeroizing::new((0..n as u64).map(coefficient).collect())
 }
 
-/// The generator that belongs to a seed and a place: `context` and all that follows `seed` are hashed with it.
-fn derive(
-    context: &str,
-    seed: &[u8; 32],
-    params: &Parameters,
-    kind: KeyKind,
-    level: Level,
-    digit: usize,
-    limb: Option<usize>,
-) -> SecretRng {
-    let mut hasher = blake3::Hasher::new_derive_key(context);
-    hasher.update(seed);
-    hasher.update(params.fingerprint());
-    let place = match kind {
-        KeyKind::Relinearization => [0, 0],
-        KeyKind::Galois(Galois::Conjugation) => [1, 0],
-        KeyKind::Galois(Galois::Rotation(steps)) => [2, steps],
-        KeyKind::ToEphemeral(weight) => [3, i64::from(weight)],
-        KeyKind::FromEphemeral(weight) => [4, i64::from(weight)],
-    };
-    for number in place {
-        hasher.update(&number.to_le_bytes());
-    }
-    // A limb is never u64::MAX.
-    for number in [level.limbs(), digit, limb.unwrap_or(usize::MAX)] {
-        hasher.update(&(number as u64).to_le_bytes());
-    }
-    let mut hash = hasher.finalize();
-    hasher.zeroize();
-    let rng = SecretRng(ChaCha20Rng::from_seed(*hash.as_bytes()));
-    hash.zeroize();
-    rng
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::Galois;
     use crate::params::Parameters;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha20Rng;
 
     /// All words of the key for `kind` and `level` from a generator that starts at `seed`.
     fn words(

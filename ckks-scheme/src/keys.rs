@@ -4,12 +4,12 @@ use crate::ciphertext::Level;
 use crate::error::KeyError;
 use crate::params::{Fingerprint, KeyShape, Parameters};
 use crate::secret::SecretLimb;
-use ckks_math::{Eval, Limb, RnsPoly};
+use ckks_math::{Eval, Limb, MathError, RnsPoly};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// An automorphism of the slots: a rotation or the complex conjugation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -176,6 +176,19 @@ impl KeyRequest {
             .flat_map(|(k, ls)| ls.iter().map(move |l| (*k, *l)))
     }
 
+    /// Level of the key that serves `level`: the lowest that was asked for and is not below. Steps are compared as they
+    /// are, see [`Self::reduced`].
+    ///
+    /// # Errors
+    /// [`KeyError::Missing`] if there is none.
+    pub fn serving(&self, kind: KeyKind, level: Level) -> Result<Level, KeyError> {
+        let levels = self.keys.get(&kind);
+        let serving = levels.and_then(|levels| levels.range(level..).next());
+        serving
+            .copied()
+            .ok_or_else(|| KeyError::missing(kind, level, levels.into_iter().flatten()))
+    }
+
     /// Number of keys.
     pub fn count(&self) -> usize {
         self.keys.values().map(BTreeSet::len).sum()
@@ -194,10 +207,52 @@ impl KeyRequest {
     }
 }
 
+/// Which secret key something belongs to: a hash of the parameters' fingerprint and the secret's coefficients. It is public
+/// and says nothing of the secret, which has far more entropy than anyone can search.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 16]);
+
+impl KeyId {
+    /// The identity of no key.
+    pub const NONE: Self = Self([0; 16]);
+
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    fn of(params: &Parameters, coeffs: &[i64]) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("polyphase ckks-scheme 1 key identity");
+        hasher.update(params.fingerprint());
+        let bytes: Zeroizing<Vec<u8>> = Zeroizing::new(coeffs.iter().map(|&c| c as u8).collect());
+        hasher.update(&bytes);
+        let mut id = Self::NONE;
+        id.0.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        hasher.zeroize();
+        id
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
 /// The secret key: coefficients in {-1, 0, 1} and their transform. Belongs to the client; nothing that evaluates can
 /// hold one. Wiped when dropped, never printed.
 pub struct SecretKey {
     pub(crate) params: Parameters,
+    pub(crate) id: KeyId,
     pub(crate) coeffs: Zeroizing<Vec<i64>>,
     /// Transform modulo every ciphertext prime.
     pub(crate) q: Vec<SecretLimb>,
@@ -210,17 +265,55 @@ impl fmt::Debug for SecretKey {
 }
 
 impl SecretKey {
+    /// The key of these coefficients, N of them, each -1, 0 or 1.
+    pub(crate) fn from_coeffs(
+        params: &Parameters,
+        coeffs: Zeroizing<Vec<i64>>,
+    ) -> Result<Self, MathError> {
+        let transform = |ring| SecretLimb::transformed(params.pool(), ring, &coeffs);
+        Ok(Self {
+            params: params.clone(),
+            id: KeyId::of(params, &coeffs),
+            q: params.q().iter().map(transform).collect::<Result<_, _>>()?,
+            coeffs,
+        })
+    }
+
     /// The parameter set that the key belongs to.
     pub fn params(&self) -> &Parameters {
         &self.params
     }
+
+    /// The identity that everything made with this key carries in its files.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
 }
+
+/// What uniform halves are expanded from; anyone may know it.
+pub(crate) type PublicSeed = [u8; 32];
 
 /// A public encryption key: an encryption `(a s + e, -a)` of zero at the highest level.
 pub struct PublicKey {
     pub(crate) params: Parameters,
+    pub(crate) id: KeyId,
+    /// Of `a`.
+    pub(crate) seed: PublicSeed,
     pub(crate) b: RnsPoly<Eval>,
+    /// The second half, `-a`.
     pub(crate) a: RnsPoly<Eval>,
+}
+
+impl PublicKey {
+    /// The parameter set that the key belongs to.
+    pub fn params(&self) -> &Parameters {
+        &self.params
+    }
+
+    /// The identity of its secret key.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
 }
 
 impl fmt::Debug for PublicKey {
@@ -246,6 +339,15 @@ impl ExtendedPoly {
         }
     }
 
+    /// Adds a limb at the end of those of the ciphertext primes, or of those of the special primes.
+    pub(crate) fn push(&mut self, limb: Limb, of_q: bool) {
+        if of_q {
+            self.q.push(limb);
+        } else {
+            self.p.push(limb);
+        }
+    }
+
     /// The same, to be written.
     pub(crate) fn limb_mut(&mut self, i: usize, q_limbs: usize) -> &mut [u64] {
         if i < q_limbs {
@@ -260,6 +362,8 @@ impl ExtendedPoly {
 pub struct SwitchingKey {
     /// Of the parameters that the key was made for.
     pub(crate) fingerprint: Fingerprint,
+    /// Of the uniform halves; the same for all keys of one key generation.
+    pub(crate) seed: PublicSeed,
     pub(crate) level: Level,
     pub(crate) shape: KeyShape,
     pub(crate) digits: Vec<[ExtendedPoly; 2]>,
@@ -294,11 +398,34 @@ pub trait KeySource: Send + Sync + fmt::Debug {
 /// Switching keys in memory; public material, holds nothing secret.
 #[derive(Debug, Default)]
 pub struct EvaluationKeys {
+    pub(crate) id: KeyId,
     pub(crate) keys: BTreeMap<(KeyKind, Level), Arc<SwitchingKey>>,
     pub(crate) bytes: u64,
 }
 
 impl EvaluationKeys {
+    pub(crate) fn new(
+        params: &Parameters,
+        id: KeyId,
+        keys: BTreeMap<(KeyKind, Level), Arc<SwitchingKey>>,
+    ) -> Self {
+        let bytes = keys
+            .keys()
+            .map(|(_, level)| params.switching_key_bytes(*level))
+            .sum();
+        Self { id, keys, bytes }
+    }
+
+    /// The identity of the secret key that they were made with.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// What is there, kind by kind, levels ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (KeyKind, Level)> + '_ {
+        self.keys.keys().copied()
+    }
+
     /// Number of keys.
     pub fn count(&self) -> usize {
         self.keys.len()
@@ -316,21 +443,8 @@ impl KeySource for EvaluationKeys {
         if let Some((_, key)) = self.keys.range((kind, level)..=(kind, top)).next() {
             return Ok(key.clone());
         }
-        let present: Vec<_> = self
-            .keys
-            .keys()
-            .filter(|(k, _)| *k == kind)
-            .map(|(_, l)| l.to_string())
-            .collect();
-        Err(KeyError::Missing {
-            kind,
-            level,
-            present: if present.is_empty() {
-                "none".into()
-            } else {
-                present.join(", ")
-            },
-        })
+        let of_kind = self.keys.keys().filter(|(k, _)| *k == kind);
+        Err(KeyError::missing(kind, level, of_kind.map(|(_, l)| l)))
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod bootstrap;
 pub mod ciphertext;
+pub mod counts;
 pub mod decrypt;
 pub mod encoding;
 pub mod encrypt;
@@ -16,6 +17,9 @@ pub mod params;
 pub mod poly_eval;
 pub mod profile;
 mod secret;
+mod seeded;
+mod seeds;
+pub mod serial;
 
 #[cfg(test)]
 mod known_answers;
@@ -26,8 +30,9 @@ pub mod exec {
 }
 
 pub use bootstrap::{
-    BootstrapError, BootstrapLiteral, BootstrapParams, BootstrapPreset, Bootstrapper, Content,
-    CosineBootstrapper, Order, PrecisionStats,
+    BootstrapError, BootstrapLiteral, BootstrapOutline, BootstrapParams, BootstrapPreset,
+    BootstrapWork, Bootstrapper, Content, CosineBootstrapper, CosineLiteral, FourierLiteral,
+    FourierSeries, Order, PrecisionStats, Reduction, RefreshFunction,
 };
 pub use ciphertext::{Ciphertext, Level, Plaintext, Scale};
 pub use decrypt::Decryptor;
@@ -39,9 +44,14 @@ pub use encrypt::{Encryptor, SecretEncryptor};
 pub use error::{EncodeError, EvalError, KeyError, ParamError};
 pub use evaluator::Evaluator;
 pub use keygen::KeyGenerator;
-pub use keys::{EvaluationKeys, Galois, KeyKind, KeyRequest, KeySource, PublicKey, SecretKey};
-pub use linear::{DiagonalMatrix, LinearTransform};
+pub use keys::{
+    EvaluationKeys, Galois, KeyId, KeyKind, KeyRequest, KeySource, PublicKey, SecretKey,
+};
+pub use linear::{DiagonalMatrix, DiagonalPattern, LinearTransform, TransformPlan};
 pub use noise::{NoiseModel, Tracked};
-pub use params::{Fingerprint, KeyShape, Parameters, ParametersBuilder, ParamsLiteral};
+pub use params::{
+    Fingerprint, KeyShape, ModulusChain, Parameters, ParametersBuilder, ParamsLiteral,
+};
 pub use poly_eval::{Chebyshev, Composite, PolyError};
 pub use profile::{Operation, Profile};
+pub use seeded::SeededCiphertext;

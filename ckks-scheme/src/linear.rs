@@ -2,11 +2,13 @@
 
 mod fourier;
 mod matrix;
+mod plan;
 mod split;
 
+pub(crate) use fourier::{Factor, coeffs_to_slots_upwards, slots_to_coeffs_downwards};
 pub use fourier::{coeffs_to_slots, slots_to_coeffs};
-pub(crate) use fourier::{coeffs_to_slots_upwards, slots_to_coeffs_downwards};
 pub use matrix::DiagonalMatrix;
+pub use plan::{DiagonalPattern, TransformPlan};
 
 use crate::ciphertext::{Level, Scale};
 use crate::encoding::check_fits;
@@ -26,13 +28,9 @@ const LEAST_BLOCK: usize = 8;
 /// short period is kept as integer coefficients in the sub-ring that they live in.
 #[derive(Debug)]
 pub struct LinearTransform {
-    pub(crate) level: Level,
+    pub(crate) plan: TransformPlan,
     pub(crate) scale: Scale,
     pub(crate) shape: KeyShape,
-    /// Rotation steps of the input.
-    pub(crate) babies: Vec<i64>,
-    /// Rotation steps of the sum so far before the next giant is added, in order of evaluation.
-    pub(crate) giants: Vec<i64>,
     pub(crate) diagonals: Diagonals,
     pub(crate) norms: Norms,
 }
@@ -79,18 +77,8 @@ impl LinearTransform {
         giant_cost: f64,
     ) -> Result<Self, EvalError> {
         let dim = matrix.dim();
-        let shape_error = |what, found, expected| EvalError::Shape {
-            op: "linear transform",
-            what,
-            found,
-            expected,
-        };
-        if !params.slots().is_multiple_of(dim) {
-            return Err(shape_error("dimension", dim, params.slots()));
-        }
-        let Some(split) = Split::best(matrix, giant_cost) else {
-            return Err(shape_error("number of diagonals", 0, 1));
-        };
+        let pattern = DiagonalPattern::of(matrix);
+        let split = Split::checked(&pattern, params.degree(), giant_cost)?;
         if !params.has_level(level) {
             return Err(EvalError::NoSuchLevel {
                 op: "linear transform",
@@ -104,9 +92,10 @@ impl LinearTransform {
             .chain(&params.p()[..shape.specials])
             .cloned()
             .collect();
-        let period = matrix.iter().map(|(_, d)| period(d)).max().unwrap_or(2);
+        let plan = TransformPlan::of_split(&pattern, &split, params.degree(), level);
+        let period = pattern.period;
         let encoder = DiagonalEncoder::new(period, scale);
-        let mut diagonals = if 2 * period * LEAST_BLOCK <= params.degree() {
+        let mut diagonals = if plan.period.is_some() {
             let log = (2 * period).trailing_zeros();
             let subrings = rings.iter().map(|r| r.subring(log));
             Diagonals::Periodic(
@@ -146,12 +135,13 @@ impl LinearTransform {
                 }
             }
         }
+        if let Diagonals::Periodic(weights, _) = &mut diagonals {
+            weights.shrink_to_fit();
+        }
         Ok(Self {
-            level,
+            plan,
             scale,
             shape,
-            giants: split.giant_rotations().collect(),
-            babies: split.babies,
             diagonals,
             norms: matrix.norms(),
         })
@@ -159,7 +149,12 @@ impl LinearTransform {
 
     /// Level of the ciphertexts that it takes.
     pub fn level(&self) -> Level {
-        self.level
+        self.plan.level
+    }
+
+    /// What it does, without its numbers.
+    pub fn plan(&self) -> &TransformPlan {
+        &self.plan
     }
 
     /// Scale of the encoded matrix.
@@ -169,9 +164,7 @@ impl LinearTransform {
 
     /// Adds the rotation keys that it needs.
     pub fn request(&self, request: &mut KeyRequest) {
-        for &steps in self.babies.iter().chain(&self.giants) {
-            request.rotation(steps, self.level);
-        }
+        self.plan.request(request);
     }
 
     /// Bytes of the encoded diagonals.

@@ -1,27 +1,26 @@
 //! Parameter sets: a literal for files, a builder for code, one checked and immutable type for use.
 
 mod builder;
+mod chain;
 mod presets;
 mod security;
 mod tables;
 
 pub use builder::ParametersBuilder;
+pub(crate) use builder::rings;
+pub use chain::{KeyShape, ModulusChain};
 pub use presets::{classic128, insecure_log_n};
 pub use security::{max_log_qp_128, max_log_qp_ephemeral_128};
 pub(crate) use tables::{ConverterId, digit_range};
 
 use crate::ciphertext::{Level, Scale};
+use crate::counts::Counts;
 use crate::error::ParamError;
 use crate::noise::NoiseModel;
 use ckks_math::{Embedding, KernelChoice, LimbRing, Pool};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
-
-/// What the special primes may fall short of a digit, in bits. Key switching is right for any special primes: what they
-/// lack multiplies the noise of the switch, here by at most 2^0.5, which the tracker counts; security depends on log QP
-/// alone. A whole prime more would cost time and modulus for that.
-const COVER_SLACK_BITS: f64 = 0.5;
 
 /// What a file says of a parameter set; [`Parameters::from_literal`] checks it, always against the 128-bit bound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,11 +41,10 @@ pub struct ParamsLiteral {
 pub struct Parameters(Arc<Inner>);
 
 struct Inner {
-    literal: ParamsLiteral,
+    chain: ModulusChain,
     fingerprint: Fingerprint,
     q: Vec<LimbRing>,
     p: Vec<LimbRing>,
-    security_bits: u32,
     pool: Pool,
     noise: NoiseModel,
     embedding: Embedding,
@@ -57,8 +55,8 @@ struct Inner {
 impl fmt::Debug for Parameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Parameters")
-            .field("literal", &self.0.literal)
-            .field("security_bits", &self.0.security_bits)
+            .field("literal", self.literal())
+            .field("security_bits", &self.security_bits())
             .field("kernel", &self.kernel_name())
             .finish_non_exhaustive()
     }
@@ -66,22 +64,6 @@ impl fmt::Debug for Parameters {
 
 /// Hash of a parameter set, see [`Parameters::fingerprint`].
 pub type Fingerprint = [u8; 32];
-
-/// Shape of the switching keys of one level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KeyShape {
-    /// Ciphertext primes of a digit.
-    pub digit_limbs: usize,
-    /// Special primes in use.
-    pub specials: usize,
-}
-
-impl KeyShape {
-    /// Digits of a polynomial at `level`.
-    pub fn digits(self, level: Level) -> usize {
-        level.limbs().div_ceil(self.digit_limbs)
-    }
-}
 
 impl Parameters {
     /// A builder; the defaults are a 2^16 ring, two digits and the fastest kernel.
@@ -104,47 +86,57 @@ impl Parameters {
             .build()
     }
 
-    /// The literal that builds this set again.
-    pub fn literal(&self) -> &ParamsLiteral {
-        &self.0.literal
+    /// Ring degree, primes and digits, without tables.
+    pub fn chain(&self) -> &ModulusChain {
+        &self.0.chain
     }
 
-    /// Hash of the ring degree, all primes and the number of digits: the same for equal sets and for no others.
+    /// What operations cost.
+    pub fn counts(&self) -> Counts<'_> {
+        self.0.chain.counts()
+    }
+
+    /// The literal that builds this set again.
+    pub fn literal(&self) -> &ParamsLiteral {
+        self.0.chain.literal()
+    }
+
+    /// See [`ModulusChain::fingerprint`].
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.0.fingerprint
     }
 
     /// Whether `level` is 1 to [`Self::max_level`].
     pub fn has_level(&self, level: Level) -> bool {
-        (1..=self.0.q.len()).contains(&level.limbs())
+        self.0.chain.has_level(level)
     }
 
     /// Base-2 logarithm of the ring degree.
     pub fn log_n(&self) -> u32 {
-        self.0.literal.log_n
+        self.0.chain.log_n()
     }
 
     /// Ring degree N.
     pub fn degree(&self) -> usize {
-        1 << self.log_n()
+        self.0.chain.degree()
     }
 
     /// Complex slots, N / 2.
     pub fn slots(&self) -> usize {
-        self.degree() / 2
+        self.0.chain.slots()
     }
 
     /// Level of a fresh ciphertext: the number of ciphertext primes.
     pub fn max_level(&self) -> Level {
-        Level::new(self.0.q.len())
+        self.0.chain.max_level()
     }
 
-    /// The prime by which a rescale at `level` divides (the last of the `level` primes).
+    /// See [`ModulusChain::prime`].
     ///
     /// # Panics
     /// Unless [`Self::has_level`].
     pub fn prime(&self, level: Level) -> u64 {
-        self.0.q[level.limbs() - 1].modulus().value()
+        self.0.chain.prime(level)
     }
 
     /// Bits of the modulus of a ciphertext at `level`.
@@ -152,17 +144,17 @@ impl Parameters {
     /// # Panics
     /// If the set has fewer levels.
     pub fn log_q(&self, level: Level) -> f64 {
-        log2_product(&self.0.q[..level.limbs()])
+        self.0.chain.log_q(level)
     }
 
     /// Bits of all ciphertext and special primes together.
     pub fn log_qp(&self) -> f64 {
-        self.log_q(self.max_level()) + self.log_p(self.0.p.len())
+        self.0.chain.log_qp()
     }
 
     /// 128, or 0 for a set that was built insecure for tests.
     pub fn security_bits(&self) -> u32 {
-        self.0.security_bits
+        self.0.chain.security_bits()
     }
 
     /// The pool that all polynomials of this set live in.
@@ -177,7 +169,7 @@ impl Parameters {
 
     /// Bytes of one limb.
     pub fn limb_bytes(&self) -> u64 {
-        self.degree() as u64 * 8
+        self.0.chain.limb_bytes()
     }
 
     /// Limbs of a digit, and number of special primes, of switching keys made for `level`.
@@ -185,12 +177,7 @@ impl Parameters {
     /// # Panics
     /// Unless [`Self::has_level`].
     pub fn key_shape(&self, level: Level) -> KeyShape {
-        KeyShape {
-            digit_limbs: self.digit_limbs(level),
-            specials: self
-                .specials(level)
-                .expect("checked when the set was built"),
-        }
+        self.0.chain.key_shape(level)
     }
 
     /// Bytes of a switching key for `level`, as resident: both halves.
@@ -198,9 +185,7 @@ impl Parameters {
     /// # Panics
     /// Unless [`Self::has_level`].
     pub fn switching_key_bytes(&self, level: Level) -> u64 {
-        let shape = self.key_shape(level);
-        let digits = shape.digits(level);
-        (2 * digits * (level.limbs() + shape.specials)) as u64 * self.limb_bytes()
+        self.0.chain.switching_key_bytes(level)
     }
 
     /// The errors that operations add.
@@ -216,36 +201,8 @@ impl Parameters {
         (self.log_q(level) - scale.log2() - 2.0).exp2()
     }
 
-    /// Limbs of a key-switching digit of a key made for `level`.
-    pub(crate) fn digit_limbs(&self, level: Level) -> usize {
-        level.limbs().div_ceil(self.0.literal.digits)
-    }
-
-    /// Special primes that a key made for `level` uses: the least number that covers its largest digit.
-    pub(crate) fn specials(&self, level: Level) -> Option<usize> {
-        let need = self.digit_bits(level);
-        (1..=self.0.p.len()).find(|&k| self.log_p(k) + COVER_SLACK_BITS >= need)
-    }
-
-    /// Bits of the largest digit of a key made for `level`.
-    pub(crate) fn digit_bits(&self, level: Level) -> f64 {
-        self.digits_bits(level, self.digit_limbs(level))
-            .fold(0.0, f64::max)
-    }
-
-    /// Bits of every digit of `digit_limbs` primes at `level`.
-    pub(crate) fn digits_bits(
-        &self,
-        level: Level,
-        digit_limbs: usize,
-    ) -> impl Iterator<Item = f64> {
-        self.0.q[..level.limbs()]
-            .chunks(digit_limbs)
-            .map(log2_product)
-    }
-
     pub(crate) fn log_p(&self, specials: usize) -> f64 {
-        log2_product(&self.0.p[..specials])
+        self.0.chain.log_p(specials)
     }
 
     pub(crate) fn q(&self) -> &[LimbRing] {
@@ -259,26 +216,6 @@ impl Parameters {
     pub(crate) fn embedding(&self) -> &Embedding {
         &self.0.embedding
     }
-}
-
-fn log2_product(rings: &[LimbRing]) -> f64 {
-    let bits = rings.iter().map(|r| (r.modulus().value() as f64).log2());
-    // Not `sum`: that of none is -0.0, which would be printed so.
-    bits.fold(0.0, |sum, b| sum + b)
-}
-
-fn fingerprint(literal: &ParamsLiteral, q: &[LimbRing], p: &[LimbRing]) -> Fingerprint {
-    let mut hasher = blake3::Hasher::new_derive_key("polyphase ckks-scheme 1 parameters");
-    let mut number = |x: u64| {
-        hasher.update(&x.to_le_bytes());
-    };
-    number(u64::from(literal.log_n));
-    number(literal.digits as u64);
-    for rings in [q, p] {
-        number(rings.len() as u64);
-        rings.iter().for_each(|r| number(r.modulus().value()));
-    }
-    *hasher.finalize().as_bytes()
 }
 
 #[cfg(test)]
@@ -322,17 +259,6 @@ mod tests {
     }
 
     #[test]
-    fn specials_cover_every_digit_of_every_level() {
-        let p = insecure_log_n(6, 9);
-        for l in 1..=9 {
-            let level = Level::new(l);
-            let k = p.specials(level).expect("covered");
-            assert!(p.log_p(k) + 0.5 >= p.digit_bits(level));
-            assert!(k <= p.digit_limbs(level));
-        }
-    }
-
-    #[test]
     fn literal_builds_the_same_primes_again() {
         let a = Parameters::builder()
             .log_n(13)
@@ -341,13 +267,7 @@ mod tests {
             .build()
             .expect("set");
         let b = Parameters::from_literal(a.literal(), KernelChoice::Auto, None).expect("again");
-        let primes = |p: &Parameters| {
-            p.q()
-                .iter()
-                .map(|r| r.modulus().value())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(primes(&a), primes(&b));
+        assert_eq!(a.chain(), b.chain());
     }
 
     #[test]

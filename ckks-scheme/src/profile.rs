@@ -1,5 +1,6 @@
-//! Where the time goes: count and seconds of every kind of operation of an evaluator.
+//! Where the time goes: count and seconds of every kind of operation of an evaluator, and the primitive work of all.
 
+use crate::counts::{PRIMITIVES, Work};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -66,9 +67,24 @@ impl Operation {
 pub struct Profile {
     counts: [AtomicU64; Operation::ALL.len()],
     nanoseconds: [AtomicU64; Operation::ALL.len()],
+    work: [AtomicU64; PRIMITIVES],
 }
 
 impl Profile {
+    /// The primitive work of all operations, counted where it was done. What [`crate::counts`] predicts is the same.
+    pub fn work(&self) -> Work {
+        let numbers = &self.work;
+        Work::from_array(std::array::from_fn(|i| numbers[i].load(Ordering::Relaxed)))
+    }
+
+    pub(crate) fn count(&self, work: Work) {
+        for (counter, amount) in self.work.iter().zip(work.to_array()) {
+            if amount > 0 {
+                counter.fetch_add(amount, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Every operation that occurred: how often, and seconds added up over threads.
     pub fn entries(&self) -> Vec<(Operation, u64, f64)> {
         let read = |op: Operation| {

@@ -1,6 +1,6 @@
 //! Secret words are wiped before their memory goes back to the pool, which hands it out again uncleared.
 
-use ckks_math::{Limb, LimbRing, MathError, Pool, RnsPoly, sample};
+use ckks_math::{Limb, LimbRing, MathError, Pool, sample};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use std::ops::{Deref, DerefMut};
@@ -86,25 +86,6 @@ pub(crate) fn masked_error(
     let mut b = transformed(pool, ring, e)?;
     ring.mul_add_assign(&mut b, a, s);
     Ok(b)
-}
-
-/// A fresh RLWE sample `(a s + e, -a)` with uniform `a`, over the rings that `s` has limbs for, or the first of them.
-pub(crate) fn rlwe_sample(
-    pool: &Pool,
-    rings: &[LimbRing],
-    s: &[SecretLimb],
-    rng: &mut (impl rand::CryptoRng + ?Sized),
-) -> Result<[RnsPoly<ckks_math::Eval>; 2], MathError> {
-    let e = error(1 << pool.log_n(), rng);
-    let mut parts = [Vec::new(), Vec::new()];
-    for (ring, s) in rings.iter().zip(s) {
-        let mut a = pool.limb()?;
-        sample::uniform_into(ring.modulus(), rng, &mut a);
-        parts[0].push(masked_error(pool, ring, &a, s, &e)?);
-        ring.neg_assign(&mut a);
-        parts[1].push(a);
-    }
-    Ok(parts.map(RnsPoly::from_limbs))
 }
 
 #[cfg(test)]

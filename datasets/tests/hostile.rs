@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use common::{fixture, npy, refusal, with_shape};
 use datasets::{Cifar, DataError, Images, OpenOptions, Shape, Split, open};
 use proptest::prelude::*;
+use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -33,14 +34,20 @@ fn is_checked(name: &str) -> bool {
     name.ends_with(".png")
 }
 
-/// Writes `bytes` under the name of a golden file into a fresh folder, opens and reads everything.
+thread_local! {
+    /// A folder for each thread of the tests: making one takes longer than reading a file.
+    static DIR: TempDir = tempfile::tempdir().unwrap();
+}
+
+/// Writes `bytes` under the name of a golden file, opens and reads everything.
 fn read_as(name: &str, bytes: &[u8]) -> Result<Images, DataError> {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join(Path::new(name).file_name().unwrap());
-    fs::write(&path, bytes).unwrap();
-    let data = open(&path, &OpenOptions::default())?;
-    data.check_range(0, data.num_images().unwrap())?;
-    data.read(0, data.num_images().unwrap())
+    DIR.with(|dir| {
+        let path = dir.path().join(Path::new(name).file_name().unwrap());
+        fs::write(&path, bytes).unwrap();
+        let data = open(&path, &OpenOptions::default())?;
+        data.check_range(0, data.num_images().unwrap())?;
+        data.read(0, data.num_images().unwrap())
+    })
 }
 
 fn golden_file(name: &str) -> Vec<u8> {

@@ -1,25 +1,25 @@
 //! The bootstrapping of this crate.
 
-use super::eval_mod::EvalMod;
 use super::stages::StageClock;
 use super::{
-    BootstrapError, BootstrapParams, Bootstrapper, Content, Order, Stage, matrices, memory,
+    BootstrapError, BootstrapOutline, BootstrapParams, Bootstrapper, Content, FourierSeries, Order,
+    Stage, matrices,
 };
 use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::error::EvalError;
 use crate::evaluator::Evaluator;
 use crate::keys::KeyRequest;
-use crate::linear::{DiagonalMatrix, LinearTransform};
-use std::f64::consts::PI;
+use crate::linear::{DiagonalMatrix, LinearTransform, TransformPlan};
+use crate::noise::Tracked;
+use std::f64::consts::SQRT_2;
 
 /// The bootstrapping of this crate, with its transforms encoded.
 #[derive(Debug)]
 pub struct CosineBootstrapper {
-    params: BootstrapParams,
+    outline: BootstrapOutline,
     slots_to_coeffs: Vec<LinearTransform>,
     coeffs_to_slots: Vec<LinearTransform>,
     separation: Option<LinearTransform>,
-    eval_mod: EvalMod,
     clock: StageClock,
 }
 
@@ -30,12 +30,9 @@ impl CosineBootstrapper {
     /// As [`LinearTransform::new`] and [`crate::Chebyshev::interpolate`].
     pub fn new(params: &BootstrapParams) -> Result<Self, BootstrapError> {
         let base = params.scheme();
-        let (down_level, down_gain) = match params.literal().order {
-            Order::SlotsToCoeffsFirst => (
-                params.input_level(),
-                params.message_scale() / params.output_scale().value(),
-            ),
-            Order::CoeffsToSlotsFirst => (params.sine_level(), 1.0),
+        let down_gain = match params.literal().order {
+            Order::SlotsToCoeffsFirst => params.message_scale() / params.output_scale().value(),
+            Order::CoeffsToSlotsFirst => 1.0,
         };
         let separation = matrices::separation(params)
             .map(|matrix| encode(params, vec![matrix], params.sine_level(), 1.0))
@@ -44,7 +41,7 @@ impl CosineBootstrapper {
             slots_to_coeffs: encode(
                 params,
                 matrices::slots_to_coeffs(params),
-                down_level,
+                params.slots_to_coeffs_level(),
                 down_gain,
             )?,
             coeffs_to_slots: encode(
@@ -54,15 +51,19 @@ impl CosineBootstrapper {
                 params.eval_mod_scale() / params.raised_scale(),
             )?,
             separation: separation.and_then(|mut list| list.pop()),
-            eval_mod: EvalMod::new(params)?,
-            params: params.clone(),
+            outline: BootstrapOutline::new(params)?,
             clock: StageClock::default(),
         })
     }
 
     /// The parameters.
     pub fn params(&self) -> &BootstrapParams {
-        &self.params
+        self.outline.params()
+    }
+
+    /// What a refresh does, without the numbers of its matrices.
+    pub fn outline(&self) -> &BootstrapOutline {
+        &self.outline
     }
 
     /// Bytes of the encoded transforms.
@@ -74,7 +75,7 @@ impl CosineBootstrapper {
     /// admissible size, in units of the values (with CoeffsToSlots first, of coefficients): from evaluating the
     /// polynomials in double precision all over their range.
     pub fn approximation_error(&self) -> f64 {
-        self.eval_mod.approximation_error()
+        self.outline.eval_mod().approximation_error()
     }
 
     /// Seconds of every stage so far, added up over refreshes and threads.
@@ -82,21 +83,64 @@ impl CosineBootstrapper {
         self.clock.seconds()
     }
 
-    pub(super) fn transforms(&self) -> impl Iterator<Item = &LinearTransform> {
+    /// What the encoded transforms do, in the order of [`BootstrapOutline::plans`].
+    pub fn plans(&self) -> impl Iterator<Item = &TransformPlan> {
+        self.transforms().map(LinearTransform::plan)
+    }
+
+    fn transforms(&self) -> impl Iterator<Item = &LinearTransform> {
         let down = self.slots_to_coeffs.iter().chain(&self.coeffs_to_slots);
         down.chain(&self.separation)
     }
 
-    pub(super) fn eval_mod(&self) -> &EvalMod {
-        &self.eval_mod
+    /// What becomes of a real component `v` of a ciphertext at the output's scale, up to the encrypted circuit's own error:
+    /// the reference that results are compared with. A series goes on periodically beyond the largest admissible value.
+    pub fn function(&self, v: f64) -> f64 {
+        self.applied().map_or(v, |series| series.evaluate(v))
     }
 
-    /// How many ciphertexts EvalMod reduces.
-    pub(super) fn parts(&self) -> usize {
-        let lit = self.params.literal();
-        // Real slots make real coefficients where SlotsToCoeffs comes first.
-        let both = lit.content == Content::Complex || lit.order == Order::CoeffsToSlotsFirst;
-        if both && !lit.pack_sparse { 2 } else { 1 }
+    /// The largest distance of [`Self::function`] from the function that it stands for, within the range of values; 0 for
+    /// the identity and for a series that stands for itself.
+    pub fn function_error(&self) -> f64 {
+        let literal = self.params().literal();
+        let exact = |v| literal.function().exact(v).unwrap_or_default();
+        match self.applied() {
+            Some(series) if literal.function().exact(0.0).is_some() => {
+                series.distance(exact, literal.max_value)
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// Largest absolute value of a refreshed real component at the output's scale, wherever its argument may have been.
+    /// `None` for the identity, which leaves what was declared.
+    pub fn largest_result(&self) -> Option<f64> {
+        self.applied().map(FourierSeries::bound)
+    }
+
+    /// The series that is applied, unless it is the identity's.
+    fn applied(&self) -> Option<&FourierSeries> {
+        let identity = self.params().literal().function().is_identity();
+        self.outline.eval_mod().series().filter(|_| !identity)
+    }
+
+    /// The largest slope of the function.
+    fn slope(&self) -> f64 {
+        self.applied().map_or(1.0, FourierSeries::lipschitz)
+    }
+
+    /// The declared bound and mean of the function's values; `ratio` is the nominal scale over the ciphertext's.
+    fn declared(&self, before: &Tracked, ratio: f64) -> (f64, f64) {
+        let Some(bound) = self.largest_result() else {
+            return (before.max, before.rms);
+        };
+        let components = match self.params().literal().content {
+            Content::Real => 1.0,
+            Content::Complex => SQRT_2,
+        };
+        let max = components * bound * ratio;
+        let zero = components * self.function(0.0).abs() * ratio;
+        (max, (self.slope() * before.rms + zero).min(max))
     }
 
     fn to_coeffs(&self, eval: &Evaluator, mut x: Ciphertext) -> Result<Ciphertext, EvalError> {
@@ -114,9 +158,8 @@ impl CosineBootstrapper {
         eval: &Evaluator,
         raised: Ciphertext,
     ) -> Result<Vec<Ciphertext>, BootstrapError> {
-        let lit = self.params.literal();
         let mut u = raised;
-        for log in lit.log_slots..eval.params().log_n() - 1 {
+        for log in self.outline.repetitions() {
             let rotated = eval.rotate(&u, 1 << log)?;
             eval.add_assign(&mut u, &rotated)?;
         }
@@ -131,9 +174,9 @@ impl CosineBootstrapper {
         let conjugate = eval.conjugate_rescale(&u)?;
         let mut real = eval.rescale(&u)?;
         drop(u);
-        let imaginary = if self.parts() == 2 {
+        let imaginary = if self.outline.parts() == 2 {
             // conj(a + ib) - (a + ib) = -2ib.
-            let mut imaginary = conjugate.try_clone().map_err(EvalError::from)?;
+            let mut imaginary = eval.copy(&conjugate)?;
             eval.sub_assign(&mut imaginary, &real)?;
             eval.mul_i_assign(&mut imaginary);
             Some(imaginary)
@@ -142,26 +185,6 @@ impl CosineBootstrapper {
         };
         eval.add_assign(&mut real, &conjugate)?;
         Ok(std::iter::once(real).chain(imaginary).collect())
-    }
-
-    /// The sines of the real and i times those of the imaginary parts.
-    fn reduced(
-        &self,
-        eval: &Evaluator,
-        parts: Vec<Ciphertext>,
-    ) -> Result<Ciphertext, BootstrapError> {
-        let mut out: Option<Ciphertext> = None;
-        for part in parts {
-            let mut reduced = self.eval_mod.evaluate(eval, part)?;
-            match &mut out {
-                None => out = Some(reduced),
-                Some(real) => {
-                    eval.mul_i_assign(&mut reduced);
-                    eval.add_assign(real, &reduced)?;
-                }
-            }
-        }
-        Ok(out.expect("a real part"))
     }
 }
 
@@ -187,7 +210,7 @@ fn encode(
 
 impl Bootstrapper for CosineBootstrapper {
     fn bootstrap(&self, eval: &Evaluator, ct: &Ciphertext) -> Result<Ciphertext, BootstrapError> {
-        let params = &self.params;
+        let params = self.params();
         let lit = params.literal();
         let declared = *ct.tracked();
         let limit = params.largest_modulus(ct.scale());
@@ -199,8 +222,8 @@ impl Bootstrapper for CosineBootstrapper {
             });
         }
         let mut x = eval.copy_at_level(ct, params.input_level())?;
-        // The transforms undo each other, and a sine is nowhere steeper than its argument: the error goes through.
-        let incoming = std::mem::take(&mut x.tracked.systematic);
+        // The transforms undo each other, and the error goes through as the function lets it.
+        let incoming = std::mem::take(&mut x.tracked.systematic) * self.slope();
         if lit.order == Order::SlotsToCoeffsFirst {
             x = self.to_coeffs(eval, x)?;
         }
@@ -214,13 +237,15 @@ impl Bootstrapper for CosineBootstrapper {
         let parts = self
             .clock
             .time(Stage::CoeffsToSlots, || self.raised_parts(eval, raised))?;
-        let mut out = self
-            .clock
-            .time(Stage::EvalMod, || self.reduced(eval, parts))?;
+        let mut out = self.clock.time(Stage::EvalMod, || {
+            self.outline.eval_mod().reduce(eval, parts)
+        })?;
 
-        // The sine of 2 pi m / q stands for m.
-        out.reinterpret(params.base_prime() / (2.0 * PI * message_scale));
-        let approximation = self.approximation_error() * params.message_scale() / message_scale;
+        // Values were taken to be at the nominal scale.
+        let ratio = params.message_scale() / message_scale;
+        out.reinterpret(ratio);
+        let approximation = self.approximation_error() * ratio;
+        let (max, rms) = self.declared(&declared, ratio);
         match lit.order {
             Order::SlotsToCoeffsFirst => out.tracked.systematic = approximation,
             // Here it depends on coefficients, and is spread over the slots as a random error is.
@@ -228,7 +253,7 @@ impl Bootstrapper for CosineBootstrapper {
                 out.tracked = out.tracked.plus_bounded_error(approximation);
             }
         }
-        out.declare_values(declared.max, declared.rms);
+        out.declare_values(max, rms);
         if let Some(separation) = &self.separation {
             out = eval.linear_transform_rescale(&out, separation)?;
         }
@@ -236,37 +261,23 @@ impl Bootstrapper for CosineBootstrapper {
             out = self.to_coeffs(eval, out)?;
         }
         out.tracked.systematic += incoming;
-        out.declare_values(declared.max, declared.rms);
+        out.declare_values(max, rms);
         Ok(out)
     }
 
     fn input_level(&self) -> Level {
-        self.params.input_level()
+        self.params().input_level()
     }
 
     fn output_level(&self) -> Level {
-        self.params.output_level()
+        self.params().output_level()
     }
 
     fn request(&self) -> KeyRequest {
-        let params = &self.params;
-        let lit = params.literal();
-        let top = params.scheme().max_level();
-        let mut request = KeyRequest::new();
-        request.encapsulation(lit.ephemeral_weight, top);
-        for t in self.transforms() {
-            t.request(&mut request);
-        }
-        for log in lit.log_slots..params.scheme().log_n() - 1 {
-            request.rotation(1 << log, top);
-        }
-        let last = self.coeffs_to_slots.last().expect("at least one transform");
-        request.conjugation(last.level());
-        request.relin(params.eval_mod_level());
-        request
+        self.outline.request()
     }
 
     fn working_bytes(&self) -> u64 {
-        memory::refresh_limbs(self) as u64 * self.params.scheme().limb_bytes()
+        self.outline.working_bytes()
     }
 }

@@ -1,145 +1,85 @@
-//! EvalMod: reduction modulo the base prime, by a cosine, double angles, and if wanted an arcsine.
+//! EvalMod: reduction modulo the base prime, and the function that is applied with it.
 
-use super::{BootstrapError, BootstrapParams};
-use crate::ciphertext::{Ciphertext, Level, Scale};
-use crate::error::EvalError;
+mod cosine;
+mod fourier;
+
+use super::{BootstrapError, BootstrapParams, FourierSeries, Reduction};
+use crate::ciphertext::{Ciphertext, Level};
+use crate::counts::{Counts, Work};
+use crate::error::KeyError;
 use crate::evaluator::Evaluator;
-use crate::poly_eval::Chebyshev;
-use std::f64::consts::PI;
+use crate::keys::{KeyKind, KeyRequest};
+use cosine::Cosine;
+use fourier::Fourier;
 
-/// Takes x / range' to sin(2 pi x), range' being the range of x plus 1/4.
+/// Takes the raised coefficients, x in units of the interval that is covered, to values at the output's scale.
 #[derive(Debug)]
-pub(super) struct EvalMod {
-    /// cos(2 pi range' t / 2^r) on [-1, 1].
-    cosine: Chebyshev,
-    double_angles: u32,
-    arcsine: Option<Chebyshev>,
-    /// A quarter of a turn, in units of range'.
-    quarter: f64,
-    scales: Scales,
-    approximation_error: f64,
-}
-
-/// Of the cosine and of the result.
-#[derive(Clone, Copy, Debug)]
-struct Scales {
-    cosine: Scale,
-    out: Scale,
+pub(super) enum EvalMod {
+    Cosine(Cosine),
+    Fourier(Fourier),
 }
 
 impl EvalMod {
     pub(super) fn new(params: &BootstrapParams) -> Result<Self, BootstrapError> {
-        let lit = params.literal();
-        let turns = params.half_interval();
-        let angle = 2.0 * PI * turns / f64::from(lit.double_angles).exp2();
-        let cosine = Chebyshev::interpolate(|t| (angle * t).cos(), lit.cosine_degree, (-1.0, 1.0))?;
-        let largest_sine = params.largest_sine();
-        let arcsine = (lit.arcsine_degree > 0).then(|| {
-            Chebyshev::interpolate(f64::asin, lit.arcsine_degree, (-largest_sine, largest_sine))
-        });
-        let arcsine = arcsine.transpose()?;
+        Ok(match &params.literal().reduction {
+            Reduction::Cosine(lit) => Self::Cosine(Cosine::new(params, lit)?),
+            Reduction::Fourier(lit) => Self::Fourier(Fourier::new(params, lit)?),
+        })
+    }
 
-        // Scales from the end to the beginning.
-        let out = params.sine_scale();
-        let scheme = params.scheme();
-        let mut level = params.sine_level();
-        let mut scale = out;
-        if let Some(p) = &arcsine {
-            level = Level::new(level.limbs() + p.depth());
-            scale = scheme.prime(level) as f64 / largest_sine;
+    /// The series that is applied, if any.
+    pub(super) fn series(&self) -> Option<&FourierSeries> {
+        match self {
+            Self::Cosine(_) => None,
+            Self::Fourier(fourier) => Some(fourier.series()),
         }
-        for _ in 0..lit.double_angles {
-            level = Level::new(level.limbs() + 1);
-            scale = (scale * scheme.prime(level) as f64).sqrt();
-        }
-        let mut this = Self {
-            cosine,
-            double_angles: lit.double_angles,
-            arcsine,
-            quarter: 0.25 / turns,
-            scales: Scales {
-                cosine: Scale::new(scale),
-                out: Scale::new(out),
-            },
-            approximation_error: 0.0,
-        };
-        this.approximation_error = this.measure(params);
-        Ok(this)
     }
 
-    pub(super) fn approximation_error(&self) -> f64 {
-        self.approximation_error
-    }
-
-    pub(super) fn polynomials(&self) -> impl Iterator<Item = &Chebyshev> + Clone {
-        std::iter::once(&self.cosine).chain(&self.arcsine)
-    }
-
-    /// Largest difference between the circuit in double precision and the exact angle, over all whole turns and the
+    /// Largest difference between the circuit in double precision and what it stands for, over all whole turns and the
     /// admissible values, in units of the values.
-    fn measure(&self, params: &BootstrapParams) -> f64 {
-        let (range, message) = (params.literal_range(), params.largest_message());
-        let mut worst = 0f64;
-        let turns = range.floor() as i64;
-        for turn in -turns..=turns {
-            for step in -64..=64 {
-                let fraction = message * f64::from(step) / 64.0;
-                let x = turn as f64 + fraction;
-                if x.abs() <= range {
-                    let found = self.plain(x * 4.0 * self.quarter) / (2.0 * PI);
-                    worst = worst.max((found - fraction).abs());
-                }
-            }
+    pub(super) fn approximation_error(&self) -> f64 {
+        match self {
+            Self::Cosine(cosine) => cosine.approximation_error(),
+            Self::Fourier(fourier) => fourier.approximation_error(),
         }
-        worst * params.base_prime() / params.message_scale()
     }
 
-    fn plain(&self, t: f64) -> f64 {
-        let mut y = self.cosine.evaluate(t - self.quarter);
-        for _ in 0..self.double_angles {
-            y = 2.0 * y * y - 1.0;
+    /// For each polynomial that is evaluated, how many members of its basis are computed, and how many products are under
+    /// way at most.
+    pub(super) fn polynomials(&self) -> Vec<(usize, usize)> {
+        match self {
+            Self::Cosine(cosine) => cosine.polynomials(),
+            Self::Fourier(fourier) => fourier.polynomials(),
         }
-        self.arcsine.as_ref().map_or(y, |p| p.evaluate(y))
     }
 
-    /// The sine of every slot. The error that comes in goes through as it is, because a sine is nowhere steeper than its
-    /// argument; operation by operation it would be predicted far too large.
-    pub(super) fn evaluate(
+    /// Work of the reduction of so many parts at `level`; `keys` are there.
+    pub(super) fn work(
+        &self,
+        counts: &Counts<'_>,
+        level: Level,
+        parts: usize,
+        keys: &KeyRequest,
+    ) -> Result<Work, KeyError> {
+        let relin = |level| keys.serving(KeyKind::Relinearization, level);
+        // What serves a level serves those below.
+        relin(level)?;
+        let key = |level| relin(level).unwrap_or(level);
+        match self {
+            Self::Cosine(cosine) => Ok(cosine.work(counts, level, parts, key)),
+            Self::Fourier(fourier) => fourier.work(counts, level, parts, keys, key),
+        }
+    }
+
+    /// The reduced real parts and i times the reduced imaginary parts, if there are two.
+    pub(super) fn reduce(
         &self,
         eval: &Evaluator,
-        mut t: Ciphertext,
+        parts: Vec<Ciphertext>,
     ) -> Result<Ciphertext, BootstrapError> {
-        let angle = 2.0 * PI * 0.25 / self.quarter;
-        let incoming = std::mem::take(&mut t.tracked.error_std) * angle;
-        let mut out = self.circuit(eval, t)?;
-        out.tracked = out.tracked.plus_error(incoming);
-        Ok(out)
-    }
-
-    fn circuit(&self, eval: &Evaluator, mut t: Ciphertext) -> Result<Ciphertext, BootstrapError> {
-        eval.add_const_assign(&mut t, (-self.quarter).into())?;
-        t.declare_values(1.0, 1.0);
-        let mut y = eval.polynomial(&t, &self.cosine, self.scales.cosine)?;
-        drop(t);
-        for _ in 0..self.double_angles {
-            y.declare_values(1.0, 1.0);
-            let mut double = eval.product_at(&y, &y, y.level(), 2)?;
-            eval.add_const_assign(&mut double, (-1.0).into())?;
-            y = eval.relinearize_rescale(double)?;
+        match self {
+            Self::Cosine(cosine) => cosine.reduce(eval, parts),
+            Self::Fourier(fourier) => fourier.reduce(eval, parts),
         }
-        if let Some(arcsine) = &self.arcsine {
-            let largest = arcsine.interval().1;
-            y.declare_values(largest, largest);
-            return Ok(eval.polynomial(&y, arcsine, self.scales.out)?);
-        }
-        if !y.scale().matches(self.scales.out) {
-            return Err(BootstrapError::Eval(EvalError::ScaleMismatch {
-                op: "bootstrap",
-                left_log2: y.scale().log2(),
-                right_log2: self.scales.out.log2(),
-            }));
-        }
-        y.scale = self.scales.out;
-        Ok(y)
     }
 }

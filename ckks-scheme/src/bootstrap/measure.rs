@@ -29,6 +29,11 @@ pub struct PrecisionReport {
     pub slots: usize,
     /// Whether both components of a slot are in use.
     pub content: Content,
+    /// Name of the function that is applied.
+    pub function: String,
+    /// How far what stands for the function is from it at most, within the range of values; errors are differences from
+    /// what stands for it.
+    pub function_error: f64,
     /// Ciphertexts refreshed.
     pub ciphertexts: usize,
     /// Over all components of all ciphertexts.
@@ -147,7 +152,9 @@ pub fn measure_precision<R: CryptoRng>(
             let mut found = client.decryptor.decrypt(out, &client.encoder)?;
             tally.add(
                 client.compared(&mut found),
-                client.compared(&mut expected.clone()),
+                client
+                    .compared(&mut expected.clone())
+                    .map(|v| boot.function(v)),
                 out.tracked().error_bound(),
             )?;
         }
@@ -162,6 +169,8 @@ pub fn measure_precision<R: CryptoRng>(
         security_bits: scheme.security_bits(),
         slots: params.slots(),
         content: params.literal().content,
+        function: params.literal().function().name().into(),
+        function_error: boot.function_error(),
         ciphertexts,
         overall: PrecisionStats::of_errors(tally.errors).ok_or_else(no_number)?,
         each: tally.each,

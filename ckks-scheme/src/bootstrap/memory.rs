@@ -1,10 +1,9 @@
 //! Bounds on the limbs that a refresh holds at once.
 
-use super::CosineBootstrapper;
+use super::BootstrapOutline;
 use crate::ciphertext::Level;
-use crate::linear::LinearTransform;
+use crate::linear::TransformPlan;
 use crate::params::{KeyShape, Parameters, digit_range};
-use crate::poly_eval::Chebyshev;
 
 /// Buffers that operations hold beside what is counted below.
 const SPARE: usize = 8;
@@ -28,33 +27,36 @@ fn key_switch(params: &Parameters, level: usize, parts: usize) -> usize {
 
 /// A linear transform: its input, the digits, the sums of all giant steps, and either the rotated limbs of the input or
 /// what a giant step switches.
-fn transform(t: &LinearTransform) -> usize {
+fn transform(params: &Parameters, t: &TransformPlan) -> usize {
+    let shape = params.key_shape(t.level());
     let level = t.level().limbs();
-    let extended = level + t.shape.specials;
-    let sums = 2 * extended * (t.giants.len() + 1);
-    let rest = (2 * t.babies.len()).max(2 * extended);
-    2 * level + digits(level, t.shape) + sums + rest + SPARE
+    let extended = level + shape.specials;
+    let sums = 2 * extended * (t.giants().len() + 1);
+    let rest = (2 * t.babies().len()).max(2 * extended);
+    2 * level + digits(level, shape) + sums + rest + SPARE
 }
 
 /// The reduction of all parts, from `level` on.
-fn eval_mod(boot: &CosineBootstrapper, level: usize) -> usize {
-    let polynomials = boot.eval_mod().polynomials();
-    let polynomial = |p: &Chebyshev| {
-        // What is reduced, and T_1 to the last power; on the way down a product and part of the next at every split.
-        let (powers, splits) = p.powers_and_splits();
-        let nested: usize = (1..=splits).map(|depth| 4 * (level - depth)).sum();
+fn eval_mod(boot: &BootstrapOutline, level: usize) -> usize {
+    let polynomial = |(powers, splits): (usize, usize)| {
+        // What is reduced, and the first to the last power; on the way down a product and part of the next at every split.
+        let nested: usize = (1..=splits)
+            .map(|depth| 4 * level.saturating_sub(depth))
+            .sum();
         2 * level * (2 + powers) + nested
     };
+    let polynomials = boot.eval_mod().polynomials().into_iter();
     let other_part = if boot.parts() == 2 { 2 * level } else { 0 };
     let largest = polynomials.map(polynomial).max().unwrap_or(0);
     largest + other_part + key_switch(boot.params().scheme(), level - 1, 1)
 }
 
 /// A whole refresh.
-pub(super) fn refresh_limbs(boot: &CosineBootstrapper) -> usize {
+pub(super) fn refresh_limbs(boot: &BootstrapOutline) -> usize {
     let params = boot.params();
     let top = params.scheme().max_level().limbs();
-    let transforms = boot.transforms().map(transform).max().unwrap_or(0);
+    let transforms = boot.plans().map(|t| transform(params.scheme(), t));
+    let transforms = transforms.max().unwrap_or(0);
     transforms
         .max(key_switch(params.scheme(), top, 4))
         .max(eval_mod(boot, params.eval_mod_level().limbs()))

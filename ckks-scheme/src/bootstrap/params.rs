@@ -1,127 +1,15 @@
-//! Parameters of a bootstrapping: a literal for files, a checked type for use.
+//! A literal checked against a parameter set.
 
-use super::{BootstrapError, overflow_log2};
+use super::{
+    BootstrapError, BootstrapLiteral, Content, FourierLiteral, FourierSeries, Order, Reduction,
+    overflow_log2,
+};
 use crate::ciphertext::{Level, Scale};
-use crate::params::{Parameters, ParamsLiteral, max_log_qp_ephemeral_128};
-use serde::{Deserialize, Serialize};
+use crate::params::{Parameters, max_log_qp_ephemeral_128};
 use std::f64::consts::{PI, SQRT_2};
 
 /// Largest admissible log2 of the failure probability of one refresh.
 const FAILURE_LIMIT: f64 = -128.0;
-
-/// What the slots hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Content {
-    /// Real numbers; imaginary parts are taken away. Half the work of complex content.
-    Real,
-    /// Complex numbers: two real values a slot.
-    Complex,
-}
-
-/// Which of the two transforms comes first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Order {
-    /// SlotsToCoeffs at the bottom, where it is cheap, and the refreshed ciphertext comes out of EvalMod. Costs the input
-    /// its last levels.
-    #[default]
-    SlotsToCoeffsFirst,
-    /// A ciphertext of level 1 is raised as it is, and SlotsToCoeffs comes last, at the levels below EvalMod. The errors of
-    /// EvalMod are those of coefficients then, and a slot is a sum of all of them.
-    CoeffsToSlotsFirst,
-}
-
-/// What a file says of a bootstrapping; [`BootstrapParams::new`] checks it against a parameter set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BootstrapLiteral {
-    /// Base-2 logarithm of the number of slots in use, at most log N - 1; with fewer, slot vectors repeat with that
-    /// period.
-    pub log_slots: u32,
-    /// What the slots hold.
-    pub content: Content,
-    /// Which transform comes first.
-    #[serde(default)]
-    pub order: Order,
-    /// Whether real and imaginary parts of sparse complex slots (at most a quarter of the degree) share one EvalMod, side
-    /// by side in twice as many slots: half the work, for one level more if SlotsToCoeffs comes first.
-    #[serde(default)]
-    pub pack_sparse: bool,
-    /// Levels (and matrices) of SlotsToCoeffs.
-    pub slots_to_coeffs_levels: usize,
-    /// Levels (and matrices) of CoeffsToSlots.
-    pub coeffs_to_slots_levels: usize,
-    /// Degree of the Chebyshev interpolation of the cosine; even, as odd terms vanish.
-    pub cosine_degree: usize,
-    /// Double-angle steps after the cosine.
-    pub double_angles: u32,
-    /// Degree of the arcsine that corrects the sine, odd; 0 for none. None is best where the message ratio is large.
-    pub arcsine_degree: usize,
-    /// Base-2 logarithm of base prime over largest message; with CoeffsToSlots first, where nothing can be adjusted before
-    /// the modulus is raised, the least that there must be.
-    pub log_message_ratio: f64,
-    /// Largest absolute value of a real component of a slot.
-    pub max_value: f64,
-    /// Base-2 logarithm of the scale of refreshed ciphertexts, and nominally of those to be refreshed.
-    pub log_scale: f64,
-    /// Hamming weight of the ephemeral secret.
-    pub ephemeral_weight: u32,
-    /// How many base primes the cosine covers on each side; `None` for all that can occur, (weight + 1) / 2.
-    pub range: Option<f64>,
-    /// What a giant step is worth in baby steps (see [`crate::LinearTransform::new`]): 1 for few keys, 4 for speed.
-    pub giant_cost: f64,
-}
-
-impl BootstrapLiteral {
-    /// Full complex slots at ring degree `2^log_n` with ephemeral weight 32: three levels for each transform, a cosine of
-    /// degree 30 with three double angles, values in [-1, 1], message ratio 2^10, scale 2^43.
-    pub fn full_complex(log_n: u32) -> Self {
-        Self {
-            log_slots: log_n - 1,
-            content: Content::Complex,
-            order: Order::SlotsToCoeffsFirst,
-            pack_sparse: false,
-            slots_to_coeffs_levels: 3,
-            coeffs_to_slots_levels: 3,
-            cosine_degree: 30,
-            double_angles: 3,
-            arcsine_degree: 0,
-            log_message_ratio: 10.0,
-            max_value: 1.0,
-            log_scale: 43.0,
-            ephemeral_weight: 32,
-            range: None,
-            giant_cost: 1.0,
-        }
-    }
-
-    /// Levels that a refresh takes from the top: CoeffsToSlots, EvalMod and what follows it.
-    pub fn depth(&self) -> usize {
-        self.coeffs_to_slots_levels + self.eval_mod_depth() + self.levels_after_sine()
-    }
-
-    /// Levels that a refresh takes from the input, above the base prime.
-    pub fn input_levels(&self) -> usize {
-        match self.order {
-            Order::SlotsToCoeffsFirst => self.slots_to_coeffs_levels,
-            Order::CoeffsToSlotsFirst => 0,
-        }
-    }
-
-    /// Levels between the sine and the refreshed ciphertext.
-    fn levels_after_sine(&self) -> usize {
-        match self.order {
-            Order::SlotsToCoeffsFirst => usize::from(self.pack_sparse),
-            Order::CoeffsToSlotsFirst => self.slots_to_coeffs_levels,
-        }
-    }
-
-    fn eval_mod_depth(&self) -> usize {
-        let polynomial = |degree: usize| (usize::BITS - degree.leading_zeros()) as usize;
-        polynomial(self.cosine_degree)
-            + self.double_angles as usize
-            + polynomial(self.arcsine_degree)
-    }
-}
 
 /// A checked bootstrapping over a parameter set. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -132,21 +20,6 @@ pub struct BootstrapParams {
 }
 
 impl BootstrapParams {
-    /// The scheme's literal for a refresh at N = 2^16 of 32768 complex slots with 128-bit security: base prime, three
-    /// primes for SlotsToCoeffs, 14 of 43 bits (602 bits) for the user, 8 for EvalMod and three for CoeffsToSlots.
-    pub fn scheme_literal_log_n16() -> ParamsLiteral {
-        let q_bits = std::iter::once(50)
-            .chain(std::iter::repeat_n(43, 3 + 14))
-            .chain(std::iter::repeat_n(50, 8 + 3));
-        ParamsLiteral {
-            log_n: 16,
-            q_bits: q_bits.collect(),
-            // The first one covers the base prime alone: what the ephemeral secret stands under.
-            p_bits: vec![50, 49, 49, 49, 49, 49, 49, 49],
-            digits: 4,
-        }
-    }
-
     /// Checks a literal against a parameter set.
     ///
     /// # Errors
@@ -155,17 +28,6 @@ impl BootstrapParams {
     pub fn new(scheme: &Parameters, literal: BootstrapLiteral) -> Result<Self, BootstrapError> {
         let lit = &literal;
         let log_n = scheme.log_n();
-        let check = |ok: bool, what, found: String, expected: String| {
-            if ok {
-                Ok(())
-            } else {
-                Err(BootstrapError::Invalid {
-                    what,
-                    found,
-                    expected,
-                })
-            }
-        };
         let log_slots = lit.log_slots;
         check(
             (1..log_n).contains(&log_slots),
@@ -193,33 +55,16 @@ impl BootstrapParams {
             weight.to_string(),
             format!("1 to {}", scheme.degree()),
         )?;
-        let even = lit.cosine_degree >= 2 && lit.cosine_degree.is_multiple_of(2);
-        let degree = lit.cosine_degree.to_string();
-        check(
-            even,
-            "degree of the cosine",
-            degree,
-            "even, 2 or more".into(),
-        )?;
-        let odd = lit.arcsine_degree == 0 || lit.arcsine_degree % 2 == 1;
-        let degree = lit.arcsine_degree.to_string();
-        check(
-            odd,
-            "degree of the arcsine",
-            degree,
-            "odd, or 0 for none".into(),
-        )?;
-        check(
-            lit.double_angles <= 16,
-            "number of double angles",
-            lit.double_angles.to_string(),
-            "16 or fewer".into(),
-        )?;
+        check_reduction(lit)?;
         for (what, value, from, to) in [
             (
                 "log2 of the message ratio",
                 lit.log_message_ratio,
-                3.0,
+                match lit.reduction {
+                    Reduction::Cosine(_) => 3.0,
+                    // The message may fill the base prime.
+                    Reduction::Fourier(_) => 1.0,
+                },
                 40.0,
             ),
             ("largest value", lit.max_value, 1e-9, 1e9),
@@ -261,6 +106,16 @@ impl BootstrapParams {
             failure_log2: 0.0,
             literal,
         };
+        if let Reduction::Fourier(lit) = &this.literal.reduction {
+            let of_slots = this.literal.order == Order::SlotsToCoeffsFirst;
+            check(
+                of_slots || lit.function.is_identity(),
+                "function of coefficients",
+                format!("{:?}", lit.function),
+                "the identity, or SlotsToCoeffs first".into(),
+            )?;
+            this.series(lit)?;
+        }
         if this.literal.order == Order::CoeffsToSlotsFirst {
             // The literal's ratio is what there must be, the message's own what there is.
             let ratio = -this.largest_message().log2();
@@ -313,6 +168,14 @@ impl BootstrapParams {
         Scale::new(self.literal.log_scale.exp2())
     }
 
+    /// Level of the first transform of SlotsToCoeffs.
+    pub(super) fn slots_to_coeffs_level(&self) -> Level {
+        match self.literal.order {
+            Order::SlotsToCoeffsFirst => self.input_level(),
+            Order::CoeffsToSlotsFirst => self.sine_level(),
+        }
+    }
+
     /// Level of the sine, which the refreshed ciphertext follows from.
     pub(super) fn sine_level(&self) -> Level {
         Level::new(self.output_level().limbs() + self.literal.levels_after_sine())
@@ -355,9 +218,20 @@ impl BootstrapParams {
         self.literal.range.unwrap_or(largest)
     }
 
-    /// The range and a quarter turn.
+    /// Half the interval of the polynomial: the range, for a cosine and a quarter turn.
     pub(super) fn half_interval(&self) -> f64 {
-        self.literal_range() + 0.25
+        let shift = match self.literal.reduction {
+            Reduction::Cosine(_) => 0.25,
+            Reduction::Fourier(_) => 0.0,
+        };
+        self.literal_range() + shift
+    }
+
+    /// The series of a reduction by one: of values, their period the base prime.
+    pub(super) fn series(&self, lit: &FourierLiteral) -> Result<FourierSeries, BootstrapError> {
+        let period = self.base_prime() / self.message_scale();
+        let range = self.largest_message() * period;
+        lit.function.series(lit.harmonics, range, period)
     }
 
     /// Scale of the raised coefficients in units of the cosine's interval.
@@ -404,5 +278,60 @@ impl BootstrapParams {
             Content::Complex => SQRT_2,
         };
         components * self.literal.max_value * self.output_scale().value() / scale.value()
+    }
+}
+
+fn check(
+    ok: bool,
+    what: &'static str,
+    found: String,
+    expected: String,
+) -> Result<(), BootstrapError> {
+    if ok {
+        return Ok(());
+    }
+    Err(BootstrapError::Invalid {
+        what,
+        found,
+        expected,
+    })
+}
+
+fn check_reduction(lit: &BootstrapLiteral) -> Result<(), BootstrapError> {
+    match &lit.reduction {
+        Reduction::Cosine(lit) => {
+            check(
+                lit.degree >= 2 && lit.degree.is_multiple_of(2),
+                "degree of the cosine",
+                lit.degree.to_string(),
+                "even, 2 or more".into(),
+            )?;
+            check(
+                lit.arcsine_degree == 0 || lit.arcsine_degree % 2 == 1,
+                "degree of the arcsine",
+                lit.arcsine_degree.to_string(),
+                "odd, or 0 for none".into(),
+            )?;
+            check(
+                lit.double_angles <= 16,
+                "number of double angles",
+                lit.double_angles.to_string(),
+                "16 or fewer".into(),
+            )
+        }
+        Reduction::Fourier(lit) => {
+            check(
+                (2..=255).contains(&lit.degree),
+                "degree of the exponential",
+                lit.degree.to_string(),
+                "2 to 255".into(),
+            )?;
+            check(
+                lit.squarings <= 16,
+                "number of squarings",
+                lit.squarings.to_string(),
+                "16 or fewer".into(),
+            )
+        }
     }
 }

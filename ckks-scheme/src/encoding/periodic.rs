@@ -5,6 +5,7 @@
 //! scalars ([`PeriodicMatrix`]).
 
 use crate::ciphertext::Scale;
+use crate::counts::Work;
 use crate::encoding::check_fits;
 use crate::error::EncodeError;
 use crate::noise::Tracked;
@@ -170,6 +171,7 @@ pub struct PeriodicMatrix {
     pub(crate) mean_square: Vec<f64>,
     /// Largest absolute weight, row-major.
     pub(crate) max_abs: Vec<f64>,
+    encoding: Work,
 }
 
 impl PeriodicMatrix {
@@ -185,6 +187,7 @@ impl PeriodicMatrix {
             codec,
             mean_square: vec![0.0; rows * cols],
             max_abs: vec![0.0; rows * cols],
+            encoding: Work::default(),
         })
     }
 
@@ -206,6 +209,16 @@ impl PeriodicMatrix {
     /// The weight scale.
     pub fn scale(&self) -> Scale {
         self.scale
+    }
+
+    /// Number of weights that were set cell by cell.
+    pub fn masked(&self) -> usize {
+        self.weights.polys()
+    }
+
+    /// The work of all encodings so far.
+    pub fn encoding(&self) -> Work {
+        self.encoding
     }
 
     /// Bytes of the rounded weights.
@@ -240,6 +253,8 @@ impl PeriodicMatrix {
         cells: &[f64],
     ) -> Result<Vec<f64>, EncodeError> {
         let coeffs = self.codec.round_real(cells, self.scale.value())?;
+        // There and back.
+        self.encoding += Work::embedding(cells.len()) * 2;
         self.weights.set_poly(row, col, &coeffs);
         let effective: Vec<f64> = self
             .codec

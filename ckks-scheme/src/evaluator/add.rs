@@ -1,13 +1,15 @@
 //! Additions, constants, negation.
 
 use super::Evaluator;
+use super::counted::CountedRing;
 use crate::ciphertext::{Ciphertext, Level, Plaintext};
+use crate::counts::Work;
 use crate::encoding::check_fits;
 use crate::encoding::periodic::PeriodicPlain;
 use crate::error::{EncodeError, EvalError};
 use crate::noise::Tracked;
 use crate::profile::Operation;
-use ckks_math::{Eval, Limb, LimbRing, RnsPoly};
+use ckks_math::{Eval, Limb, RnsPoly};
 use num_complex::Complex64;
 
 impl Evaluator {
@@ -16,7 +18,7 @@ impl Evaluator {
     /// # Errors
     /// [`EvalError::LevelMismatch`], [`EvalError::ScaleMismatch`], [`EvalError::Parts`].
     pub fn add_assign(&self, a: &mut Ciphertext, b: &Ciphertext) -> Result<(), EvalError> {
-        self.combine("add", a, b, LimbRing::add_assign)
+        self.combine("add", a, b, |ring, a, b| ring.add_assign(a, b))
     }
 
     /// `a -= b`; same level, scale and number of polynomials.
@@ -24,7 +26,7 @@ impl Evaluator {
     /// # Errors
     /// As [`Self::add_assign`].
     pub fn sub_assign(&self, a: &mut Ciphertext, b: &Ciphertext) -> Result<(), EvalError> {
-        self.combine("subtract", a, b, LimbRing::sub_assign)
+        self.combine("subtract", a, b, |ring, a, b| ring.sub_assign(a, b))
     }
 
     fn combine(
@@ -32,14 +34,14 @@ impl Evaluator {
         op: &'static str,
         a: &mut Ciphertext,
         b: &Ciphertext,
-        f: impl Fn(&LimbRing, &mut [u64], &[u64]),
+        f: impl Fn(CountedRing<'_>, &mut [u64], &[u64]),
     ) -> Result<(), EvalError> {
         let _timer = self.time(Operation::Addition);
         Self::check_same(op, (a.level(), a.scale), (b.level(), b.scale))?;
         Self::check_parts(op, b, a.parts())?;
         let rings = self.rings(a.level().limbs());
         for (pa, pb) in a.parts.iter_mut().zip(&b.parts) {
-            for (i, ring) in rings.iter().enumerate() {
+            for (i, ring) in rings.clone().enumerate() {
                 f(ring, pa.limb_mut(i), pb.limb(i));
             }
         }
@@ -49,7 +51,7 @@ impl Evaluator {
 
     pub(super) fn add_poly(&self, a: &mut RnsPoly<Eval>, b: &RnsPoly<Eval>) {
         let _timer = self.time(Operation::Addition);
-        for (i, ring) in self.rings(a.limbs()).iter().enumerate() {
+        for (i, ring) in self.rings(a.limbs()).enumerate() {
             ring.add_assign(a.limb_mut(i), b.limb(i));
         }
     }
@@ -59,7 +61,7 @@ impl Evaluator {
         let _timer = self.time(Operation::Addition);
         let rings = self.rings(a.level().limbs());
         for part in &mut a.parts {
-            for (i, ring) in rings.iter().enumerate() {
+            for (i, ring) in rings.clone().enumerate() {
                 ring.neg_assign(part.limb_mut(i));
             }
         }
@@ -70,7 +72,7 @@ impl Evaluator {
     /// # Errors
     /// [`EvalError::LevelTooLow`] for a plaintext of fewer primes, [`EvalError::ScaleMismatch`].
     pub fn add_plain_assign(&self, a: &mut Ciphertext, b: &Plaintext) -> Result<(), EvalError> {
-        self.combine_plain("add plaintext", a, b, LimbRing::add_assign)
+        self.combine_plain("add plaintext", a, b, |ring, a, b| ring.add_assign(a, b))
     }
 
     /// Subtracts a plaintext of the same scale; its level may be higher.
@@ -78,7 +80,9 @@ impl Evaluator {
     /// # Errors
     /// As [`Self::add_plain_assign`].
     pub fn sub_plain_assign(&self, a: &mut Ciphertext, b: &Plaintext) -> Result<(), EvalError> {
-        self.combine_plain("subtract plaintext", a, b, LimbRing::sub_assign)
+        self.combine_plain("subtract plaintext", a, b, |ring, a, b| {
+            ring.sub_assign(a, b)
+        })
     }
 
     fn combine_plain(
@@ -86,12 +90,12 @@ impl Evaluator {
         op: &'static str,
         a: &mut Ciphertext,
         b: &Plaintext,
-        f: impl Fn(&LimbRing, &mut [u64], &[u64]),
+        f: impl Fn(CountedRing<'_>, &mut [u64], &[u64]),
     ) -> Result<(), EvalError> {
         let _timer = self.time(Operation::Addition);
         Self::plain_covers(op, a, b)?;
         Self::check_scale(op, a.scale, b.scale)?;
-        for (i, ring) in self.rings(a.level().limbs()).iter().enumerate() {
+        for (i, ring) in self.rings(a.level().limbs()).enumerate() {
             f(ring, a.parts[0].limb_mut(i), b.poly.limb(i));
         }
         a.tracked = a.tracked.sum(&b.tracked);
@@ -122,7 +126,7 @@ impl Evaluator {
         let _timer = self.time(Operation::Addition);
         let re = round_to_integer(c.re, a.scale.value())?;
         let im = round_to_integer(c.im, a.scale.value())?;
-        for (i, ring) in self.rings(a.level().limbs()).iter().enumerate() {
+        for (i, ring) in self.rings(a.level().limbs()).enumerate() {
             let q = ring.modulus();
             ring.add_i_scalar_assign(a.parts[0].limb_mut(i), q.from_i128(re), q.from_i128(im));
         }
@@ -157,11 +161,14 @@ impl Evaluator {
         let subrings = self.params.subrings(words.trailing_zeros())?;
         let block = self.params.degree() / words;
         let mut residues = vec![0u64; words];
-        for (i, ring) in self.rings(a.level().limbs()).iter().enumerate() {
+        let rings = self.rings(a.level().limbs());
+        let rings = rings.zip(self.counted(&subrings));
+        for (i, (ring, subring)) in rings.enumerate() {
             for (r, &c) in residues.iter_mut().zip(&plain.coeffs) {
                 *r = ring.modulus().from_i128(c);
             }
-            subrings[i].ntt(&mut residues);
+            self.profile.count(Work::residues(words));
+            subring.ntt(&mut residues);
             let limb: &mut Limb = a.parts[0].limb_mut(i);
             for (chunk, &r) in limb.chunks_exact_mut(block).zip(&residues) {
                 ring.add_scalar_assign(chunk, r);

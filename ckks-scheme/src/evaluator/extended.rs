@@ -7,14 +7,16 @@
 //! both at the end, merged with the rescale.
 
 use super::Evaluator;
+use super::counted::CountedRing;
 use crate::ciphertext::{Ciphertext, Level};
+use crate::counts::Work;
 use crate::error::EvalError;
 use crate::keys::{ExtendedPoly, Galois, SwitchingKey};
 use crate::linear::{Diagonals, LinearTransform};
 use crate::noise::Tracked;
 use crate::profile::Operation;
+use ckks_math::Limb;
 use ckks_math::kernel::MAX_DOT_TERMS;
-use ckks_math::{Limb, LimbRing};
 use std::f64::consts::SQRT_2;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,11 +61,11 @@ impl Evaluator {
         let op = "linear transform";
         Self::check_parts(op, ct, 2)?;
         let level = ct.level();
-        if level != t.level {
+        if level != t.plan.level() {
             return Err(EvalError::LevelMismatch {
                 op,
                 left: level,
-                right: t.level,
+                right: t.plan.level(),
             });
         }
         if level.limbs() <= dropped {
@@ -82,7 +84,7 @@ impl Evaluator {
 
         let mut sums = self.giant_sums(ct, t)?.into_iter();
         let mut total = sums.next().expect("a transform has a diagonal");
-        for (&steps, sum) in t.giants.iter().zip(sums) {
+        for (&steps, sum) in t.plan.giants().iter().zip(sums) {
             let (galois, key) = self
                 .transform_key(steps, t)?
                 .expect("giant steps are different from each other");
@@ -97,7 +99,7 @@ impl Evaluator {
         let norms = &t.norms;
         let encoding = noise.encoding() * (norms.diagonals as f64).sqrt() / t.scale.value();
         let baby = self.digit_error(t.shape, level, 0) / ct.scale.value();
-        let giants = (t.giants.len() as f64).sqrt() * self.switch_error(t.shape, level, 0);
+        let giants = (t.plan.giants().len() as f64).sqrt() * self.switch_error(t.shape, level, 0);
         let tracked = Tracked {
             error_std: (ct.tracked.error_std.hypot(baby) * norms.l2)
                 .hypot(encoding * ct.tracked.rms)
@@ -123,7 +125,8 @@ impl Evaluator {
         t: &LinearTransform,
     ) -> Result<Vec<[ExtendedPoly; 2]>, EvalError> {
         let babies = t
-            .babies
+            .plan
+            .babies()
             .iter()
             .map(|&steps| self.transform_key(steps, t))
             .collect::<Result<Vec<_>, _>>()?;
@@ -142,15 +145,17 @@ impl Evaluator {
             })
             .collect::<Result<Vec<_>, EvalError>>()?;
 
-        let level = t.level.limbs();
-        let mut sums: Vec<[ExtendedPoly; 2]> =
-            (0..=t.giants.len()).map(|_| <_>::default()).collect();
+        let level = t.plan.level().limbs();
+        let mut sums: Vec<[ExtendedPoly; 2]> = (0..=t.plan.giants().len())
+            .map(|_| <_>::default())
+            .collect();
         let mut rotated = (0..babies.len())
             .map(|_| Ok([self.limb()?, self.limb()?]))
             .collect::<Result<Vec<_>, EvalError>>()?;
         let mut product = [self.limb()?, self.limb()?];
         let (mut rotating, mut multiplying) = (Duration::ZERO, Duration::ZERO);
-        for (i, ring) in self.extended_rings(t).enumerate() {
+        let rings = self.extended_rings(level, t.shape.specials);
+        for (i, ring) in rings.enumerate() {
             let start = Instant::now();
             let specials = self.specials_product(ring, t.shape.specials);
             for (baby, halves) in babies.iter().zip(&mut rotated) {
@@ -161,7 +166,7 @@ impl Evaluator {
                         ring.mul_scalar_add_assign(&mut product[0], c0, specials);
                     }
                     for (out, product) in halves.iter_mut().zip(&product) {
-                        automorphism.apply_into(out, product);
+                        self.permute_into(automorphism, out, product);
                     }
                     continue;
                 }
@@ -170,6 +175,7 @@ impl Evaluator {
                         ring.mul_scalar_into(out, part.limb(i), specials);
                     } else {
                         // A multiple of the special primes.
+                        self.profile.count(Work::pass(out.len(), 0, 1));
                         out.fill(0);
                     }
                 }
@@ -189,7 +195,7 @@ impl Evaluator {
         &self,
         t: &LinearTransform,
         i: usize,
-        ring: &LimbRing,
+        ring: CountedRing<'_>,
         babies: &[[Limb; 2]],
         sums: &mut [[ExtendedPoly; 2]],
     ) -> Result<(), EvalError> {
@@ -204,7 +210,7 @@ impl Evaluator {
         }
         match &t.diagonals {
             Diagonals::Periodic(weights, subrings) => self.params.with_residues(|residues| {
-                residues.generate(ring, &subrings[i], weights);
+                ring.generate(residues, &subrings[i], weights);
                 for (h, out) in outs.iter_mut().enumerate() {
                     let x: Vec<&[u64]> = babies.iter().map(|baby| &baby[h][..]).collect();
                     let mut rows: Vec<&mut [u64]> = out.iter_mut().map(|l| &mut l[..]).collect();
@@ -220,13 +226,14 @@ impl Evaluator {
                             .map(|(column, limbs)| (&babies[*column][h][..], &limbs[i][..]))
                             .collect();
                         let mut chunks = terms.chunks(MAX_DOT_TERMS);
-                        ring.dot_into(&mut out[row], chunks.next().unwrap_or_default());
+                        let first = chunks.next().unwrap_or_default();
+                        ring.dot_with_diagonals_into(&mut out[row], first);
                         for chunk in chunks {
                             let part = match &mut part {
                                 Some(part) => part,
                                 None => part.insert(self.limb()?),
                             };
-                            ring.dot_into(part, chunk);
+                            ring.dot_with_diagonals_into(part, chunk);
                             ring.add_assign(&mut out[row], part);
                         }
                     }
@@ -236,7 +243,7 @@ impl Evaluator {
         let [b, a] = outs;
         for (sum, halves) in sums.iter_mut().zip(b.into_iter().zip(a)) {
             for (half, limb) in sum.iter_mut().zip([halves.0, halves.1]) {
-                if i < t.level.limbs() {
+                if i < t.plan.level().limbs() {
                     half.q.push(limb);
                 } else {
                     half.p.push(limb);
@@ -262,22 +269,15 @@ impl Evaluator {
         let automorphism = self.params.automorphism(galois)?;
         let (mut product, mut rotated) = ([self.limb()?, self.limb()?], self.limb()?);
         let q_limbs = level.limbs();
-        let rings = self.rings(q_limbs).iter();
-        for (i, ring) in rings.chain(&self.params.p()[..specials]).enumerate() {
+        for (i, ring) in self.extended_rings(q_limbs, specials).enumerate() {
             digits.inner_product_limb(&c, key, i, ring, &mut product);
             ring.add_assign(&mut product[0], b.limb(i, q_limbs));
             for (half, product) in sum.iter_mut().zip(&product) {
-                automorphism.apply_into(&mut rotated, product);
+                self.permute_into(&automorphism, &mut rotated, product);
                 ring.add_assign(half.limb_mut(i, q_limbs), &rotated);
             }
         }
         Ok(sum)
-    }
-
-    /// The rings of the ciphertext primes and the special primes.
-    fn extended_rings<'a>(&'a self, t: &LinearTransform) -> impl Iterator<Item = &'a LimbRing> {
-        let specials = &self.params.p()[..t.shape.specials];
-        self.rings(t.level.limbs()).iter().chain(specials)
     }
 
     fn transform_key(
@@ -285,7 +285,7 @@ impl Evaluator {
         steps: i64,
         t: &LinearTransform,
     ) -> Result<Option<(Galois, Arc<SwitchingKey>)>, EvalError> {
-        let found = self.rotation_key(steps, t.level)?;
+        let found = self.rotation_key(steps, t.plan.level())?;
         match &found {
             Some((_, key)) if key.shape != t.shape => Err(EvalError::Shape {
                 op: "linear transform",

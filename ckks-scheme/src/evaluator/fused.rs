@@ -7,6 +7,7 @@ use crate::error::EvalError;
 use crate::keys::KeyKind;
 use crate::profile::Operation;
 use ckks_math::RnsPoly;
+use num_complex::Complex64;
 
 impl Evaluator {
     /// Relinearises and rescales with one ModDown by P q_l: cheaper than one after the other, and one rounding less.
@@ -62,18 +63,18 @@ impl Evaluator {
             }
         }
         let same = std::ptr::eq(a, b);
-        let parts = self.tensor(level.limbs(), |ring, i, d| {
+        let parts = self.tensor(level.limbs(), |ring, i, mut d| {
             let (a0, a1) = (a.parts[0].limb(i), a.parts[1].limb(i));
-            let [d0, d1, d2] = d;
+            let [d0, d1, d2] = &mut d;
             if same {
-                ring.square_real_into(d0, d1, d2, a0, a1);
+                ring.square_real_into([d0, d1, d2], [a0, a1]);
             } else {
                 let (b0, b1) = (b.parts[0].limb(i), b.parts[1].limb(i));
-                ring.tensor_into(d0, d1, d2, a0, a1, b0, b1);
+                ring.tensor_into([d0, d1, d2], [a0, a1], [b0, b1]);
             }
             if factor != 1 {
                 let factor = ring.modulus().reduce(factor.into());
-                for d in [d0, d1, d2] {
+                for d in d {
                     ring.mul_scalar_assign(d, factor);
                 }
             }
@@ -93,8 +94,8 @@ impl Evaluator {
         )
     }
 
-    /// `acc += value * x`, exactly at the scale of `acc`: the constant is encoded at the quotient of the two scales.
-    /// `x` may be at a higher level and have fewer polynomials.
+    /// `acc += value * x`, exactly at the scale of `acc`: the real or complex constant is encoded at the quotient of the
+    /// two scales. `x` may be at a higher level and have fewer polynomials.
     ///
     /// # Errors
     /// [`EvalError::LevelTooLow`] for an `x` below `acc`, [`EvalError::Parts`] for one of more polynomials,
@@ -103,7 +104,7 @@ impl Evaluator {
         &self,
         acc: &mut Ciphertext,
         x: &Ciphertext,
-        value: f64,
+        value: impl Into<Complex64>,
     ) -> Result<(), EvalError> {
         let op = "add multiple";
         if x.level() < acc.level() {
@@ -120,21 +121,42 @@ impl Evaluator {
                 found: x.parts(),
             });
         }
+        let value: Complex64 = value.into();
         let factor = acc.scale.value() / x.scale.value();
-        let integer = round_to_integer(value, factor)?;
+        let re = round_to_integer(value.re, factor)?;
+        let im = round_to_integer(value.im, factor)?;
         let _timer = self.time(Operation::PlainProduct);
         let rings = self.rings(acc.level().limbs());
+        let half = self.params.degree() / 2;
         for (to, from) in acc.parts.iter_mut().zip(&x.parts) {
-            for (i, ring) in rings.iter().enumerate() {
-                let s = ring.modulus().from_i128(integer);
-                ring.mul_scalar_add_assign(to.limb_mut(i), from.limb(i), s);
+            for (i, ring) in rings.clone().enumerate() {
+                let q = ring.modulus();
+                // In evaluation order, i is one residue on one half of the words and its negative on the other.
+                let (re, im) = (
+                    q.from_i128(re),
+                    q.mul(q.from_i128(im), ring.imaginary_unit()),
+                );
+                let factors = [q.add(re, im), q.sub(re, im)];
+                let halves = to.limb_mut(i).chunks_exact_mut(half);
+                for ((to, from), s) in halves.zip(from.limb(i).chunks_exact(half)).zip(factors) {
+                    ring.mul_scalar_add_assign(to, from, s);
+                }
             }
         }
         // The same factor is off in every slot: no random error.
-        let rounding = (integer as f64 / factor - value).abs() * x.tracked.max;
-        let term = x.tracked.scaled(value.abs()).plus_bounded_error(rounding);
+        let encoded = Complex64::new(re as f64, im as f64) / factor;
+        let rounding = (encoded - value).norm() * x.tracked.max;
+        let term = x.tracked.scaled(value.norm()).plus_bounded_error(rounding);
         acc.tracked = acc.tracked.sum(&term);
         Ok(())
+    }
+
+    /// A copy.
+    ///
+    /// # Errors
+    /// When the pool's budget is exhausted.
+    pub fn copy(&self, ct: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        self.copy_limbs(ct, ct.level().limbs())
     }
 
     /// A copy modulo the primes of a level at or below the ciphertext's.
@@ -150,11 +172,15 @@ impl Evaluator {
             return Err(EvalError::LevelTooLow { op, need, have });
         }
         ct.check_fits(op, level, self.params.log_q(level))?;
+        self.copy_limbs(ct, level.limbs())
+    }
+
+    fn copy_limbs(&self, ct: &Ciphertext, limbs: usize) -> Result<Ciphertext, EvalError> {
         let parts = ct
             .parts
             .iter()
             .map(|part| {
-                let limbs = part.iter().take(level.limbs()).map(|l| l.try_clone());
+                let limbs = part.iter().take(limbs).map(|l| self.copy_limb(l));
                 Ok(RnsPoly::from_limbs(limbs.collect::<Result<Vec<_>, _>>()?))
             })
             .collect::<Result<Vec<_>, EvalError>>()?;

@@ -4,12 +4,13 @@
 //! Base conversions are centred, so a digit and a remainder are at most half their modulus.
 
 use super::Evaluator;
+use super::counted::CountedRing;
 use crate::ciphertext::Level;
 use crate::error::EvalError;
 use crate::keys::{ExtendedPoly, SwitchingKey};
 use crate::params::{ConverterId, KeyShape, digit_range};
 use crate::profile::Operation;
-use ckks_math::{BaseConverter, Eval, Limb, LimbRing, MathError, RnsPoly};
+use ckks_math::{Eval, Limb, MathError, RnsPoly};
 
 /// Words of a tile of the inner product with a key: tiles of a few digits and of both halves of a key fit the
 /// second-level cache.
@@ -52,7 +53,7 @@ impl Digits {
         c: &RnsPoly<Eval>,
         key: &SwitchingKey,
         i: usize,
-        ring: &LimbRing,
+        ring: CountedRing<'_>,
         out: &mut [Limb; 2],
     ) {
         let terms = [0, 1].map(|half| self.terms(c, key, half, i));
@@ -63,7 +64,7 @@ impl Digits {
                     .iter()
                     .map(|(digit, key)| (&digit[tile.clone()], &key[tile.clone()]))
                     .collect();
-                ring.dot_into(&mut limb[tile.clone()], &terms);
+                ring.dot_with_key_into(&mut limb[tile.clone()], &terms);
             }
         }
     }
@@ -74,7 +75,6 @@ impl Evaluator {
     pub(super) fn mod_up(&self, c: &RnsPoly<Eval>, shape: KeyShape) -> Result<Digits, EvalError> {
         let _timer = self.time(Operation::ModUp);
         let level = c.limbs();
-        let specials = &self.params.p()[..shape.specials];
         let digits = shape.digits(Level::new(level));
         let mut extended = Vec::with_capacity(digits);
         for digit in 0..digits {
@@ -88,15 +88,13 @@ impl Evaluator {
             let mut coeffs = Vec::with_capacity(to - from);
             for i in from..to {
                 let mut limb = self.limb()?;
-                self.params.q()[i].intt_into(&mut limb, c.limb(i));
+                self.ring(i).intt_into(&mut limb, c.limb(i));
                 coeffs.push(limb);
             }
-            let rings = self.params.q()[..from]
-                .iter()
-                .chain(&self.params.q()[to..level])
-                .chain(specials);
+            let others = self.rings(from).chain(self.rings(level).skip(to));
+            let rings = others.chain(self.special_rings(shape.specials));
             let mut limbs = self.limbs(level - (to - from) + shape.specials)?;
-            convert(&converter, &mut limbs, &coeffs);
+            self.convert(&converter, &mut limbs, &coeffs);
             for (limb, ring) in limbs.iter_mut().zip(rings) {
                 ring.ntt(limb);
             }
@@ -116,8 +114,7 @@ impl Evaluator {
         let level = c.limbs();
         let specials = key.shape.specials;
         let mut out = <[ExtendedPoly; 2]>::default();
-        let rings = self.rings(level).iter();
-        for (i, ring) in rings.chain(&self.params.p()[..specials]).enumerate() {
+        for (i, ring) in self.extended_rings(level, specials).enumerate() {
             let mut limbs = [self.limb()?, self.limb()?];
             digits.inner_product_limb(c, key, i, ring, &mut limbs);
             for (half, limb) in out.iter_mut().zip(limbs) {
@@ -154,11 +151,10 @@ impl Evaluator {
         // The limbs of the divisor, in coefficient order.
         let mut divisor = ext.p;
         divisor.extend(ext.q.drain(kept..));
-        let divisor_rings = || {
-            let specials = &self.params.p()[..specials];
-            specials.iter().chain(&self.params.q()[kept..level])
-        };
-        for (limb, ring) in divisor.iter_mut().zip(divisor_rings()) {
+        let divisor_rings = self
+            .special_rings(specials)
+            .chain(self.rings(level).skip(kept));
+        for (limb, ring) in divisor.iter_mut().zip(divisor_rings.clone()) {
             ring.intt(limb);
         }
         let converter = self.params.converter(ConverterId::ModDown {
@@ -167,14 +163,15 @@ impl Evaluator {
             specials,
         })?;
         let mut remainders = self.limbs(kept)?;
-        convert(&converter, &mut remainders, &divisor);
+        self.convert(&converter, &mut remainders, &divisor);
         drop(divisor);
         let mut out = RnsPoly::from_limbs(Vec::with_capacity(kept));
         // Limb by limb what is done with goes back to the pool, to be taken again while it is in the caches.
-        let limbs = self.rings(kept).iter().zip(ext.q).zip(remainders);
+        let limbs = self.rings(kept).zip(ext.q).zip(remainders);
         for (i, ((ring, limb), mut remainder)) in limbs.enumerate() {
             let q = ring.modulus();
-            let divisor = divisor_rings().fold(1, |acc, d| q.mul(acc, d.modulus().value()));
+            let divisors = divisor_rings.clone();
+            let divisor = divisors.fold(1, |acc, d| q.mul(acc, d.modulus().value()));
             ring.ntt_sub_mul_scalar(&mut remainder, &limb, q.inv(divisor));
             drop(limb);
             out.push(then(i, remainder)?);
@@ -183,7 +180,7 @@ impl Evaluator {
     }
 
     /// The product of the first `specials` special primes modulo the ring's.
-    pub(super) fn specials_product(&self, ring: &LimbRing, specials: usize) -> u64 {
+    pub(super) fn specials_product(&self, ring: CountedRing<'_>, specials: usize) -> u64 {
         let q = ring.modulus();
         self.params.p()[..specials]
             .iter()
@@ -198,7 +195,7 @@ impl Evaluator {
         specials: usize,
     ) {
         let _timer = self.time(Operation::Addition);
-        for (i, ring) in self.rings(c.limbs()).iter().enumerate() {
+        for (i, ring) in self.rings(c.limbs()).enumerate() {
             let product = self.specials_product(ring, specials);
             ring.mul_scalar_add_assign(&mut ext.q[i], c.limb(i), product);
         }
@@ -217,6 +214,7 @@ impl Evaluator {
         let dropped_bits = self.params.log_q(level) - self.params.log_q(kept);
         let divisor_bits = self.params.log_p(shape.specials) + dropped_bits;
         self.params
+            .chain()
             .digits_bits(level, shape.digit_limbs)
             .map(|bits| self.params.noise().key_switch(1, bits, divisor_bits))
             .fold(0.0, f64::hypot)
@@ -225,10 +223,4 @@ impl Evaluator {
     fn limbs(&self, count: usize) -> Result<Vec<Limb>, MathError> {
         (0..count).map(|_| self.limb()).collect()
     }
-}
-
-fn convert(converter: &BaseConverter, dst: &mut [Limb], src: &[Limb]) {
-    let src: Vec<&[u64]> = src.iter().map(|l| &l[..]).collect();
-    let mut dst: Vec<&mut [u64]> = dst.iter_mut().map(|l| &mut l[..]).collect();
-    converter.convert_into(&mut dst, &src);
 }

@@ -78,11 +78,11 @@ impl Evaluator {
             }
         }
         rows.par_iter_mut().enumerate().for_each(|(i, parts)| {
-            let ring = &self.params.q()[i];
+            let ring = self.ring(i);
             self.params.with_residues(|residues| {
                 {
                     let _timer = self.time(Operation::WeightResidues);
-                    residues.generate(ring, &subrings[i], &w.weights);
+                    ring.generate(residues, &subrings[i], &w.weights);
                 }
                 let _timer = self.time(Operation::MatrixProduct);
                 for (part, out) in parts.iter_mut().enumerate() {

@@ -2,11 +2,12 @@
 
 use super::Evaluator;
 use super::add::round_to_integer;
+use super::counted::CountedRing;
 use crate::ciphertext::{Ciphertext, Plaintext, Scale};
 use crate::error::EvalError;
 use crate::keys::KeyKind;
 use crate::profile::Operation;
-use ckks_math::{Eval, LimbRing, RnsPoly};
+use ckks_math::{Eval, RnsPoly};
 
 impl Evaluator {
     /// Multiplies every slot by a real constant encoded as one integer at `scale`; the ciphertext's scale grows by it.
@@ -46,7 +47,7 @@ impl Evaluator {
         let _timer = self.time(Operation::PlainProduct);
         let rings = self.rings(a.level().limbs());
         for part in &mut a.parts {
-            for (i, ring) in rings.iter().enumerate() {
+            for (i, ring) in rings.clone().enumerate() {
                 ring.mul_i_assign(part.limb_mut(i));
             }
         }
@@ -73,7 +74,7 @@ impl Evaluator {
     fn map_parts(
         &self,
         a: &Ciphertext,
-        f: impl Fn(&LimbRing, usize, &mut [u64], &[u64]),
+        f: impl Fn(CountedRing<'_>, usize, &mut [u64], &[u64]),
     ) -> Result<Vec<RnsPoly<Eval>>, EvalError> {
         let _timer = self.time(Operation::PlainProduct);
         let rings = self.rings(a.level().limbs());
@@ -81,7 +82,7 @@ impl Evaluator {
             .iter()
             .map(|part| {
                 let mut out = RnsPoly::from_limbs(Vec::new());
-                for (i, ring) in rings.iter().enumerate() {
+                for (i, ring) in rings.clone().enumerate() {
                     let mut limb = self.limb()?;
                     f(ring, i, &mut limb, part.limb(i));
                     out.push(limb);
@@ -107,14 +108,14 @@ impl Evaluator {
                 right: b.level(),
             });
         }
-        let parts = self.tensor(a.level().limbs(), |ring, i, [d0, d1, d2]| {
+        let parts = self.tensor(a.level().limbs(), |ring, i, d| {
             let (a0, a1, b0, b1) = (
                 a.parts[0].limb(i),
                 a.parts[1].limb(i),
                 b.parts[0].limb(i),
                 b.parts[1].limb(i),
             );
-            ring.tensor_into(d0, d1, d2, a0, a1, b0, b1);
+            ring.tensor_into(d, [a0, a1], [b0, b1]);
         })?;
         self.check_range(
             op,
@@ -137,8 +138,8 @@ impl Evaluator {
     pub fn square(&self, a: &Ciphertext) -> Result<Ciphertext, EvalError> {
         let op = "square";
         Self::check_parts(op, a, 2)?;
-        let parts = self.tensor(a.level().limbs(), |ring, i, [d0, d1, d2]| {
-            ring.square_real_into(d0, d1, d2, a.parts[0].limb(i), a.parts[1].limb(i));
+        let parts = self.tensor(a.level().limbs(), |ring, i, d| {
+            ring.square_real_into(d, [a.parts[0].limb(i), a.parts[1].limb(i)]);
         })?;
         self.check_range(
             op,
@@ -160,14 +161,14 @@ impl Evaluator {
         Self::check_parts(op, z, 2)?;
         Self::check_parts(op, zc, 2)?;
         Self::check_same(op, (z.level(), z.scale), (zc.level(), zc.scale))?;
-        let parts = self.tensor(z.level().limbs(), |ring, i, [d0, d1, d2]| {
+        let parts = self.tensor(z.level().limbs(), |ring, i, d| {
             let (z0, z1, y0, y1) = (
                 z.parts[0].limb(i),
                 z.parts[1].limb(i),
                 zc.parts[0].limb(i),
                 zc.parts[1].limb(i),
             );
-            ring.square_complex_into(d0, d1, d2, z0, z1, y0, y1);
+            ring.square_complex_into(d, [z0, z1], [y0, y1]);
         })?;
         // The parts of z are means of numbers from both ciphertexts, whose errors are at worst the same.
         let mut tracked = z.tracked;
@@ -187,12 +188,12 @@ impl Evaluator {
     pub(super) fn tensor(
         &self,
         limbs: usize,
-        f: impl Fn(&LimbRing, usize, [&mut [u64]; 3]),
+        f: impl Fn(CountedRing<'_>, usize, [&mut [u64]; 3]),
     ) -> Result<Vec<RnsPoly<Eval>>, EvalError> {
         let _timer = self.time(Operation::Tensor);
         let mut parts: Vec<RnsPoly<Eval>> =
             (0..3).map(|_| RnsPoly::from_limbs(Vec::new())).collect();
-        for (i, ring) in self.rings(limbs).iter().enumerate() {
+        for (i, ring) in self.rings(limbs).enumerate() {
             let (mut d0, mut d1, mut d2) = (self.limb()?, self.limb()?, self.limb()?);
             f(ring, i, [&mut d0, &mut d1, &mut d2]);
             for (part, d) in parts.iter_mut().zip([d0, d1, d2]) {
@@ -216,7 +217,7 @@ impl Evaluator {
         drop((digits, d2));
         for (part, ext) in ct.parts.iter_mut().zip([b, a]) {
             *part = self.mod_down_then(ext, level, key.shape.specials, 0, |i, mut limb| {
-                self.params.q()[i].add_assign(&mut limb, part.limb(i));
+                self.ring(i).add_assign(&mut limb, part.limb(i));
                 Ok(limb)
             })?;
         }

@@ -80,13 +80,13 @@ impl Evaluator {
 
     /// The centred residues modulo the base prime, modulo all primes of `target`.
     fn raise_poly(&self, poly: &RnsPoly<Eval>, target: Level) -> Result<RnsPoly<Eval>, EvalError> {
-        let rings = self.rings(target.limbs());
-        let mut coeffs = poly.limb(0).try_clone()?;
-        rings[0].intt(&mut coeffs);
-        let mut out = RnsPoly::from_limbs(vec![poly.limb(0).try_clone()?]);
-        for ring in &rings[1..] {
+        let base = self.ring(0);
+        let mut coeffs = self.limb()?;
+        base.intt_into(&mut coeffs, poly.limb(0));
+        let mut out = RnsPoly::from_limbs(vec![self.copy_limb(poly.limb(0))?]);
+        for ring in self.rings(target.limbs()).skip(1) {
             let mut limb = self.limb()?;
-            ring.change_modulus_centered_into(&mut limb, &coeffs, rings[0].modulus());
+            ring.change_modulus_centered_into(&mut limb, &coeffs, base.modulus());
             ring.ntt(&mut limb);
             out.push(limb);
         }

@@ -39,11 +39,11 @@ impl Evaluator {
 
     fn rescale_poly(&self, poly: &RnsPoly<Eval>) -> Result<RnsPoly<Eval>, EvalError> {
         let top = poly.limbs() - 1;
-        let last = &self.params.q()[top];
+        let last = self.ring(top);
         let mut remainder = self.limb()?;
         last.intt_into(&mut remainder, poly.limb(top));
         let mut out = RnsPoly::from_limbs(Vec::new());
-        for (i, ring) in self.rings(top).iter().enumerate() {
+        for (i, ring) in self.rings(top).enumerate() {
             let q = ring.modulus();
             let inverse = q.inv(q.reduce(last.modulus().value()));
             let mut limb = self.limb()?;
@@ -77,10 +77,10 @@ impl Evaluator {
         let scale = Self::scale(op, ct.scale.value() * top as f64)?;
         self.drop_level(&mut ct, below)?;
         for part in &mut ct.parts {
-            for (i, ring) in self.rings(below.limbs()).iter().enumerate() {
+            for (i, ring) in self.rings(below.limbs()).enumerate() {
                 ring.mul_scalar_assign(part.limb_mut(i), ring.modulus().reduce(top));
             }
-            part.push(self.params.pool().zeroed()?);
+            part.push(self.zero_limb()?);
         }
         ct.scale = scale;
         Ok(ct)

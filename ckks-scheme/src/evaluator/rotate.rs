@@ -54,7 +54,7 @@ impl Evaluator {
             }
         }
         out.into_iter()
-            .map(|rotated| rotated.map_or_else(|| Ok(ct.try_clone()?), Ok))
+            .map(|rotated| rotated.map_or_else(|| self.copy(ct), Ok))
             .collect()
     }
 
@@ -190,7 +190,7 @@ impl Evaluator {
         let automorphism = self.params.automorphism(galois)?;
         let permute = |limb: Limb| {
             let mut out = self.limb()?;
-            automorphism.apply_into(&mut out, &limb);
+            self.permute_into(&automorphism, &mut out, &limb);
             Ok(out)
         };
         let c0 = &ct.parts[0];
@@ -199,7 +199,7 @@ impl Evaluator {
         }
         let b = self.mod_down_then(b, level, specials, dropped, |i, mut limb| {
             if dropped == 0 {
-                self.params.q()[i].add_assign(&mut limb, c0.limb(i));
+                self.ring(i).add_assign(&mut limb, c0.limb(i));
             }
             permute(limb)
         })?;
@@ -218,7 +218,7 @@ impl Evaluator {
         let automorphism = self.params.automorphism(galois)?;
         let permuted = limbs.into_iter().map(|limb| {
             let mut out = self.limb()?;
-            automorphism.apply_into(&mut out, &limb);
+            self.permute_into(&automorphism, &mut out, &limb);
             Ok(out)
         });
         permuted.collect()
@@ -237,9 +237,9 @@ impl Evaluator {
 
     pub(super) fn add_extended(&self, a: &mut ExtendedPoly, b: &ExtendedPoly) {
         let _timer = self.time(Operation::Addition);
-        let limbs = a.q.iter_mut().zip(&b.q).zip(self.params.q());
-        let specials = a.p.iter_mut().zip(&b.p).zip(self.params.p());
-        for ((x, y), ring) in limbs.chain(specials) {
+        let rings = self.extended_rings(a.q.len(), a.p.len());
+        let limbs = a.q.iter_mut().chain(&mut a.p);
+        for ((x, y), ring) in limbs.zip(b.q.iter().chain(&b.p)).zip(rings) {
             ring.add_assign(x, y);
         }
     }

@@ -6,9 +6,37 @@
 //! Improved bootstrapping for approximate homomorphic encryption, 2018, <https://eprint.iacr.org/2018/1043>; Cheon, Han,
 //! Hhan: Faster homomorphic discrete Fourier transforms, 2018, <https://eprint.iacr.org/2018/1073>).
 
-use super::DiagonalMatrix;
+use super::{DiagonalMatrix, DiagonalPattern};
 use num_complex::Complex64;
 use std::f64::consts::PI;
+use std::ops::RangeFrom;
+
+/// What the transforms are made of: matrices, or their patterns alone.
+pub(crate) trait Factor: Sized {
+    /// Butterflies (x, y) -> (x + w y, x - w y) in blocks of `len`.
+    fn stage(slots: usize, len: usize) -> Self;
+
+    /// Butterflies (x, y) -> ((x + y) / 2, (x - y) / (2 w)).
+    fn inverse_stage(slots: usize, len: usize) -> Self;
+
+    /// Takes real parts followed by imaginary parts, `half` of each, to complex numbers, twice.
+    fn join_halves(half: usize) -> Self;
+
+    /// The product `self * first`: `first` is applied first.
+    fn after(&self, first: &Self) -> Self;
+
+    /// The matrix between two rotations: `rot_left(M rot_right(x))`, where `rot_k(x)_j = x_(j + k)`.
+    fn turned(&self, left: i64, right: i64) -> Self;
+
+    /// The same on twice as many entries, for vectors that repeat.
+    fn repeated(&self) -> Self;
+
+    /// All entries times `factor`.
+    fn scale_assign(&mut self, factor: f64);
+
+    /// The entries of some rows times `factor`, which has modulus 1.
+    fn scale_rows_assign(&mut self, rows: RangeFrom<usize>, factor: Complex64);
+}
 
 /// Matrices, to be applied in order, that take the slots z of a polynomial to those of the polynomial whose coefficients
 /// in bit-reversed order are z: values move from the slots into the coefficients.
@@ -16,7 +44,7 @@ use std::f64::consts::PI;
 /// # Panics
 /// Unless `slots` is a power of two, at least 2, and `1 <= groups <= log2 slots`.
 pub fn slots_to_coeffs(slots: usize, groups: usize) -> Vec<DiagonalMatrix> {
-    let matrices = forward(slots, groups);
+    let matrices = forward::<DiagonalMatrix>(slots, groups);
     matrices.into_iter().map(|(matrix, _)| matrix).collect()
 }
 
@@ -25,14 +53,14 @@ pub fn slots_to_coeffs(slots: usize, groups: usize) -> Vec<DiagonalMatrix> {
 /// # Panics
 /// As there.
 pub fn coeffs_to_slots(slots: usize, groups: usize) -> Vec<DiagonalMatrix> {
-    let matrices = backward(slots, groups);
+    let matrices = backward::<DiagonalMatrix>(slots, groups);
     matrices.into_iter().map(|(matrix, _)| matrix).collect()
 }
 
 /// As [`slots_to_coeffs`], but for a rotation of the input that [`coeffs_to_slots_upwards`] makes up for: diagonals run
 /// from 0 downwards instead of either way, so that giant steps at one distance reach them all and one baby step is free.
-pub(crate) fn slots_to_coeffs_downwards(slots: usize, groups: usize) -> Vec<DiagonalMatrix> {
-    let matrices = forward(slots, groups);
+pub(crate) fn slots_to_coeffs_downwards<M: Factor>(slots: usize, groups: usize) -> Vec<M> {
+    let matrices = forward::<M>(slots, groups);
     let mut turn: i64 = matrices.iter().map(|(_, reach)| reach).sum();
     let turned = matrices.into_iter().map(|(matrix, reach)| {
         let right = -turn;
@@ -44,32 +72,39 @@ pub(crate) fn slots_to_coeffs_downwards(slots: usize, groups: usize) -> Vec<Diag
 
 /// As [`coeffs_to_slots`] with the output rotated, diagonals running from 0 upwards. Before or after
 /// [`slots_to_coeffs_downwards`] it is the identity.
-pub(crate) fn coeffs_to_slots_upwards(slots: usize, groups: usize) -> Vec<DiagonalMatrix> {
+pub(crate) fn coeffs_to_slots_upwards<M: Factor>(slots: usize, groups: usize) -> Vec<M> {
     let mut turn = 0i64;
-    let turned = backward(slots, groups).into_iter().map(|(matrix, reach)| {
-        let right = -turn;
-        turn += reach;
-        matrix.turned(turn, right)
-    });
+    let turned = backward::<M>(slots, groups)
+        .into_iter()
+        .map(|(matrix, reach)| {
+            let right = -turn;
+            turn += reach;
+            matrix.turned(turn, right)
+        });
     turned.collect()
 }
 
-fn forward(slots: usize, groups: usize) -> Vec<(DiagonalMatrix, i64)> {
-    merged(slots, groups, 1..slots.ilog2() + 1, stage)
+fn forward<M: Factor>(slots: usize, groups: usize) -> Vec<(M, i64)> {
+    merged(slots, groups, 1..slots.ilog2() + 1, M::stage)
 }
 
-fn backward(slots: usize, groups: usize) -> Vec<(DiagonalMatrix, i64)> {
-    merged(slots, groups, (1..slots.ilog2() + 1).rev(), inverse_stage)
+fn backward<M: Factor>(slots: usize, groups: usize) -> Vec<(M, i64)> {
+    merged(
+        slots,
+        groups,
+        (1..slots.ilog2() + 1).rev(),
+        M::inverse_stage,
+    )
 }
 
 /// Products of consecutive stages, in `groups` groups as even as possible, larger ones first; and how far the diagonals
 /// of each reach to either side.
-fn merged(
+fn merged<M: Factor>(
     slots: usize,
     groups: usize,
     mut logs: impl ExactSizeIterator<Item = u32>,
-    stage: fn(usize, usize) -> DiagonalMatrix,
-) -> Vec<(DiagonalMatrix, i64)> {
+    stage: fn(usize, usize) -> M,
+) -> Vec<(M, i64)> {
     let count = logs.len();
     assert!(
         slots >= 2 && slots.is_power_of_two() && (1..=count).contains(&groups),
@@ -98,17 +133,113 @@ fn factors(len: usize) -> impl Iterator<Item = Complex64> {
         .map(move |e| Complex64::from_polar(1.0, 2.0 * PI * e as f64 / order as f64))
 }
 
-/// Butterflies (x, y) -> (x + w y, x - w y) in blocks of `len`.
-fn stage(slots: usize, len: usize) -> DiagonalMatrix {
-    butterflies(slots, len, |w| [[1.0.into(), w], [1.0.into(), -w]])
+impl Factor for DiagonalMatrix {
+    fn stage(slots: usize, len: usize) -> Self {
+        butterflies(slots, len, |w| [[1.0.into(), w], [1.0.into(), -w]])
+    }
+
+    fn inverse_stage(slots: usize, len: usize) -> Self {
+        butterflies(slots, len, |w| {
+            let w = 0.5 * w.conj();
+            [[0.5.into(), 0.5.into()], [w, -w]]
+        })
+    }
+
+    fn join_halves(half: usize) -> Self {
+        let mut out = Self::new(2 * half);
+        for (d, entries) in [
+            (0, [Complex64::ONE, Complex64::I]),
+            (half, [Complex64::I, Complex64::ONE]),
+        ] {
+            let diagonal = out.diagonal_mut(d as i64);
+            for (part, entry) in diagonal.chunks_exact_mut(half).zip(entries) {
+                part.fill(entry);
+            }
+        }
+        out
+    }
+
+    fn after(&self, first: &Self) -> Self {
+        self.after(first)
+    }
+
+    fn turned(&self, left: i64, right: i64) -> Self {
+        self.turned(left, right)
+    }
+
+    fn repeated(&self) -> Self {
+        self.repeated()
+    }
+
+    fn scale_assign(&mut self, factor: f64) {
+        self.scale_assign(factor);
+    }
+
+    fn scale_rows_assign(&mut self, rows: RangeFrom<usize>, factor: Complex64) {
+        self.scale_rows_assign(rows, factor);
+    }
 }
 
-/// Butterflies (x, y) -> ((x + y) / 2, (x - y) / (2 w)).
-fn inverse_stage(slots: usize, len: usize) -> DiagonalMatrix {
-    butterflies(slots, len, |w| {
-        let w = 0.5 * w.conj();
-        [[0.5.into(), 0.5.into()], [w, -w]]
-    })
+/// The pattern of products is the product of patterns, because no diagonal of the transforms vanishes.
+impl Factor for DiagonalPattern {
+    fn stage(slots: usize, len: usize) -> Self {
+        let half = len / 2;
+        Self {
+            dim: slots,
+            diagonals: [0, half, slots - half].into(),
+            period: len,
+        }
+    }
+
+    fn inverse_stage(slots: usize, len: usize) -> Self {
+        Self::stage(slots, len)
+    }
+
+    fn join_halves(half: usize) -> Self {
+        Self {
+            dim: 2 * half,
+            diagonals: [0, half].into(),
+            period: 2 * half,
+        }
+    }
+
+    fn after(&self, first: &Self) -> Self {
+        let products = self
+            .diagonals
+            .iter()
+            .flat_map(|a| first.diagonals.iter().map(move |b| (a + b) % self.dim));
+        Self {
+            dim: self.dim,
+            diagonals: products.collect(),
+            period: self.period.max(first.period),
+        }
+    }
+
+    fn turned(&self, left: i64, right: i64) -> Self {
+        let dim = self.dim as i64;
+        let turned = |d: &usize| (*d as i64 + left + right).rem_euclid(dim) as usize;
+        Self {
+            diagonals: self.diagonals.iter().map(turned).collect(),
+            ..*self
+        }
+    }
+
+    fn repeated(&self) -> Self {
+        let backwards = |d: usize| if 2 * d > self.dim { d + self.dim } else { d };
+        Self {
+            dim: 2 * self.dim,
+            diagonals: self.diagonals.iter().map(|d| backwards(*d)).collect(),
+            period: self.period,
+        }
+    }
+
+    fn scale_assign(&mut self, _factor: f64) {}
+
+    fn scale_rows_assign(&mut self, rows: RangeFrom<usize>, _factor: Complex64) {
+        // From the middle on: what repeats does so no more.
+        assert_eq!(2 * rows.start, self.dim, "rows of a second half");
+        self.period = self.dim;
+    }
 }
 
 fn butterflies(
@@ -169,8 +300,8 @@ mod tests {
             .map(|k| Complex64::new((k * 7 % 11) as f64 - 5.0, (k * 5 % 13) as f64))
             .collect();
         for (down, up) in [(1, 1), (2, 3), (3, 2), (8, 3)] {
-            let down = slots_to_coeffs_downwards(n, down);
-            let up = coeffs_to_slots_upwards(n, up);
+            let down = slots_to_coeffs_downwards::<DiagonalMatrix>(n, down);
+            let up = coeffs_to_slots_upwards::<DiagonalMatrix>(n, up);
             for (first, second) in [(&down, &up), (&up, &down)] {
                 let y = first
                     .iter()
@@ -180,12 +311,12 @@ mod tests {
             }
         }
         // Diagonals on one side of 0.
-        let [first, second, _] = &slots_to_coeffs_downwards(n, 3)[..] else {
+        let [first, second, _] = &slots_to_coeffs_downwards::<DiagonalMatrix>(n, 3)[..] else {
             panic!("three matrices")
         };
         assert!(first.iter().all(|(d, _)| d == 0 || d >= n - 14));
         assert!(second.iter().all(|(d, _)| d == 0 || d >= n - 14 * 8));
-        let [_, second, third] = &coeffs_to_slots_upwards(n, 3)[..] else {
+        let [_, second, third] = &coeffs_to_slots_upwards::<DiagonalMatrix>(n, 3)[..] else {
             panic!("three matrices")
         };
         assert!(second.iter().all(|(d, _)| d <= 14 * 4));

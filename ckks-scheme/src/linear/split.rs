@@ -1,6 +1,7 @@
 //! How diagonals are split into baby steps and giant steps.
 
-use super::DiagonalMatrix;
+use super::DiagonalPattern;
+use crate::error::EvalError;
 use std::collections::BTreeSet;
 
 /// Most diagonals between two giant steps: as many products as a sum may gather are four times that.
@@ -24,13 +25,33 @@ pub(super) struct Split {
 }
 
 impl Split {
+    /// As [`Self::best`], for a transform in a ring of degree `degree`.
+    pub(super) fn checked(
+        pattern: &DiagonalPattern,
+        degree: usize,
+        giant_cost: f64,
+    ) -> Result<Self, EvalError> {
+        let error = |what, found, expected| EvalError::Shape {
+            op: "linear transform",
+            what,
+            found,
+            expected,
+        };
+        let slots = degree / 2;
+        if !slots.is_multiple_of(pattern.dim) {
+            return Err(error("dimension", pattern.dim, slots));
+        }
+        Self::best(pattern, giant_cost).ok_or_else(|| error("number of diagonals", 0, 1))
+    }
+
     /// The cheapest one, where a giant step costs as much as `giant_cost` baby steps; of equally good ones, the one with
     /// the fewest keys. `None` for a matrix without diagonals.
-    pub(super) fn best(matrix: &DiagonalMatrix, giant_cost: f64) -> Option<Self> {
-        let dim = matrix.dim() as i64;
+    pub(super) fn best(pattern: &DiagonalPattern, giant_cost: f64) -> Option<Self> {
+        let dim = pattern.dim as i64;
         let mut best: Option<((f64, usize), Self)> = None;
         for largest in [dim, dim / 2] {
-            let signed = matrix.iter().map(|(d, _)| signed(d, largest, dim));
+            let diagonals = pattern.diagonals.iter();
+            let signed = diagonals.map(|d| signed(*d, largest, dim));
             let steps: BTreeSet<i64> = signed.collect();
             let (least, most) = (*steps.first()?, *steps.last()?);
             // All distances are multiples of this.
@@ -105,23 +126,23 @@ fn gcd(a: i64, b: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use num_complex::Complex64;
 
-    fn matrix(dim: usize, diagonals: impl IntoIterator<Item = i64>) -> DiagonalMatrix {
-        let mut out = DiagonalMatrix::new(dim);
-        for d in diagonals {
-            out.diagonal_mut(d).fill(Complex64::ONE);
+    fn matrix(dim: usize, diagonals: impl IntoIterator<Item = i64>) -> DiagonalPattern {
+        let index = |d: i64| d.rem_euclid(dim as i64) as usize;
+        DiagonalPattern {
+            dim,
+            diagonals: diagonals.into_iter().map(index).collect(),
+            period: dim,
         }
-        out
     }
 
     /// Keys and giant steps after the first.
-    fn shape(matrix: &DiagonalMatrix, giant_cost: f64) -> (usize, usize) {
+    fn shape(matrix: &DiagonalPattern, giant_cost: f64) -> (usize, usize) {
         let split = Split::best(matrix, giant_cost).expect("diagonals");
-        for (d, _) in matrix.iter() {
-            let (baby, giant) = split.of(d);
-            let dim = matrix.dim() as i64;
-            assert_eq!((baby + giant).rem_euclid(dim), d as i64);
+        for d in &matrix.diagonals {
+            let (baby, giant) = split.of(*d);
+            let dim = matrix.dim as i64;
+            assert_eq!((baby + giant).rem_euclid(dim), *d as i64);
             assert!(split.babies.contains(&baby) && split.giants.contains(&giant));
         }
         assert_eq!(split.giants.last(), Some(&0));
@@ -147,6 +168,6 @@ mod tests {
         assert_eq!(shape(&matrix(128, [9]), 1.0), (1, 0));
         assert_eq!(shape(&matrix(128, [0]), 1.0), (0, 0));
         assert_eq!(shape(&matrix(128, [0, 3, 77, -2]), 4.0), (3, 0));
-        assert_eq!(Split::best(&DiagonalMatrix::new(4), 1.0), None);
+        assert_eq!(Split::best(&matrix(4, []), 1.0), None);
     }
 }

@@ -1,7 +1,7 @@
 //! From what is wanted to a checked parameter set.
 
 use super::security::max_log_qp_128;
-use super::{Inner, Parameters, ParamsLiteral, log2_product};
+use super::{Inner, ModulusChain, Parameters, ParamsLiteral};
 use crate::ciphertext::Level;
 use crate::error::ParamError;
 use crate::noise::NoiseModel;
@@ -105,7 +105,15 @@ impl ParametersBuilder {
         self.build_checked(false)
     }
 
-    fn build_checked(mut self, secure: bool) -> Result<Parameters, ParamError> {
+    /// The primes of the set, without building its tables.
+    ///
+    /// # Errors
+    /// As [`Self::build`], but for what concerns the kernel.
+    pub fn chain(self) -> Result<ModulusChain, ParamError> {
+        self.chain_checked(true)
+    }
+
+    fn chain_checked(mut self, secure: bool) -> Result<ModulusChain, ParamError> {
         self.check_counts()?;
         if !self.p_bits_given {
             self.literal.p_bits = self.covering_p_bits();
@@ -132,30 +140,38 @@ impl ParametersBuilder {
         // as many ciphertext primes.
         let bits: Vec<u32> = p_bits.iter().chain(q_bits).copied().collect();
         let primes = take_primes(&bits, log_n)?;
-        let log_qp: f64 = primes.iter().map(|&prime| (prime as f64).log2()).sum();
-        let is_secure = log_qp <= f64::from(bound);
-        if secure && !is_secure {
-            return Err(insecure(log_qp));
-        }
-        let rings = primes
-            .into_iter()
-            .map(|prime| LimbRing::new(prime, log_n, &self.kernel))
-            .collect::<Result<Vec<_>, MathError>>()?;
-        let (p, q) = rings.split_at(p_bits.len());
-        let params = Parameters(Arc::new(Inner {
-            fingerprint: super::fingerprint(&self.literal, q, p),
+        let (p, q) = primes.split_at(p_bits.len());
+        let mut chain = ModulusChain {
             q: q.to_vec(),
             p: p.to_vec(),
-            security_bits: if is_secure { 128 } else { 0 },
-            pool: Pool::new(log_n, self.budget_bytes),
+            security_bits: 0,
+            literal: self.literal,
+        };
+        let log_qp = chain.log_qp();
+        if log_qp <= f64::from(bound) {
+            chain.security_bits = 128;
+        } else if secure {
+            return Err(insecure(log_qp));
+        }
+        check_specials(&chain)?;
+        Ok(chain)
+    }
+
+    fn build_checked(self, secure: bool) -> Result<Parameters, ParamError> {
+        let (kernel, budget_bytes) = (self.kernel.clone(), self.budget_bytes);
+        let chain = self.chain_checked(secure)?;
+        let log_n = chain.log_n();
+        Ok(Parameters(Arc::new(Inner {
+            fingerprint: chain.fingerprint(),
+            q: rings_of(&chain.q, log_n, &kernel)?,
+            p: rings_of(&chain.p, log_n, &kernel)?,
+            pool: Pool::new(log_n, budget_bytes),
             noise: NoiseModel::new(log_n),
             embedding: Embedding::new(log_n),
-            kernel: self.kernel,
             tables: super::tables::Tables::default(),
-            literal: self.literal,
-        }));
-        check_specials(&params)?;
-        Ok(params)
+            kernel,
+            chain,
+        })))
     }
 
     fn check_counts(&self) -> Result<(), ParamError> {
@@ -165,13 +181,7 @@ impl ParametersBuilder {
             ref p_bits,
             digits,
         } = self.literal;
-        if !(LOG_N.0..=LOG_N.1).contains(&log_n) {
-            return Err(ParamError::Degree {
-                log_n,
-                min: LOG_N.0,
-                max: LOG_N.1,
-            });
-        }
+        check_degree(log_n)?;
         if q_bits.is_empty() || digits == 0 {
             return Err(ParamError::Invalid {
                 what: "number of ciphertext primes or of digits",
@@ -214,13 +224,36 @@ impl ParametersBuilder {
     }
 }
 
+fn check_degree(log_n: u32) -> Result<(), ParamError> {
+    let (min, max) = LOG_N;
+    if (min..=max).contains(&log_n) {
+        return Ok(());
+    }
+    Err(ParamError::Degree { log_n, min, max })
+}
+
+/// Rings of different primes of given sizes, without any check of security: to measure arithmetic.
+pub(crate) fn rings(
+    bits: &[u32],
+    log_n: u32,
+    kernel: &KernelChoice,
+) -> Result<Vec<LimbRing>, ParamError> {
+    check_degree(log_n)?;
+    Ok(rings_of(&take_primes(bits, log_n)?, log_n, kernel)?)
+}
+
+fn rings_of(primes: &[u64], log_n: u32, kernel: &KernelChoice) -> Result<Vec<LimbRing>, MathError> {
+    let rings = primes.iter().map(|q| LimbRing::new(*q, log_n, kernel));
+    rings.collect()
+}
+
 /// The special primes must cover the digits of every level.
-fn check_specials(params: &Parameters) -> Result<(), ParamError> {
-    for level in (1..=params.max_level().limbs()).map(Level::new) {
-        let Some(specials) = params.specials(level) else {
+fn check_specials(chain: &ModulusChain) -> Result<(), ParamError> {
+    for level in (1..=chain.max_level().limbs()).map(Level::new) {
+        let Some(specials) = chain.specials(level) else {
             return Err(ParamError::SpecialsTooSmall {
-                p_bits: log2_product(params.p()),
-                digit_bits: params.digit_bits(level),
+                p_bits: chain.log_p(chain.p.len()),
+                digit_bits: chain.digit_bits(level),
                 level,
             });
         };

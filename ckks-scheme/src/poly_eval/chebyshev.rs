@@ -2,6 +2,7 @@
 
 use super::PolyError;
 use std::f64::consts::PI;
+use std::ops::{Mul, SubAssign};
 
 /// Coefficients below this fraction of the largest are rounding of the interpolation and become zero, so that odd and
 /// even functions keep their parity.
@@ -127,11 +128,12 @@ pub(super) fn odd_chebyshev_values(t: f64, count: usize) -> Vec<f64> {
     values.map(|(_, last)| last).take(count).collect()
 }
 
-pub(super) fn degree(coeffs: &[f64]) -> usize {
-    coeffs.iter().rposition(|c| *c != 0.0).unwrap_or(0)
+pub(super) fn degree<T: Default + PartialEq>(coeffs: &[T]) -> usize {
+    coeffs.iter().rposition(|c| *c != T::default()).unwrap_or(0)
 }
 
-pub(super) fn depth(degree: usize) -> usize {
+/// Levels that a polynomial of a degree takes.
+pub(crate) fn depth(degree: usize) -> usize {
     (usize::BITS - degree.max(1).leading_zeros()) as usize
 }
 
@@ -141,12 +143,15 @@ pub(super) fn middle_and_half((from, to): (f64, f64)) -> (f64, f64) {
 
 /// Quotient and remainder by `T_g`, for a degree below `2g`: `p = quotient * T_g + remainder`, all in the Chebyshev
 /// basis, by `2 T_g T_j = T_(g+j) + T_(g-j)`.
-pub(super) fn divide(coeffs: &[f64], g: usize) -> (Vec<f64>, Vec<f64>) {
-    let mut quotient = vec![0.0; degree(coeffs) - g + 1];
+pub(super) fn divide<T>(coeffs: &[T], g: usize) -> (Vec<T>, Vec<T>)
+where
+    T: Copy + Default + PartialEq + Mul<f64, Output = T> + SubAssign,
+{
+    let mut quotient = vec![T::default(); degree(coeffs) - g + 1];
     let mut remainder = coeffs[..g].to_vec();
     quotient[0] = coeffs[g];
     for j in 1..quotient.len() {
-        quotient[j] = 2.0 * coeffs[g + j];
+        quotient[j] = coeffs[g + j] * 2.0;
         remainder[g - j] -= coeffs[g + j];
     }
     (quotient, remainder)

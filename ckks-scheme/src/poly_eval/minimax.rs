@@ -128,16 +128,25 @@ fn closest_to_one(degree: usize, from: f64, to: f64) -> (Vec<f64>, f64) {
 /// e; `None` for points too close to each other.
 fn levelled(points: &[f64], to: f64) -> Option<(Vec<f64>, f64)> {
     let n = points.len();
-    let mut rows: Vec<Vec<f64>> = points
-        .iter()
-        .enumerate()
-        .map(|(k, x)| {
-            let mut row = odd_chebyshev_values(x / to, n - 1);
-            row.push(if k % 2 == 0 { 1.0 } else { -1.0 });
-            row.push(1.0);
-            row
-        })
-        .collect();
+    let row = |(k, x): (usize, &f64)| {
+        let mut row = odd_chebyshev_values(x / to, n - 1);
+        row.push(if k % 2 == 0 { 1.0 } else { -1.0 });
+        row.push(1.0);
+        row
+    };
+    let mut solution = solve(points.iter().enumerate().map(row).collect())?;
+    let level = solution.pop()?;
+    let mut coeffs = vec![0.0; 2 * (n - 1)];
+    for (k, c) in solution.into_iter().enumerate() {
+        coeffs[2 * k + 1] = c;
+    }
+    Some((coeffs, level))
+}
+
+/// Solves linear equations, each row its coefficients followed by the right-hand side, with partial pivots; `None` where
+/// there is no pivot.
+pub(crate) fn solve(mut rows: Vec<Vec<f64>>) -> Option<Vec<f64>> {
+    let n = rows.len();
     for column in 0..n {
         let size = |row: &usize| rows[*row][column].abs();
         let pivot = (column..n).max_by(|a, b| size(a).total_cmp(&size(b)))?;
@@ -159,12 +168,7 @@ fn levelled(points: &[f64], to: f64) -> Option<(Vec<f64>, f64)> {
         let known: f64 = (k + 1..n).map(|j| rows[k][j] * solution[j]).sum();
         solution[k] = (rows[k][n] - known) / rows[k][k];
     }
-    let level = solution.pop()?;
-    let mut coeffs = vec![0.0; 2 * (n - 1)];
-    for (k, c) in solution.into_iter().enumerate() {
-        coeffs[2 * k + 1] = c;
-    }
-    Some((coeffs, level))
+    Some(solution)
 }
 
 /// p(x) - 1.

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod counts;
 mod fixture;
+mod function;
 mod measure;
 mod polynomials;
 mod refresh;

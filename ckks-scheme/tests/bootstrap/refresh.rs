@@ -1,7 +1,9 @@
 use crate::fixture::{Fixture, params};
+use crate::function;
 use ckks_scheme::{
     BootstrapError, BootstrapLiteral, BootstrapParams, Bootstrapper, Content, CosineBootstrapper,
-    KeyRequest, Level, Operation, Order, Parameters, PrecisionStats, Scale,
+    CosineLiteral, KeyRequest, Level, Operation, Order, Parameters, PrecisionStats, Reduction,
+    RefreshFunction, Scale,
 };
 use num_complex::Complex64;
 
@@ -15,25 +17,33 @@ pub fn scheme(log_n: u32, literal: &BootstrapLiteral) -> Parameters {
     params(log_n, &q_bits, 3)
 }
 
-struct Refresh {
-    f: Fixture,
-    boot: CosineBootstrapper,
+fn cosine(degree: usize, double_angles: u32, arcsine_degree: usize) -> Reduction {
+    Reduction::Cosine(CosineLiteral {
+        degree,
+        double_angles,
+        arcsine_degree,
+    })
+}
+
+pub struct Refresh {
+    pub f: Fixture,
+    pub boot: CosineBootstrapper,
 }
 
 impl Refresh {
-    fn new(log_n: u32, literal: BootstrapLiteral) -> Self {
+    pub fn new(log_n: u32, literal: BootstrapLiteral) -> Self {
         let checked = BootstrapParams::new(&scheme(log_n, &literal), literal).unwrap();
         let boot = CosineBootstrapper::new(&checked).unwrap();
         let f = Fixture::new(checked.scheme().clone(), &boot.request());
         Self { f, boot }
     }
 
-    fn scale(&self) -> Scale {
+    pub fn scale(&self) -> Scale {
         self.boot.params().output_scale()
     }
 
     /// Values of components up to `size`, repeated as sparse slots are.
-    fn slots(&mut self, size: f64) -> Vec<Complex64> {
+    pub fn slots(&mut self, size: f64) -> Vec<Complex64> {
         let literal = self.boot.params().literal();
         let used = 1 << literal.log_slots;
         let real = literal.content == Content::Real;
@@ -46,17 +56,27 @@ impl Refresh {
         x
     }
 
+    /// What a refresh makes of slots.
+    pub fn applied(&self, x: &[Complex64]) -> Vec<Complex64> {
+        let f = |v| self.boot.function(v);
+        let real = self.boot.params().literal().content == Content::Real;
+        x.iter()
+            .map(|z| Complex64::new(f(z.re), if real { 0.0 } else { f(z.im) }))
+            .collect()
+    }
+
     /// Refreshes values once; checks level, scale and the predicted error, and returns the precision.
-    fn check(&mut self, size: f64) -> PrecisionStats {
+    pub fn check(&mut self, size: f64) -> PrecisionStats {
         let x = self.slots(size);
         let (level, scale) = (self.boot.input_level(), self.scale());
         let ct = self.f.encrypt(&x, level, scale);
         let out = self.boot.bootstrap(&self.f.eval, &ct).unwrap();
         assert_eq!(out.level(), self.boot.output_level());
         assert!(out.scale().matches(scale));
-        let stats = PrecisionStats::new([(&self.f.decrypt(&out)[..], &x[..])]).unwrap();
+        let expected = self.applied(&x);
+        let stats = PrecisionStats::new([(&self.f.decrypt(&out)[..], &expected[..])]).unwrap();
         println!("{stats:?}, predicted {:e}", out.tracked().error_bound());
-        self.f.error_within_bound(&out, &x);
+        self.f.error_within_bound(&out, &expected);
         stats
     }
 }
@@ -222,8 +242,7 @@ fn declared_memory_covers_what_a_refresh_takes() {
             ..full()
         },
         BootstrapLiteral {
-            cosine_degree: 62,
-            arcsine_degree: 7,
+            reduction: cosine(62, 3, 7),
             log_message_ratio: 6.0,
             giant_cost: 4.0,
             ..full()
@@ -237,6 +256,11 @@ fn declared_memory_covers_what_a_refresh_takes() {
             order: Order::CoeffsToSlotsFirst,
             log_message_ratio: 6.0,
             ..full()
+        },
+        function::literal(9, RefreshFunction::Relu, 31, 2.5),
+        BootstrapLiteral {
+            giant_cost: 0.2,
+            ..function::literal(9, RefreshFunction::Identity, 3, 32.0)
         },
     ] {
         let mut r = Refresh::new(9, literal);
@@ -273,16 +297,14 @@ fn every_choice_of_the_circuit_stays_within_its_predicted_error() {
         ),
         (
             BootstrapLiteral {
-                cosine_degree: 62,
-                double_angles: 2,
+                reduction: cosine(62, 2, 0),
                 ..full()
             },
             18.0,
         ),
         (
             BootstrapLiteral {
-                cosine_degree: 20,
-                double_angles: 4,
+                reduction: cosine(20, 4, 0),
                 ..full()
             },
             17.0,
@@ -298,7 +320,7 @@ fn every_choice_of_the_circuit_stays_within_its_predicted_error() {
         (
             BootstrapLiteral {
                 log_message_ratio: 5.0,
-                arcsine_degree: 7,
+                reduction: cosine(30, 3, 7),
                 ..full()
             },
             20.0,
@@ -400,9 +422,9 @@ fn what_is_beyond_the_range_or_the_chain_is_refused() {
         refused(|l| l.log_slots = 8),
         refused(|l| l.coeffs_to_slots_levels = 8),
         refused(|l| l.slots_to_coeffs_levels = 0),
-        refused(|l| l.double_angles = 9),
-        refused(|l| l.cosine_degree = 31),
-        refused(|l| l.arcsine_degree = 2),
+        refused(|l| l.reduction = cosine(30, 9, 0)),
+        refused(|l| l.reduction = cosine(31, 3, 0)),
+        refused(|l| l.reduction = cosine(30, 3, 2)),
         refused(|l| l.ephemeral_weight = 1000),
         refused(|l| l.max_value = f64::NAN),
     ] {
@@ -442,10 +464,11 @@ fn ephemeral_keys_exist_at_the_bottom_only() {
 
 #[test]
 fn preset_for_log_n_16_is_secure_and_leaves_600_bits() {
-    let literal = BootstrapParams::scheme_literal_log_n16();
-    let scheme =
-        Parameters::from_literal(&literal, ckks_scheme::exec::KernelChoice::Auto, None).unwrap();
-    let boot = BootstrapParams::new(&scheme, BootstrapLiteral::full_complex(16)).unwrap();
+    let preset = ckks_scheme::BootstrapPreset::ALL[0];
+    let kernel = ckks_scheme::exec::KernelChoice::Auto;
+    let boot = preset.build(kernel, None).unwrap();
+    let scheme = boot.scheme().clone();
+    assert_eq!(boot.literal(), &BootstrapLiteral::full_complex(16));
     assert_eq!(scheme.security_bits(), 128);
     assert!(scheme.log_qp() <= 1747.0);
     assert!(boot.residual_bits() >= 600.0, "{}", boot.residual_bits());

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod corners;
+mod counts;
 mod fixture;
 mod operations;
 mod periodic;

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use ckks_scheme::BootstrapPreset;
+use ckks_scheme::{BootstrapPreset, RefreshFunction};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use pipeline::planner::Pin;
@@ -252,18 +252,26 @@ pub struct EvalArgs {
 Examples:
   polyphase precision                              20 ciphertexts with the default preset, N = 2^16
   polyphase precision --preset n15 --ciphertexts 4 --threads 1
+  polyphase precision --preset n16-l2 --function relu   a ReLU applied by the refresh itself
   polyphase precision --json - --profile
 
 Values uniform in [-1, 1] fill the real and the imaginary parts of all slots. Bits are -log2 of the
 absolute error of one such part: of the mean error, the median, and the largest. Seconds are wall time
 divided by ciphertexts, after one on every thread that is not counted; those of the stages are spent
-by one thread on one ciphertext. What is left for the user is the modulus above what the next refresh
-takes. The probability of a failure is computed from the parameters; -1074, the logarithm of the least
-number in double precision, stands for one that cannot happen.")]
+by one thread on one ciphertext. Microseconds per output bit: seconds over slots, used parts of a slot
+and bits of the mean error, which presets of different precision compare by. A function is compared
+with the Fourier series that stands for it; its distance from the function is told apart. What is left
+for the user is the modulus above what the next refresh takes. The probability of a failure is
+computed from the parameters; -1074, the logarithm of the least number in double precision, stands
+for one that cannot happen.")]
 pub struct PrecisionArgs {
     /// Parameters, all of them with 128-bit security
     #[arg(long, value_name = "NAME", default_value = DEFAULT_PRESET, value_parser = presets())]
     pub preset: String,
+
+    /// What the refresh applies to every value
+    #[arg(long, value_name = "F", default_value = "identity")]
+    pub function: FunctionName,
 
     /// Ciphertexts to refresh
     #[arg(
@@ -288,6 +296,24 @@ pub struct PrecisionArgs {
 
     #[command(flatten)]
     pub json: JsonArgs,
+}
+
+/// The functions that a refresh may apply.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum FunctionName {
+    /// None: values stay what they are
+    Identity,
+    /// max(v, 0), over the preset's chain for it
+    Relu,
+}
+
+impl From<FunctionName> for RefreshFunction {
+    fn from(name: FunctionName) -> Self {
+        match name {
+            FunctionName::Identity => Self::Identity,
+            FunctionName::Relu => Self::Relu,
+        }
+    }
 }
 
 /// The first preset of the list.

@@ -29,7 +29,8 @@ pub fn command(args: &PrecisionArgs, ui: &dyn Progress) -> Result<(), CliError> 
         .build()?;
     let memory = args.machine.memory_bytes();
     let count = args.ciphertexts.get();
-    let params = preset.build(args.machine.kernel(), Some(memory))?;
+    let kernel = args.machine.kernel();
+    let params = preset.build_for(&args.function.into(), kernel, Some(memory))?;
     let budget = memory.saturating_sub(outside_pool_bytes(&params, count));
     params.scheme().pool().set_budget(Some(budget));
     let mut rng: ChaCha20Rng = match args.seed {
@@ -119,18 +120,21 @@ mod tests {
     use std::sync::Mutex;
 
     use ckks_scheme::exec::KernelChoice;
-    use ckks_scheme::{BootstrapLiteral, Parameters};
+    use ckks_scheme::{BootstrapLiteral, FourierLiteral, Parameters, Reduction, RefreshFunction};
     use serde_json::Value;
 
     use super::*;
 
-    /// A small insecure ring with just the levels that a refresh takes and two for the user.
     fn small() -> BootstrapParams {
-        let literal = BootstrapLiteral {
+        over_small_ring(BootstrapLiteral {
             slots_to_coeffs_levels: 2,
             coeffs_to_slots_levels: 2,
             ..BootstrapLiteral::full_complex(8)
-        };
+        })
+    }
+
+    /// A small insecure ring with just the levels that a refresh takes and two for the user.
+    fn over_small_ring(literal: BootstrapLiteral) -> BootstrapParams {
         let q_bits = std::iter::once(50)
             .chain(std::iter::repeat_n(43, 4))
             .chain(std::iter::repeat_n(50, literal.depth()));
@@ -203,11 +207,15 @@ mod tests {
             "security_bits",
             "slots",
             "ciphertexts",
+            "function",
+            "function_error",
             "mean_bits",
             "min_bits",
             "residual_bits",
             "failure_log2",
             "seconds",
+            "microseconds_per_slot",
+            "microseconds_per_output_bit",
             "seconds_by_stage",
             "key_bytes",
             "peak_rss_bytes",
@@ -226,6 +234,15 @@ mod tests {
         assert_eq!(json["mean_bits"], report.overall.mean_bits);
         assert!(json["mean_bits"].as_f64() > json["min_bits"].as_f64());
         assert!(json["min_bits"].as_f64() >= json["predicted_min_bits"].as_f64());
+        // 128 slots of two parts.
+        let near = |key: &str, expected: f64| {
+            let found = json[key].as_f64().unwrap();
+            assert!((found / expected - 1.0).abs() < 1e-9, "{key}: {found}");
+        };
+        near("microseconds_per_slot", report.seconds * 1e6 / 128.0);
+        let bits = 256.0 * report.overall.mean_bits;
+        near("microseconds_per_output_bit", report.seconds * 1e6 / bits);
+        assert_eq!(json["function"], "identity");
         // The whole range is covered: a failure cannot happen.
         assert_eq!(report.failure_log2, None);
         assert_eq!(json["failure_log2"], -1074.0);
@@ -242,6 +259,8 @@ mod tests {
             "without security",
             "128 slots",
             "3 ciphertexts on 2 threads",
+            "us per slot",
+            "us per output bit",
             "cannot happen",
             "EvalMod",
             "operation",
@@ -251,6 +270,36 @@ mod tests {
         let without = PrecisionRecord::new("small", report, false);
         assert!(!without.to_string().contains("operation"));
         assert_eq!(serde_json::to_value(&without).unwrap().get("profile"), None);
+    }
+
+    #[test]
+    fn a_function_is_told_with_its_distance_from_what_it_stands_for() {
+        let literal = BootstrapLiteral {
+            slots_to_coeffs_levels: 2,
+            coeffs_to_slots_levels: 2,
+            log_message_ratio: 2.5f64.log2(),
+            reduction: Reduction::Fourier(FourierLiteral {
+                degree: 31,
+                squarings: 3,
+                function: RefreshFunction::Relu,
+                harmonics: 15,
+            }),
+            ..BootstrapLiteral::full_complex(8)
+        };
+        let report = on_threads(1, || {
+            let mut rng = ChaCha20Rng::seed_from_u64(9);
+            let silent = pipeline::progress::Silent;
+            measure(&over_small_ring(literal), 1, &mut rng, &silent).unwrap()
+        });
+        let record = PrecisionRecord::new("small", report, false);
+        let json: Value = serde_json::to_value(&record).unwrap();
+        assert_eq!(json["function"], "relu");
+        // 0.14 / harmonics times period / (2 pi).
+        let error = json["function_error"].as_f64().unwrap();
+        assert!((0.0035..0.004).contains(&error), "{error}");
+        assert!(json["mean_bits"].as_f64().unwrap() > 25.0);
+        let table = record.to_string();
+        assert!(table.contains("relu, by a series that is 0.00"), "{table}");
     }
 
     #[test]

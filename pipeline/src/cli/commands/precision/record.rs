@@ -18,6 +18,10 @@ pub struct PrecisionRecord {
     pub log_qp: f64,
     pub security_bits: u32,
     pub slots: usize,
+    /// What was applied to every value.
+    pub function: String,
+    /// How far the series that stands for it is from it at most; errors are those against the series.
+    pub function_error: f64,
     pub ciphertexts: usize,
     /// Of the mean error.
     pub mean_bits: f64,
@@ -34,6 +38,9 @@ pub struct PrecisionRecord {
     pub failure_log2: f64,
     /// A ciphertext, warmed up, all threads busy.
     pub seconds: f64,
+    pub microseconds_per_slot: f64,
+    /// For one part of a slot and one bit of its mean precision.
+    pub microseconds_per_output_bit: f64,
     /// A ciphertext on its thread.
     #[serde(serialize_with = "by_stage")]
     pub seconds_by_stage: Vec<(Stage, f64)>,
@@ -73,12 +80,16 @@ impl PrecisionRecord {
             count,
             seconds,
         };
+        let values = report.overall.components as f64 / report.ciphertexts as f64;
+        let microseconds = 1e6 * report.seconds;
         Self {
             preset,
             log_n: report.log_n,
             log_qp: report.log_qp,
             security_bits: report.security_bits,
             slots: report.slots,
+            function: report.function,
+            function_error: report.function_error,
             ciphertexts: report.ciphertexts,
             mean_bits: report.overall.mean_bits,
             median_bits: report.overall.median_bits,
@@ -89,6 +100,8 @@ impl PrecisionRecord {
             residual_levels: report.residual_levels,
             failure_log2: report.failure_log2.unwrap_or(NEVER_LOG2),
             seconds: report.seconds,
+            microseconds_per_slot: microseconds / report.slots as f64,
+            microseconds_per_output_bit: microseconds / (values * report.overall.mean_bits),
             seconds_by_stage: report.seconds_by_stage,
             seconds_keygen: report.seconds_keygen,
             keys: report.keys,
@@ -157,6 +170,13 @@ impl fmt::Display for PrecisionRecord {
                 ""
             }
         )?;
+        if self.function != "identity" {
+            writeln!(
+                f,
+                "function       {}, by a series that is {:.5} off at most",
+                self.function, self.function_error
+            )?;
+        }
         writeln!(
             f,
             "\nprecision      {:.2} bits mean, {:.2} median, {:.2} worst (predicted {:.2} or more)",
@@ -177,8 +197,8 @@ impl fmt::Display for PrecisionRecord {
         let (value, level) = self.microseconds();
         writeln!(
             f,
-            "time           {:.3} s a ciphertext, {value:.2} us a real value, {level:.3} us a value and level",
-            self.seconds
+            "time           {:.3} s a ciphertext, {:.2} us per slot, {value:.2} us per real value, {level:.3} us per value and level, {:.3} us per output bit",
+            self.seconds, self.microseconds_per_slot, self.microseconds_per_output_bit
         )?;
         let all: f64 = self.seconds_by_stage.iter().map(|(_, s)| s).sum();
         writeln!(f, "\n{:<18}{:>10}{:>8}", "stage", "seconds", "share")?;
