@@ -135,10 +135,12 @@ impl OpCounts {
 
     /// Rotations by other steps than zero, those of folds and of inner sums included.
     pub fn rotations(&self) -> u64 {
-        let one = |op: Op| match op {
-            Op::HoistedRotation | Op::FoldRotation => 1,
-            Op::RotatedSum { rotated, .. } => rotated as u64,
-            _ => 0,
+        let one = |op: Op| {
+            if let Op::RotatedSum { rotated, .. } = op {
+                rotated as u64
+            } else {
+                u64::from(matches!(op, Op::HoistedRotation | Op::FoldRotation))
+            }
         };
         self.iter().map(|((op, _), count)| one(op) * count).sum()
     }
@@ -146,17 +148,18 @@ impl OpCounts {
 
 /// Primitive work of counted operations, for weights and planes of `cells` cells: what an evaluator's
 /// [`Profile`](ckks_scheme::Profile) counts while a program runs. `key_level` gives the level of the key that serves an
-/// operation at a level, `refresh` is the work of one refresh.
+/// operation at a level, `refresh` is the work of one refresh by the level that it gives.
 ///
 /// The numbers are equal where groups of ciphertexts are at least half as many as threads. With more threads, rotations of one
 /// ciphertext are shared out, and each share takes an [`Op::Hoist`] of its own. Copies that a stage makes of a ciphertext
-/// that other readers need are counted neither here nor there.
+/// that other readers need are counted neither here nor there. Sparse weights that happen to be the same number in all cells
+/// count as weights that differ: a transform too much each.
 pub fn work(
     ops: &OpCounts,
     counts: &Counts<'_>,
     key_level: &dyn Fn(Level) -> Level,
     cells: usize,
-    refresh: Work,
+    refresh: &dyn Fn(Level) -> Work,
 ) -> Work {
     let cells = period(cells);
     let one = |op: Op, level: Level| {
@@ -185,7 +188,7 @@ pub fn work(
                 counts.rotate_sum(level, key, rotated as u64, others as u64)
             }
             Op::Product { rows, cols, masked } => counts.matmul(level, (rows, cols), cells, masked),
-            Op::Refresh => refresh,
+            Op::Refresh => refresh(level),
         }
     };
     let ops_work: Work = ops.iter().map(|((op, level), n)| one(op, level) * n).sum();
@@ -199,9 +202,12 @@ pub fn work(
 /// Work of rounding the weights of counted products, which no evaluator's profile has: two embeddings for each weight that
 /// differs from cell to cell.
 pub fn encoding_work(ops: &OpCounts, counts: &Counts<'_>, cells: usize) -> Work {
-    let masked = |op: Op| match op {
-        Op::Product { masked, .. } => masked as u64,
-        _ => 0,
+    let masked = |op: Op| {
+        if let Op::Product { masked, .. } = op {
+            masked as u64
+        } else {
+            0
+        }
     };
     let weights: u64 = ops.iter().map(|((op, _), n)| masked(op) * n).sum();
     counts.encode_weight(period(cells)) * weights

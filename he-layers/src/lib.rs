@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod conformance;
 pub mod cost;
 pub mod encrypted;
 pub mod error;
@@ -15,8 +16,9 @@ mod rounding;
 pub mod spec;
 pub mod tensor;
 
-/// What polynomial activations are made of.
-pub use ckks_scheme::{Chebyshev, Composite};
+/// The scheme underneath, so that one dependency is enough.
+pub use ckks_scheme;
+pub use ckks_scheme::{Chebyshev, Composite, EvaluationKeys, Evaluator, Level, Parameters, Scale};
 
 pub use client::Client;
 pub use cost::{Op, OpCounts};

@@ -213,7 +213,10 @@ impl<'a> Circuit<'a> {
                 };
                 let mut t = tally.borrow_mut();
                 t.counts.add_polynomial(p, top, 1);
-                t.keys.relin(top);
+                // At every level, so that the key that serves a product does not depend on what else is requested.
+                for below in 0..p.depth() {
+                    t.keys.relin(Level::new(top.limbs() - below));
+                }
                 t.rescales += p.depth();
                 let limbs = p.working_ciphertexts() * 2 * top.limbs();
                 t.most_held = t.most_held.max(t.held + limbs);

@@ -96,8 +96,12 @@ impl PreparedProgram {
             Form::Sums if value.spec.level == sums.level => Joining::Copied,
             // Rescaled sums are at the nominal scale.
             Form::Sums => Joining::Lifted,
-            _ if value.spec.scale.matches(self.nominal) => Joining::Lifted,
-            _ => Joining::Scaled,
+            Form::Squares | Form::Values | Form::Refreshed => {
+                match value.spec.scale.matches(self.nominal) {
+                    true => Joining::Lifted,
+                    false => Joining::Scaled,
+                }
+            }
         }
     }
 

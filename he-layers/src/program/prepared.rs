@@ -8,10 +8,13 @@ use super::compiled::CompiledMaps;
 use super::description::{Program, Source, Term};
 use super::product::{Finish, Product};
 use crate::error::LayerError;
-use crate::layout::Layout;
+use crate::layout::{Grid, Layout, Packing};
 use crate::linear::{Linear, LinearMap, RotationCosts};
 use crate::pointwise::{PreparedPointwise, Refresher, Setting};
 use crate::spec::{Form, ScaleChain, TensorSpec};
+
+/// Least weight scale of the maps that read an input, for it to be encrypted in square form.
+const LEAST_ROOM: f64 = 256.0;
 
 /// What a program is prepared for.
 #[derive(Clone, Debug)]
@@ -22,8 +25,8 @@ pub struct Preparation<'a> {
     pub input: Layout,
     /// Level of the output; 2 is the least.
     pub output_level: Level,
-    /// What carries out refreshes, if there are any.
-    pub refresher: Option<&'a Refresher>,
+    /// What carries out refreshes: one for each function that is applied.
+    pub refreshers: &'a [Refresher],
     /// What rotations cost, by which maps choose how to split them.
     pub rotations: RotationCosts,
     /// Where compiled maps are kept for further preparations, with the same costs of rotations.
@@ -38,7 +41,7 @@ impl<'a> Preparation<'a> {
             chain: ScaleChain::of(params, scale),
             input,
             output_level: Level::new(2),
-            refresher: None,
+            refreshers: &[],
             rotations: RotationCosts::default(),
             compiled: None,
         }
@@ -47,7 +50,7 @@ impl<'a> Preparation<'a> {
     pub(super) fn setting(&self) -> Setting<'_> {
         Setting {
             chain: &self.chain,
-            refresher: self.refresher,
+            refreshers: self.refreshers,
         }
     }
 }
@@ -134,6 +137,23 @@ pub struct PreparedProgram {
 }
 
 impl Program {
+    /// Fixes the program for a parameter set with the nominal scale `2^log_scale` and a grid and packing of its input, without
+    /// refreshes. [`Self::prepare`] leaves more to choose.
+    ///
+    /// # Errors
+    /// As [`Layout::new`] and [`Self::prepare`].
+    pub fn prepare_on(
+        &self,
+        params: &Parameters,
+        log_scale: u32,
+        grid: Grid,
+        packing: Packing,
+    ) -> Result<PreparedProgram, LayerError> {
+        let layout = Layout::new(self.shape(self.input()), grid, packing, params.slots())?;
+        let scale = Scale::new(f64::from(log_scale).exp2());
+        self.prepare(&Preparation::new(params, scale, layout))
+    }
+
     /// Fixes the program for a chain of primes and a layout of its input. Every value gets the lowest level that its readers
     /// allow.
     ///
@@ -171,11 +191,14 @@ impl Program {
             let (spec, stage) = match &entry.source {
                 Source::Input => {
                     let layout = to.input.clone();
-                    let spec = match forms[index] {
-                        Form::Squares => to.chain.square_form(layout, level),
-                        Form::Sums | Form::Values | Form::Refreshed => {
-                            to.chain.value_form(layout, level)
-                        }
+                    let squares = to.chain.square_form(layout.clone(), level);
+                    let room =
+                        to.chain.sum_scale(self.name(), level)?.value() / squares.scale.value();
+                    // Where the nominal scale is near the primes', squares would leave weights no precision.
+                    let spec = if forms[index] == Form::Squares && room >= LEAST_ROOM {
+                        squares
+                    } else {
+                        to.chain.value_form(layout, level)
                     };
                     (spec, None)
                 }
@@ -402,7 +425,7 @@ fn stage_input(
             let prime = setting.chain.prime(stage.name(), parent.level)?;
             (Form::Values, Scale::new(parent.scale.value() / prime))
         }
-        other => (other, parent.scale),
+        form @ (Form::Squares | Form::Values | Form::Refreshed) => (form, parent.scale),
     };
     let Depth::Levels(depth) = stage.depth(form, setting)? else {
         return Ok((parent.clone(), Entry::Direct));

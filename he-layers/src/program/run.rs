@@ -136,17 +136,17 @@ impl<'a> Run<'a> {
     /// The network's output, when all steps are done.
     ///
     /// # Errors
-    /// [`LayerError::Step`] before that.
+    /// [`LayerError::Unready`] before that.
     pub fn finish(mut self) -> Result<EncryptedTensor, LayerError> {
         let program = self.program;
         match self.tensors.remove(&program.output) {
             Some(output) if self.is_done() => {
                 EncryptedTensor::new(program.output().clone(), output)
             }
-            _ => Err(LayerError::Step {
+            _ => Err(LayerError::Unready {
                 program: program.name.clone(),
-                found: program.steps(),
-                steps: self.done,
+                done: self.done,
+                steps: program.steps(),
             }),
         }
     }

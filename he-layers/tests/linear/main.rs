@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod compose;
+mod encrypted;
 mod layout;
 mod map;
 mod plain;
+mod speed;
 
 use he_layers::{Chw, Conv2d, PlainTensor};
 use rand::{RngExt, SeedableRng};

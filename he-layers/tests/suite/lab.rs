@@ -4,13 +4,20 @@ use std::sync::Arc;
 
 use ckks_scheme::counts::Work;
 use ckks_scheme::exec::KernelChoice;
-use ckks_scheme::{Evaluator, Parameters, Scale};
+use ckks_scheme::{
+    BootstrapLiteral, BootstrapParams, Content, CosineBootstrapper, Evaluator, Parameters, Scale,
+};
 use he_layers::{
-    Chw, Client, Conv2d, Dense, EncryptedTensor, Grid, Layout, Packing, PlainTensor, PreActBlock,
-    Preparation, PreparedProgram, Program, Square, Weights,
+    Chw, Client, Conv2d, Dense, EncryptedTensor, Errors, Grid, Layout, Packing, PlainTensor,
+    PreActBlock, Preparation, PreparedProgram, Program, Refresher, Square, Weights,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
+
+use crate::counts::{check_bound, predicted};
+
+/// Deviation of the error of a refresh in these tests' small rings.
+const REFRESH_ERROR: f64 = 1e-6;
 
 /// Parameters and randomness of a test.
 pub struct Lab {
@@ -64,6 +71,35 @@ impl Lab {
         Self { params, scale, rng }
     }
 
+    /// With a bootstrapping that leaves `levels` levels of 43 bits, at scale 2^40.
+    pub fn with_refresh(levels: usize, content: Content, seed: u64) -> (Self, Refresher) {
+        let literal = BootstrapLiteral {
+            content,
+            slots_to_coeffs_levels: 2,
+            coeffs_to_slots_levels: 2,
+            ..BootstrapLiteral::full_complex(9)
+        };
+        let user = literal.slots_to_coeffs_levels + levels;
+        let q_bits = std::iter::once(50)
+            .chain(std::iter::repeat_n(43, user))
+            .chain(std::iter::repeat_n(50, literal.depth()));
+        let params = Parameters::builder()
+            .log_n(9)
+            .q_bits(q_bits)
+            .digits(3)
+            .kernel(kernel())
+            .build_insecure_for_tests()
+            .unwrap();
+        let boot = BootstrapParams::new(&params, literal).unwrap();
+        let boot = CosineBootstrapper::new(&boot).unwrap();
+        let scale = Scale::new(2f64.powi(40));
+        let rng = rng(seed);
+        (
+            Self { params, scale, rng },
+            Refresher::of(boot, REFRESH_ERROR).unwrap(),
+        )
+    }
+
     pub fn layout(&self, shape: Chw, grid: Grid, packing: Packing) -> Layout {
         Layout::new(shape, grid, packing, self.params.slots()).unwrap()
     }
@@ -103,6 +139,62 @@ impl Lab {
             work: server.profile().work(),
             peaks,
         }
+    }
+}
+
+impl Lab {
+    /// Runs a network and checks what is computed: plain slots against the evaluation in the clear; the encrypted result
+    /// against rounded plain slots within the tracker's bound, and against the evaluation in the clear within the simulated
+    /// errors, which must not be far off either way; memory and keys along the way.
+    pub fn check(
+        &mut self,
+        program: &Program,
+        prepared: &PreparedProgram,
+        x: &PlainTensor,
+        (group, workers): (usize, usize),
+    ) -> Outcome {
+        let what = format!("{}, {group} blocks, {workers} threads", program.name());
+        let plain = program.forward_plain(x).unwrap();
+        let largest = plain.data.iter().fold(1.0f64, |m, v| m.max(v.abs()));
+        let exact = largest_difference(&on_slots(program, prepared, x, Weights::Exact), &plain);
+        assert!(
+            exact <= 1e-9 * largest,
+            "{what}: plain slots are off by {exact:e}"
+        );
+
+        let outcome = threads(workers).install(|| self.run(prepared, x, group));
+        let rounded = prepared.forward_rounded(program, x).unwrap();
+        let noise = largest_difference(&outcome.y, &rounded);
+        let bound = outcome.bound;
+        assert!(noise <= bound, "{what}: error {noise:e}, bound {bound:e}");
+
+        let disturbed = |errors| {
+            let y = prepared.forward_disturbed(program, x, errors, 1).unwrap();
+            deviation(&y, &plain)
+        };
+        let simulated = disturbed(Errors::Noise).hypot(disturbed(Errors::Weights));
+        let measured = deviation(&outcome.y, &plain);
+        let words = format!("{what}: deviation {measured:e}, simulated {simulated:e}");
+        assert!(measured <= 6.0 * simulated, "{words}");
+        assert!(simulated <= 10.0 * measured, "{words}");
+        // More threads share out rotations at the price of more hoists; what a refresh does is tested with the scheme.
+        if workers == 1 && prepared.refreshes() == 0 {
+            let (predicted, found) = (predicted(self, prepared, group), outcome.work);
+            // Sparse weights that happen to be the same in all cells are counted as if they were not.
+            let close = predicted.forward as f64 <= 1.02 * found.forward as f64;
+            assert!(predicted.forward >= found.forward && close, "{what}");
+            let forward = found.forward;
+            assert_eq!(
+                Work {
+                    forward,
+                    ..predicted
+                },
+                found,
+                "{what}"
+            );
+        }
+        check_bound(self, prepared, (group, workers), &outcome.peaks, &what);
+        outcome
     }
 }
 

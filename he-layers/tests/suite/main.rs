@@ -2,4 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod counts;
+mod errors;
 mod lab;
+mod networks;
+mod random;
+mod stages;

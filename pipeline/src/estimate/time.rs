@@ -75,7 +75,7 @@ impl<'a> Clock<'a> {
             &self.chain.counts(),
             &key_level,
             self.cells,
-            self.refresh,
+            &|_| self.refresh,
         );
         // Weights are rounded during the run.
         let encoding = cost::encoding_work(counts, &self.chain.counts(), self.cells);
