@@ -233,3 +233,21 @@ pub(crate) fn foreign(
         expected: expected.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_uses_the_lowest_key_that_is_not_below_it() {
+        let steps = KeySteps([12, 7, 3].map(Level::new).to_vec());
+        let top = Level::new(20);
+        let key = |level| steps.key_level(Level::new(level), top).limbs();
+        assert_eq!(
+            [1, 3, 4, 7, 8, 12, 13, 20].map(key),
+            [3, 3, 7, 7, 12, 12, 20, 20]
+        );
+        let none = KeySteps::default();
+        assert_eq!(none.key_level(Level::new(2), top), top);
+    }
+}

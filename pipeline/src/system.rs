@@ -61,6 +61,13 @@ mod tests {
     }
 
     #[test]
+    fn processor_and_revision_are_one_line_of_words() {
+        for text in [&*processor(), revision()] {
+            assert!(!text.is_empty() && text.trim() == text && text.lines().count() == 1);
+        }
+    }
+
+    #[test]
     fn missing_fields_are_none() {
         assert_eq!(field("/proc/self/status", "VmNothing"), None);
         assert_eq!(field("/proc/no/such/file", "VmHWM"), None);

@@ -131,7 +131,7 @@ pub struct PlanningArgs {
     #[command(flatten)]
     pub model: ModelArgs,
 
-    /// Images; more than one set of ciphertexts holds run as sub-batches
+    /// Images; more than one set of ciphertexts holds run group by group
     #[arg(
         long,
         value_name = "B",
@@ -219,7 +219,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "FILE.ron")]
     pub out: Option<PathBuf>,
 
-    /// Draw predicted seconds and memory of each stage
+    /// Draw the seconds (an estimate) and the memory (an upper bound) of each stage
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
 
