@@ -220,6 +220,41 @@ mod tests {
         assert!(out.iter().all(|x| x.abs() <= 1));
     }
 
+    /// Gives all bytes in turn.
+    struct Counting(u8);
+
+    impl rand::TryRng for Counting {
+        type Error = std::convert::Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            unreachable!("words are drawn as bytes")
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            unreachable!("words are drawn as bytes")
+        }
+
+        fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
+            for byte in out {
+                *byte = self.0;
+                self.0 = self.0.wrapping_add(1);
+            }
+            Ok(())
+        }
+    }
+
+    impl rand::TryCryptoRng for Counting {}
+
+    #[test]
+    fn ternary_takes_each_value_from_as_many_bytes() {
+        // 255 of 256 bytes: a byte more for one value would be a bias.
+        let mut out = vec![9; 3 * 255];
+        ternary_into(&mut Counting(0), &mut out);
+        for value in -1..=1 {
+            assert_eq!(out.iter().filter(|&&x| x == value).count(), 255, "{value}");
+        }
+    }
+
     #[test]
     fn sparse_ternary_has_its_weight() {
         let mut plus = 0;

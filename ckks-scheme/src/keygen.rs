@@ -256,6 +256,9 @@ fn preimage(s: &[i64], g: u64) -> Zeroizing<Vec<i64>> {
 }
 
 #[cfg(test)]
+mod randomness;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::keys::Galois;

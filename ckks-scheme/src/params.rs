@@ -251,6 +251,35 @@ mod tests {
     }
 
     #[test]
+    fn special_primes_count_for_the_security() {
+        // 300 bits of ciphertext primes are far below the bound of 430, and 131 more above it.
+        let set = |last| {
+            Parameters::builder()
+                .log_n(14)
+                .q_bits([50; 6])
+                .p_bits([50, 50, last])
+                .digits(3)
+        };
+        for refused in [set(31).build().map(drop), set(31).chain().map(drop)] {
+            let Err(ParamError::Insecure {
+                log_n,
+                log_qp,
+                bound,
+            }) = refused
+            else {
+                panic!("{refused:?}")
+            };
+            assert_eq!((log_n, bound), (14, 430));
+            assert!((log_qp - 431.0).abs() < 0.1, "{log_qp}");
+        }
+        let chain = set(30).chain().expect("430 bits");
+        assert_eq!(chain.security_bits(), 128);
+        assert!((chain.log_qp() - 430.0).abs() < 0.1 && chain.log_qp() <= 430.0);
+        let insecure = set(31).build_insecure_for_tests().expect("a set for tests");
+        assert_eq!(insecure.security_bits(), 0);
+    }
+
+    #[test]
     fn small_ring_is_refused_without_the_insecure_constructor() {
         let b = || Parameters::builder().log_n(10).q_bits([30, 30]);
         assert!(matches!(

@@ -4,13 +4,17 @@
 //! Learning Multiple Layers of Features from Tiny Images, Alex Krizhevsky, 2009; <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::{DataError, Dataset, Images, Shape};
+use crate::text::shown;
+use crate::{DataError, Dataset, Images, Shape, regular};
 
 const PIXELS: usize = Shape::CIFAR.values();
+
+/// Larger files are refused unread. The official ones have at most 50,000 records.
+const MOST_RECORDS: u64 = 1 << 20;
 
 /// Which of the two data sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,11 +26,12 @@ pub enum CifarVariant {
 }
 
 /// Which part of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Split {
-    /// The 10,000 images to test on.
+    /// The images to test on: 10,000 for CIFAR.
+    #[default]
     Test,
-    /// The 50,000 images to train on.
+    /// The images to train on: 50,000 for CIFAR.
     Train,
 }
 
@@ -226,25 +231,7 @@ fn find(
         });
     }
 
-    let mut all = split_folders(dir, split);
-    if all.is_empty() {
-        let io = |source| DataError::Io {
-            path: dir.to_owned(),
-            source,
-        };
-        let mut inner = fs::read_dir(dir)
-            .and_then(|entries| {
-                entries
-                    .map(|e| Ok(e?.path()))
-                    .collect::<Result<Vec<_>, _>>()
-            })
-            .map_err(io)?;
-        inner.sort();
-        all = inner
-            .iter()
-            .flat_map(|folder| split_folders(folder, split))
-            .collect();
-    }
+    let all = candidates(dir, split)?;
 
     let mut fitting: Vec<_> = all
         .iter()
@@ -265,13 +252,41 @@ fn find(
         _ => {
             let found = fitting
                 .iter()
-                .map(|(variant, folder)| format!("{variant} in {}", folder.display()));
+                .map(|(variant, folder)| format!("{variant} in {}", shown(folder)));
             Err(DataError::Ambiguous {
                 dir: dir.to_owned(),
                 found: found.collect::<Vec<_>>().join(" and "),
             })
         }
     }
+}
+
+/// Whether the folder, or a folder in it, has a file of the split.
+pub(crate) fn is_there(dir: &Path, split: Split) -> Result<bool, DataError> {
+    Ok(!candidates(dir, split)?.is_empty())
+}
+
+/// All data sets with files for `split` in the folder itself; if there are none, in the folders in it.
+fn candidates(dir: &Path, split: Split) -> Result<Vec<(CifarVariant, PathBuf)>, DataError> {
+    let here = split_folders(dir, split);
+    if !here.is_empty() {
+        return Ok(here);
+    }
+    let mut inner = fs::read_dir(dir)
+        .and_then(|entries| {
+            entries
+                .map(|e| Ok(e?.path()))
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .map_err(|source| DataError::Io {
+            path: dir.to_owned(),
+            source,
+        })?;
+    inner.sort();
+    Ok(inner
+        .iter()
+        .flat_map(|folder| split_folders(folder, split))
+        .collect())
 }
 
 /// The data sets whose files for `split` lie directly in `folder`: none, one, or both.
@@ -294,9 +309,17 @@ fn check_file(path: &Path, variant: CifarVariant) -> Result<usize, DataError> {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(io)?;
-    let found_bytes = file.metadata().map_err(io)?.len();
+    let (file, found_bytes) = regular::open(path)?;
     let record_bytes = variant.record_bytes();
+    let limit = MOST_RECORDS * record_bytes as u64;
+    if found_bytes > limit {
+        return Err(DataError::TooLarge {
+            path: path.to_owned(),
+            what: "bytes",
+            found: found_bytes,
+            limit,
+        });
+    }
     if found_bytes == 0 || !found_bytes.is_multiple_of(record_bytes as u64) {
         return Err(DataError::FileSize {
             path: path.to_owned(),
@@ -332,7 +355,7 @@ fn read_records(
     if pixels.is_empty() {
         return Ok(());
     }
-    let mut reader = BufReader::with_capacity(1 << 20, File::open(path).map_err(io)?);
+    let mut reader = BufReader::with_capacity(1 << 20, regular::open(path)?.0);
     reader
         .seek(SeekFrom::Start((from * variant.record_bytes()) as u64))
         .map_err(io)?;

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use tar::EntryType;
 use tempfile::TempDir;
 
+use crate::text::{plain, shown};
 use crate::{Cifar, CifarVariant, DataError, Split};
 
 /// No archive is read beyond this: CIFAR's have about 170 MB.
@@ -84,7 +85,8 @@ pub enum Fetched {
 pub enum DownloadError {
     /// The server could not be reached or did not deliver.
     #[error(
-        "download of {url}: {reason}; expected the archive: check the network, or fetch it elsewhere and unpack it by hand"
+        "download of {url}: {}; expected the archive: check the network, or fetch it elsewhere and unpack it by hand",
+        plain(reason)
     )]
     Network {
         /// What was asked for.
@@ -129,7 +131,10 @@ pub enum DownloadError {
         source: io::Error,
     },
     /// There is something at the place where the data should go, and it is not the data.
-    #[error("{}: found something that is not a whole {dataset} ({reason}); expected nothing there: move it away", path.display())]
+    #[error(
+        "{}: found something that is not a whole {dataset} ({reason}); expected nothing there: move it away",
+        shown(path)
+    )]
     Occupied {
         /// The place.
         path: PathBuf,
@@ -144,10 +149,10 @@ pub enum DownloadError {
         /// Where the archive came from.
         url: String,
         /// What is wrong with them.
-        source: DataError,
+        source: Box<DataError>,
     },
     /// The system could not write.
-    #[error("{}: cannot be written: {source}", path.display())]
+    #[error("{}: cannot be written: {source}", shown(path))]
     Write {
         /// The file or folder.
         path: PathBuf,
@@ -215,7 +220,7 @@ fn fetch_into(
     unpack(archive, &file, &unpacked)?;
     check(archive, &unpacked).map_err(|source| DownloadError::Content {
         url: archive.url.clone(),
-        source,
+        source: Box::new(source),
     })?;
     fs::rename(&unpacked, target).map_err(cannot_write(target))?;
     Ok(Fetched::Downloaded(target.to_owned()))
@@ -310,7 +315,7 @@ fn unpack(archive: &Archive, file: &Path, folder: &Path) -> Result<(), DownloadE
         let refused = |kind| DownloadError::Entry {
             url: archive.url.clone(),
             kind,
-            entry: path.display().to_string(),
+            entry: shown(&path).to_string(),
             folder: archive.folder.clone(),
         };
         let components: Vec<_> = path

@@ -1,5 +1,6 @@
-//! Images in memory: 8-bit pixels in NCHW order, and views of consecutive ones.
+//! Images in memory in NCHW order, and views of consecutive ones.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
@@ -29,22 +30,103 @@ impl Shape {
     }
 }
 
+impl fmt::Display for Shape {
+    /// `3 x 32 x 32`: channels, rows, columns.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} x {} x {}", self.channels, self.height, self.width)
+    }
+}
+
+/// Pixels as they were read, `[image][channel][row][column]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pixels<'a> {
+    /// Whole numbers 0..=255, of which 255 means 1.0.
+    Bytes(&'a [u8]),
+    /// Finite numbers that a network is fed with as they are: 0..=1 for pictures, anything for arrays.
+    Values(&'a [f32]),
+}
+
+/// Pixels that are being collected: bytes as long as all are bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum PixelBuffer {
+    Bytes(Vec<u8>),
+    Values(Vec<f32>),
+}
+
+impl PixelBuffer {
+    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Bytes(all) => all.extend_from_slice(bytes),
+            Self::Values(all) => all.extend(bytes.iter().map(|&byte| f32::from(byte) / 255.0)),
+        }
+    }
+
+    pub(crate) fn push_values(&mut self, values: &[f32]) {
+        if let Self::Bytes(bytes) = self {
+            let bytes = std::mem::take(bytes);
+            *self = Self::Values(Vec::with_capacity(bytes.len() + values.len()));
+            self.push_bytes(&bytes);
+        }
+        if let Self::Values(all) = self {
+            all.extend_from_slice(values);
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(all) => all.len(),
+            Self::Values(all) => all.len(),
+        }
+    }
+
+    fn view(&self) -> Pixels<'_> {
+        match self {
+            Self::Bytes(all) => Pixels::Bytes(all),
+            Self::Values(all) => Pixels::Values(all),
+        }
+    }
+}
+
 /// Images of one shape that lie in memory one after the other, with or without labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Images {
     shape: Shape,
     first: usize,
-    pixels: Vec<u8>,
+    pixels: PixelBuffer,
     labels: Option<Vec<usize>>,
 }
 
 impl Images {
-    /// Images from their pixels, `[image][channel][row][column]`; `first` is the number of the first one in its data set.
+    /// Images from bytes, of which 255 means 1.0, `[image][channel][row][column]`; `first` is the number of the first one in
+    /// its data set.
     ///
     /// # Panics
     /// If the pixels are not a whole number of images, or if there are labels and not one for each image.
     #[must_use]
     pub fn new(shape: Shape, first: usize, pixels: Vec<u8>, labels: Option<Vec<usize>>) -> Self {
+        Self::collected(shape, first, PixelBuffer::Bytes(pixels), labels)
+    }
+
+    /// Images from values that a network is fed with as they are, otherwise as [`Images::new`].
+    ///
+    /// # Panics
+    /// As [`Images::new`].
+    #[must_use]
+    pub fn from_values(
+        shape: Shape,
+        first: usize,
+        values: Vec<f32>,
+        labels: Option<Vec<usize>>,
+    ) -> Self {
+        Self::collected(shape, first, PixelBuffer::Values(values), labels)
+    }
+
+    pub(crate) fn collected(
+        shape: Shape,
+        first: usize,
+        pixels: PixelBuffer,
+        labels: Option<Vec<usize>>,
+    ) -> Self {
         assert!(
             shape.values() > 0 && pixels.len().is_multiple_of(shape.values()),
             "pixels are whole images"
@@ -70,7 +152,7 @@ impl Images {
         Batch {
             shape: self.shape,
             first: self.first,
-            pixels: &self.pixels,
+            pixels: self.pixels.view(),
             labels: self.labels.as_deref(),
         }
     }
@@ -93,7 +175,7 @@ impl Images {
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pixels.is_empty()
+        self.len() == 0
     }
 
     /// Shape of every image.
@@ -110,11 +192,11 @@ impl Images {
 }
 
 /// A view of consecutive images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Batch<'a> {
     shape: Shape,
     first: usize,
-    pixels: &'a [u8],
+    pixels: Pixels<'a>,
     labels: Option<&'a [usize]>,
 }
 
@@ -122,13 +204,17 @@ impl<'a> Batch<'a> {
     /// How many images there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.pixels.len() / self.shape.values()
+        let values = match self.pixels {
+            Pixels::Bytes(all) => all.len(),
+            Pixels::Values(all) => all.len(),
+        };
+        values / self.shape.values()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pixels.is_empty()
+        self.len() == 0
     }
 
     /// Shape of every image.
@@ -149,19 +235,28 @@ impl<'a> Batch<'a> {
         self.labels
     }
 
-    /// The pixels as they were read, `[image][channel][row][column]`.
+    /// The pixels as they were read.
     #[must_use]
-    pub fn pixels(&self) -> &'a [u8] {
+    pub fn pixels(&self) -> Pixels<'a> {
         self.pixels
     }
 
-    /// The pixels divided by 255, so in 0..=1, `[image][channel][row][column]`: what a network is fed with.
+    /// What a network is fed with, `[image][channel][row][column]`: bytes divided by 255, so in 0..=1, values as they are.
     #[must_use]
     pub fn to_f64(&self) -> Vec<f64> {
-        self.pixels
-            .iter()
-            .map(|&pixel| f64::from(pixel) / 255.0)
-            .collect()
+        match self.pixels {
+            Pixels::Bytes(all) => all.iter().map(|&byte| f64::from(byte) / 255.0).collect(),
+            Pixels::Values(all) => all.iter().map(|&value| f64::from(value)).collect(),
+        }
+    }
+
+    /// As [`Batch::to_f64`], rounded to `f32`.
+    #[must_use]
+    pub fn to_f32(&self) -> Vec<f32> {
+        match self.pixels {
+            Pixels::Bytes(all) => all.iter().map(|&byte| f32::from(byte) / 255.0).collect(),
+            Pixels::Values(all) => all.to_vec(),
+        }
     }
 
     /// Images `range` of this view, counted from its own first one.
@@ -171,10 +266,14 @@ impl<'a> Batch<'a> {
     #[must_use]
     pub fn range(&self, range: Range<usize>) -> Batch<'a> {
         let values = self.shape.values();
+        let part = range.start * values..range.end * values;
         Batch {
             shape: self.shape,
             first: self.first + range.start,
-            pixels: &self.pixels[range.start * values..range.end * values],
+            pixels: match self.pixels {
+                Pixels::Bytes(all) => Pixels::Bytes(&all[part]),
+                Pixels::Values(all) => Pixels::Values(&all[part]),
+            },
             labels: self.labels.map(|labels| &labels[range]),
         }
     }

@@ -7,6 +7,10 @@
 //! images 0.27 and 0.29. They have no edges and no objects, hence no labels, and they excite a network trained on CIFAR
 //! about as much as its training images do.
 //!
+//! Any other shape is made of the same fields. The field is a square whose side is a power of two, at most 64. A smaller
+//! image is its upper left part; in a larger one the field is stretched, linearly between its points, so finer waves than
+//! those of 64 pixels are missing. More than three channels are several colour images, independent of each other.
+//!
 //! Random words are added, multiplied, divided and rooted, nothing else, so every machine makes the same images.
 
 use std::f64::consts::SQRT_2;
@@ -23,6 +27,11 @@ const BEFORE_CLAMPING: [(f64, f64); 3] = [(0.4909, 0.2595), (0.4813, 0.2549), (0
 /// Correlation of red with green, red with blue, green with blue, over CIFAR-10's pixels.
 const CORRELATION: [f64; 3] = [0.912, 0.784, 0.907];
 
+/// Channels, rows and columns that an image can have.
+const LARGEST_SIDE: usize = 4096;
+/// Points in a row of a field. More take too long.
+const LARGEST_FIELD: usize = 64;
+
 /// Synthetic images: number `i` depends on the seed, the shape and `i` only.
 ///
 /// Any number of them can be read, from any offset.
@@ -32,6 +41,8 @@ pub struct Synthetic {
     shape: Shape,
     name: String,
     spectrum: Spectrum,
+    /// Where rows and columns lie in a field, `max(height, width)` of them.
+    places: Vec<Place>,
 }
 
 impl Synthetic {
@@ -42,32 +53,30 @@ impl Synthetic {
             .expect("CIFAR's shape is among those that are possible")
     }
 
-    /// Images of another shape: the same waves over fewer or more pixels, the first channels of the three.
+    /// Images of another shape: 1 to 4096 channels, rows and columns.
     ///
     /// # Errors
-    /// [`DataError::SyntheticShape`] but for 1 to 3 channels and equal sides that are a power of two from 4 to 64.
+    /// [`DataError::SyntheticShape`] for any other shape.
     pub fn with_shape(seed: u64, shape: Shape) -> Result<Self, DataError> {
         let Shape {
             channels,
             height,
             width,
         } = shape;
-        if !(1..=3).contains(&channels)
-            || height != width
-            || !width.is_power_of_two()
-            || !(4..=64).contains(&width)
+        if ![channels, height, width]
+            .iter()
+            .all(|side| (1..=LARGEST_SIDE).contains(side))
         {
-            return Err(DataError::SyntheticShape {
-                channels,
-                height,
-                width,
-            });
+            return Err(DataError::SyntheticShape { found: shape });
         }
+        let side = height.max(width);
+        let field = side.next_power_of_two().clamp(4, LARGEST_FIELD);
         Ok(Self {
             seed,
             shape,
             name: format!("synthetic images (seed {seed})"),
-            spectrum: Spectrum::new(width),
+            spectrum: Spectrum::new(field),
+            places: places(side, field),
         })
     }
 
@@ -77,25 +86,69 @@ impl Synthetic {
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
         let mut rng = ChaCha8Rng::from_seed(seed);
         rng.set_stream(index);
-        let fields: Vec<_> = (0..self.shape.channels)
-            .map(|_| self.spectrum.draw(&mut rng))
-            .collect();
-        for ((mean, deviation), weights) in BEFORE_CLAMPING
-            .into_iter()
-            .zip(colour_mix())
-            .take(fields.len())
-        {
-            pixels.extend((0..fields[0].len()).map(|at| {
-                let mixed: f64 = fields
-                    .iter()
-                    .zip(weights)
-                    .map(|(field, weight)| field[at] * weight)
-                    .sum();
-                // A float-to-integer conversion clamps to the integer's range.
-                (255.0 * (mean + deviation * mixed) + 0.5).floor() as u8
-            }));
+        let colours: Vec<_> = BEFORE_CLAMPING.into_iter().zip(colour_mix()).collect();
+        for first in (0..self.shape.channels).step_by(colours.len()) {
+            let channels = (self.shape.channels - first).min(colours.len());
+            let fields: Vec<_> = (0..channels)
+                .map(|_| self.spectrum.draw(&mut rng))
+                .collect();
+            for ((mean, deviation), weights) in &colours[..channels] {
+                let mixed: Vec<f64> = (0..fields[0].len())
+                    .map(|at| {
+                        let weighted = fields.iter().zip(weights);
+                        weighted.map(|(field, weight)| field[at] * weight).sum()
+                    })
+                    .collect();
+                let side = self.spectrum.side;
+                let rows = &self.places[..self.shape.height];
+                pixels.extend(rows.iter().flat_map(|row| {
+                    let columns = &self.places[..self.shape.width];
+                    columns.iter().map(|column| {
+                        let value = row.mix(|y| column.mix(|x| mixed[y * side + x]));
+                        // A float-to-integer conversion clamps to the integer's range.
+                        (255.0 * (mean + deviation * value) + 0.5).floor() as u8
+                    })
+                }));
+            }
         }
     }
+}
+
+/// A place between two points of a row or a column of a field.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    before: usize,
+    /// Weight of the point after it, 0..1. The point is not looked at if this is 0.
+    beyond: f64,
+}
+
+impl Place {
+    fn mix(self, value: impl Fn(usize) -> f64) -> f64 {
+        let before = value(self.before);
+        if self.beyond == 0.0 {
+            return before;
+        }
+        before + self.beyond * (value(self.before + 1) - before)
+    }
+}
+
+/// `count` places in a field: point by point if there are enough points, otherwise spread from the first to the last.
+fn places(count: usize, points: usize) -> Vec<Place> {
+    (0..count)
+        .map(|i| {
+            if count <= points {
+                return Place {
+                    before: i,
+                    beyond: 0.0,
+                };
+            }
+            let (steps, last) = (i * (points - 1), count - 1);
+            Place {
+                before: steps / last,
+                beyond: (steps % last) as f64 / last as f64,
+            }
+        })
+        .collect()
 }
 
 impl Dataset for Synthetic {

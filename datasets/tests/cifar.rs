@@ -1,11 +1,14 @@
 //! Reading the official layouts, and saying what is wrong with files that are something else.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use datasets::{Cifar, CifarVariant, DataError, Dataset, Split};
+use common::bytes;
+use datasets::{Cifar, CifarVariant, DataError, Dataset, OpenOptions, Shape, Split, open};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -61,8 +64,7 @@ fn cifar_reads_both_layouts_from_the_folder_or_its_parent() {
                 assert_eq!(images.labels().unwrap()[i], (i + 3) % variant.num_classes());
                 let image = images.view().range(i..i + 1);
                 assert!(
-                    image
-                        .pixels()
+                    bytes(image)
                         .iter()
                         .enumerate()
                         .all(|(at, &p)| p == pixel(i + 3, at))
@@ -95,7 +97,7 @@ fn cifar_training_files_are_one_sequence() {
         );
         for i in 0..count {
             assert_eq!(
-                images.view().range(i..i + 1).pixels()[2000],
+                bytes(images.view().range(i..i + 1))[2000],
                 pixel(offset + i, 2000)
             );
         }
@@ -230,6 +232,44 @@ fn cifar_folder_is_found_or_the_error_says_what_is_there() {
 }
 
 #[test]
+fn open_finds_cifar_by_the_number_of_classes() {
+    let dir = folder_with(&[
+        ("a/test_batch.bin", Cifar10, 2),
+        ("b/test.bin", Cifar100, 3),
+    ]);
+    let open = |path: &str, classes: Option<usize>, shape| {
+        let options = OpenOptions {
+            classes: classes.map(|count| (0..count).map(|c| c.to_string()).collect()),
+            shape,
+            ..OpenOptions::default()
+        };
+        open(dir.path().join(path), &options)
+    };
+    for (classes, images) in [(10, 2), (100, 3)] {
+        let data = open("", Some(classes), Some(Shape::CIFAR)).unwrap();
+        assert_eq!(
+            (data.num_classes(), data.num_images()),
+            (Some(classes), Some(images))
+        );
+    }
+    assert_eq!(open("b", None, None).unwrap().num_images(), Some(3));
+    let message = |path, classes, shape| open(path, classes, shape).err().unwrap().to_string();
+    assert!(message("a", Some(100), None).ends_with("found CIFAR-10; expected CIFAR-100"));
+    assert_eq!(
+        message("a", Some(7), None),
+        "CIFAR-10 test split: found 10 classes; expected 7 classes"
+    );
+    let small = Shape {
+        height: 28,
+        ..Shape::CIFAR
+    };
+    assert_eq!(
+        message("a", None, Some(small)),
+        "CIFAR-10 test split: found images of 3 x 32 x 32; expected images of 3 x 28 x 32"
+    );
+}
+
+#[test]
 fn batches_cover_all_images_once() {
     let dir = folder_with(&[("test_batch.bin", Cifar10, 25)]);
     let images = Cifar::open(dir.path(), Split::Test, None)
@@ -251,10 +291,9 @@ fn batches_cover_all_images_once() {
         assert_eq!(
             batches
                 .iter()
-                .flat_map(|batch| batch.pixels())
-                .copied()
+                .flat_map(|batch| bytes(*batch))
                 .collect::<Vec<_>>(),
-            images.view().pixels()
+            bytes(images.view())
         );
         assert_eq!(
             batches

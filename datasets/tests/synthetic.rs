@@ -1,8 +1,11 @@
 //! Synthetic images look, to statistics, like CIFAR-10's; and they are the same everywhere.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::f64::consts::TAU;
 
+use common::bytes;
 use datasets::{DataError, Dataset, Shape, Synthetic};
 
 const SIDE: usize = 32;
@@ -132,7 +135,7 @@ fn synthetic_image_depends_on_seed_and_number_only() {
     let data = Synthetic::new(7);
     let all = data.read(0, 12).unwrap();
     let some = data.read(5, 3).unwrap();
-    assert_eq!(some.view().pixels(), all.view().range(5..8).pixels());
+    assert_eq!(bytes(some.view()), bytes(all.view().range(5..8)));
     assert_eq!(some.view().first(), 5);
     assert_ne!(
         all.view().range(0..1).pixels(),
@@ -152,14 +155,12 @@ fn synthetic_image_depends_on_seed_and_number_only() {
 #[test]
 fn kat_synthetic_images_seed_0() {
     let pixels = Synthetic::new(0).read(0, 2).unwrap();
-    let sums: Vec<u64> = pixels
-        .view()
-        .pixels()
+    let sums: Vec<u64> = bytes(pixels.view())
         .chunks_exact(SIDE * SIDE)
         .map(|plane| plane.iter().map(|&p| u64::from(p)).sum())
         .collect();
     assert_eq!(
-        pixels.view().pixels()[..8],
+        bytes(pixels.view())[..8],
         [112, 105, 82, 66, 45, 62, 89, 88]
     );
     assert_eq!(sums, [84379, 90576, 84762, 152950, 137770, 140129]);
@@ -173,35 +174,112 @@ fn synthetic_images_beyond_memory_are_an_error() {
     }
 }
 
+/// FNV-1a of images 3 to 6 of seed 5, as they were before other shapes were possible.
+#[test]
+fn kat_synthetic_images_of_square_shapes() {
+    for (channels, side, expected) in [
+        (1, 4, 0x5cea_5933_75d1_876d_u64),
+        (2, 8, 0xbd38_b45d_1dc2_df4d),
+        (3, 16, 0x0f2d_3d79_2612_df2d),
+        (3, 32, 0xd3ea_c2b9_eff9_fd25),
+        (3, 64, 0x278f_3066_3605_6c82),
+    ] {
+        let data = Synthetic::with_shape(5, shape(channels, side, side)).unwrap();
+        let hash = bytes(data.read(3, 4).unwrap().view())
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+            });
+        assert_eq!(hash, expected, "{channels} x {side} x {side}");
+    }
+}
+
+fn shape(channels: usize, height: usize, width: usize) -> Shape {
+    Shape {
+        channels,
+        height,
+        width,
+    }
+}
+
+fn first_image(shape: Shape) -> Vec<u8> {
+    bytes(
+        Synthetic::with_shape(3, shape)
+            .unwrap()
+            .read(0, 1)
+            .unwrap()
+            .view(),
+    )
+}
+
+#[test]
+fn synthetic_images_of_any_shape_are_parts_of_square_ones() {
+    let whole = first_image(shape(3, 64, 64));
+    let part = first_image(shape(3, 40, 33));
+    for (at, &pixel) in part.iter().enumerate() {
+        let (c, y, x) = (at / (40 * 33), at / 33 % 40, at % 33);
+        assert_eq!(pixel, whole[(c * 64 + y) * 64 + x]);
+    }
+    // Images beyond 64 pixels go through the same points: 127 = 2 * 63 + 1.
+    let large = first_image(shape(2, 100, 127));
+    let whole = first_image(shape(2, 64, 64));
+    for (c, y, x) in [(0, 0, 0), (0, 7, 63), (1, 49, 31)] {
+        let pixel = large[(c * 100 + 2 * y) * 127 + 2 * x];
+        assert_eq!(pixel, whole[(c * 64 + y) * 64 + x]);
+    }
+}
+
+#[test]
+fn synthetic_channels_beyond_three_are_other_images() {
+    let one = shape(1, 32, 32);
+    let images = Synthetic::with_shape(4, shape(7, 32, 32)).unwrap();
+    let images = bytes(images.read(0, 40).unwrap().view());
+    let planes = |channel: usize| -> Vec<Vec<f64>> {
+        images
+            .chunks_exact(one.values())
+            .skip(channel)
+            .step_by(7)
+            .map(|plane| plane.iter().map(|&p| f64::from(p) / 255.0).collect())
+            .collect()
+    };
+    let correlation = |a: usize, b: usize| {
+        let (a, b) = (planes(a), planes(b));
+        covariance(&a, &b) / (covariance(&a, &a) * covariance(&b, &b)).sqrt()
+    };
+    assert!(correlation(3, 4) > 0.8 && correlation(4, 5) > 0.8);
+    for (a, b) in [(0, 3), (2, 3), (3, 6), (0, 6)] {
+        assert!(correlation(a, b).abs() < 0.3, "channels {a} and {b}");
+    }
+}
+
 #[test]
 fn synthetic_shapes_are_checked() {
-    for (channels, side) in [(1, 4), (2, 8), (3, 16), (3, 64)] {
-        let shape = Shape {
-            channels,
-            height: side,
-            width: side,
-        };
-        let images = Synthetic::with_shape(3, shape).unwrap().read(2, 5).unwrap();
-        assert_eq!((images.shape(), images.len()), (shape, 5));
-        assert_eq!(images.view().pixels().len(), 5 * shape.values());
+    for (channels, height, width) in [
+        (1, 1, 1),
+        (3, 28, 28),
+        (2, 40, 24),
+        (5, 25, 17),
+        (3, 224, 224),
+        (1, 4096, 1),
+        (4096, 1, 2),
+        (1, 3, 4096),
+    ] {
+        let shape = shape(channels, height, width);
+        let images = Synthetic::with_shape(3, shape).unwrap().read(2, 2).unwrap();
+        assert_eq!((images.shape(), images.len()), (shape, 2));
+        let pixels = bytes(images.view());
+        assert_eq!(pixels.len(), 2 * shape.values());
+        assert!(pixels.iter().any(|&p| p != pixels[0]));
     }
     for (channels, height, width) in [
         (0, 32, 32),
-        (4, 32, 32),
-        (3, 32, 16),
-        (3, 2, 2),
-        (3, 24, 24),
-        (3, 128, 128),
+        (3, 0, 16),
+        (3, 2, 0),
+        (4097, 1, 1),
+        (3, 4097, 24),
+        (3, 128, usize::MAX),
     ] {
-        let error = Synthetic::with_shape(
-            3,
-            Shape {
-                channels,
-                height,
-                width,
-            },
-        )
-        .unwrap_err();
+        let error = Synthetic::with_shape(3, shape(channels, height, width)).unwrap_err();
         assert!(matches!(error, DataError::SyntheticShape { .. }));
         assert!(
             error

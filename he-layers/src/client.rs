@@ -38,6 +38,21 @@ impl Client {
         Self::with_key_levels(params, program, &[], rng)
     }
 
+    /// As [`Self::new`], with randomness of the operating system.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn generate(
+        params: &Parameters,
+        program: &PreparedProgram,
+    ) -> Result<(Self, EvaluationKeys), KeyError> {
+        Self::new(
+            params,
+            program,
+            &mut ChaCha20Rng::from_rng(&mut rand::rng()),
+        )
+    }
+
     /// As [`Self::new`], with keys at `levels` only, each of which serves the levels down to the next: fewer keys, more time.
     ///
     /// # Errors

@@ -330,7 +330,17 @@ pub enum LayerError {
         /// Forms that would do, in words.
         expected: &'static str,
     },
-    /// A step of a run that has none left, or a result asked for before the last step.
+    /// The result of a run asked for before its last step.
+    #[error("program {program}: result asked for after {done} of {steps} steps")]
+    Unready {
+        /// Name of the program.
+        program: String,
+        /// Steps that are done.
+        done: usize,
+        /// Steps of the run.
+        steps: usize,
+    },
+    /// A step of a run that has none left.
     #[error("program {program}: step {found} asked for, the run has {steps}")]
     Step {
         /// Name of the program.

@@ -6,7 +6,7 @@ mod grid;
 use num_complex::Complex64;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::axis::Axis;
+pub(crate) use self::axis::{Axis, gcd};
 pub use self::grid::{Grid, Packing, Place};
 use crate::error::LayerError;
 use crate::tensor::{Chw, PlainTensor};

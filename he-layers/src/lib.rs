@@ -2,13 +2,13 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod conformance;
 pub mod cost;
 pub mod encrypted;
 pub mod error;
 pub mod layers;
 pub mod layout;
 pub mod linear;
-mod linear_map;
 pub mod noise;
 pub mod pointwise;
 pub mod program;
@@ -16,8 +16,9 @@ mod rounding;
 pub mod spec;
 pub mod tensor;
 
-/// What polynomial activations are made of.
-pub use ckks_scheme::{Chebyshev, Composite};
+/// The scheme underneath, so that one dependency is enough.
+pub use ckks_scheme;
+pub use ckks_scheme::{Chebyshev, Composite, EvaluationKeys, Evaluator, Level, Parameters, Scale};
 
 pub use client::Client;
 pub use cost::{Op, OpCounts};
@@ -25,14 +26,16 @@ pub use encrypted::{ClientCodec, EncryptedTensor};
 pub use error::LayerError;
 pub use layers::{PostActBlock, PreActBlock};
 pub use layout::{Grid, Layout, Packing, Place, Spacing};
-pub use linear::{Conv2d, Dense, Linear, LinearMap, Padding};
+pub use linear::{
+    Conv2d, Dense, Linear, LinearMap, Padding, ProductTask, RotationCosts, TermWeight,
+};
 pub use pointwise::{
     Circuit, Custom, Depth, Function, Operand, Pointwise, PolyOutput, Polynomial, Refresh,
     RefreshLimits, Refresher, Setting, Square, Wire,
 };
 pub use program::{
-    Errors, Layer, Node, Point, Preparation, PreparedProgram, Program, Run, Shortage, Term, Value,
-    Weights,
+    CompiledMaps, Errors, Layer, Node, Point, Preparation, PreparedProgram, Program, Run, Shortage,
+    Term, Value, Weights,
 };
 pub use spec::{Form, ScaleChain, TensorSpec};
 pub use tensor::{Chw, PlainTensor};

@@ -3,15 +3,27 @@
 //! Everything that is linear in a tensor is one of two things: a [`Conv2d`] (any kernel, stride, padding and groups; average
 //! pooling, slices and concatenations are convolutions with few weights), or a [`Dense`] layer over all numbers of an image.
 
-pub mod conv;
-pub mod dense;
+mod compose;
+mod connect;
+mod conv;
+mod costs;
+mod dense;
+mod estimate;
+mod gather;
+mod links;
+mod map;
 mod plain;
+mod product;
+mod slots;
+mod term;
 
 pub use self::conv::{Conv2d, Padding};
+pub use self::costs::RotationCosts;
 pub use self::dense::Dense;
+pub use self::map::{LinearMap, TermWeight};
+pub use self::product::ProductTask;
 use crate::error::LayerError;
 use crate::layout::Layout;
-pub use crate::linear_map::{LinearMap, ProductTask, TermWeight};
 use crate::tensor::{Chw, PlainTensor};
 
 /// A linear map of a tensor.
@@ -77,14 +89,6 @@ impl Linear {
         }
     }
 
-    /// Rows and columns of input pixels between neighbouring output pixels; a dense layer has one output pixel.
-    pub fn stride(&self) -> (usize, usize) {
-        match self {
-            Linear::Conv(conv) => conv.stride,
-            Linear::Dense(_) => (1, 1),
-        }
-    }
-
     /// Products of the map on one image: weights that are not zero, for every output pixel that they go to.
     ///
     /// # Errors
@@ -98,12 +102,16 @@ impl Linear {
         Ok(weight.iter().filter(|w| **w != 0.0).count() * pixels)
     }
 
-    /// The layout of a convolution's output for input in `input`: [`Layout::strided`]. Dense layers have a choice:
-    /// [`LinearMap::dense_layout`](crate::LinearMap::dense_layout).
+    /// The layout of the output for input in `input`. For a convolution, [`Layout::strided`]. For a dense layer, the clean
+    /// one; see [`LinearMap::dense_layout`](crate::LinearMap::dense_layout) for the other.
     ///
     /// # Errors
     /// As [`Self::output_shape`].
     pub fn output_layout(&self, input: &Layout) -> Result<Layout, LayerError> {
-        input.strided(self.output_shape(input.shape())?, self.stride())
+        let shape = self.output_shape(input.shape())?;
+        match self {
+            Linear::Conv(conv) => input.strided(shape, conv.stride),
+            Linear::Dense(_) => input.with_shape(shape),
+        }
     }
 }

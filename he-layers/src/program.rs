@@ -4,6 +4,7 @@
 //! [`PreparedProgram`] is walked for everything else: keys, operations, memory, plain slots and the encrypted [`Run`].
 
 mod accumulator;
+mod compiled;
 mod counts;
 mod description;
 mod levels;
@@ -15,7 +16,9 @@ mod refreshed;
 mod run;
 mod simulate;
 mod slots;
+mod sums;
 
+pub use compiled::CompiledMaps;
 pub use description::{Layer, Node, Program, Term, Value};
 pub use levels::Shortage;
 pub use plain::Point;

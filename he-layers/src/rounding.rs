@@ -3,7 +3,7 @@
 use ckks_scheme::encoding::periodic::PeriodicCodec;
 use ckks_scheme::{EncodeError, Scale};
 
-use crate::linear_map::TermWeight;
+use crate::linear::TermWeight;
 
 /// Rounds weights of one period as [`ckks_scheme::PeriodicMatrix`] does.
 #[derive(Debug)]

@@ -84,46 +84,6 @@ impl TensorSpec {
             Err(differs("scale"))
         }
     }
-
-    /// Checks that `group` are the ciphertexts of whole blocks of this tensor, the first of them at index `first`.
-    pub(crate) fn check_group(
-        &self,
-        layer: &str,
-        first: usize,
-        group: &[Ciphertext],
-    ) -> Result<(), LayerError> {
-        let per_block = self.layout.ciphertexts_per_block();
-        let expected = self.layout.ciphertexts() - first;
-        if group.len() > expected {
-            return Err(LayerError::Count {
-                what: "ciphertexts left to absorb",
-                found: group.len(),
-                expected,
-            });
-        }
-        let part = group.len() % per_block;
-        if part != 0 {
-            return Err(LayerError::Count {
-                what: "ciphertexts of the last block",
-                found: part,
-                expected: per_block,
-            });
-        }
-        group.iter().try_for_each(|ct| self.check(layer, ct))
-    }
-
-    /// Checks that `absorbed` ciphertexts are all of them.
-    pub(crate) fn check_complete(&self, absorbed: usize) -> Result<(), LayerError> {
-        let expected = self.layout.ciphertexts();
-        if absorbed != expected {
-            return Err(LayerError::Count {
-                what: "ciphertexts absorbed",
-                found: absorbed,
-                expected,
-            });
-        }
-        Ok(())
-    }
 }
 
 /// The nominal scale `S` of a network and the primes of its ciphertexts.

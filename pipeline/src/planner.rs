@@ -16,7 +16,7 @@ use std::num::NonZeroUsize;
 use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::{BootstrapError, ParamError};
 use datasets::{DataError, Dataset, Synthetic};
-use he_layers::{LayerError, PlainTensor, Program};
+use he_layers::{CompiledMaps, LayerError, PlainTensor, Program};
 use thiserror::Error;
 
 use crate::decisions::{Decisions, FORMAT, Instance};
@@ -171,12 +171,13 @@ pub fn choose(
 ) -> Result<Plan, PlanError> {
     let model = || task.program.name().to_owned();
     let chains = chains::candidates(task.program, pins, kernel)?;
+    let compiled = CompiledMaps::default();
     let mut found: Vec<(Plan, usize)> = Vec::new();
     let mut least_memory: Option<u64> = None;
     let mut last_error = None;
     for (index, chain) in chains.iter().enumerate() {
         for (packing, grid) in layouts::candidates(task.program, chain.slots(), pins) {
-            let prepared = match chain.prepare(packing, grid, pins) {
+            let prepared = match chain.prepare(packing, grid, pins, &compiled) {
                 Ok(prepared) => prepared,
                 Err(error) => {
                     last_error = Some(error);
@@ -218,7 +219,7 @@ pub fn choose(
         let seconds = |plan: &Plan| plan.forecast.predicted_seconds_infer;
         seconds(a).total_cmp(&seconds(b))
     });
-    precise_enough(task, found, &chains)
+    precise_enough(task, found, &chains, &compiled)
 }
 
 /// The fastest of the plans, which are sorted, that is precise enough.
@@ -226,6 +227,7 @@ fn precise_enough(
     task: &Task<'_>,
     plans: Vec<(Plan, usize)>,
     chains: &[Chain],
+    compiled: &CompiledMaps,
 ) -> Result<Plan, PlanError> {
     let layout = |reason| PlanError::Layout {
         model: task.program.name().to_owned(),
@@ -243,7 +245,7 @@ fn precise_enough(
             Some(errors) => *errors,
             None => {
                 let prepared = chain
-                    .prepare_at(d.packing, d.grid, d.log_scale)
+                    .prepare_at(d.packing, d.grid, d.log_scale, compiled)
                     .map_err(layout)?;
                 let errors = error::of_logits(&chain.program, &prepared, &images, task.batch.get());
                 *known.entry(key).or_insert(errors.map_err(layout)?)

@@ -171,6 +171,10 @@ pub struct PeriodicMatrix {
     pub(crate) mean_square: Vec<f64>,
     /// Largest absolute weight, row-major.
     pub(crate) max_abs: Vec<f64>,
+    /// For each row and cell the sum over the masked columns of the squared weight.
+    cell_square: Vec<f64>,
+    /// For each row the sum over the other columns of the squared weight.
+    scalar_square: Vec<f64>,
     encoding: Work,
 }
 
@@ -187,6 +191,8 @@ impl PeriodicMatrix {
             codec,
             mean_square: vec![0.0; rows * cols],
             max_abs: vec![0.0; rows * cols],
+            cell_square: vec![0.0; rows * cells],
+            scalar_square: vec![0.0; rows],
             encoding: Work::default(),
         })
     }
@@ -238,7 +244,9 @@ impl PeriodicMatrix {
         let rounded = (value * self.scale.value()).round();
         self.weights.set_scalar(row, col, rounded as i64);
         let effective = rounded / self.scale.value();
-        self.note(row, col, effective * effective, effective.abs());
+        let square = effective * effective;
+        self.note(row, col, square, effective.abs());
+        self.scalar_square[row] += square;
         Ok(effective)
     }
 
@@ -269,7 +277,23 @@ impl PeriodicMatrix {
             square,
             effective.iter().fold(0f64, |m, x| m.max(x.abs())),
         );
+        let sums = self.cell_square[row * cells.len()..].iter_mut();
+        sums.zip(&effective).for_each(|(sum, x)| *sum += x * x);
         Ok(effective)
+    }
+
+    /// How much more of the errors of equally wrong inputs the worst cell of a row gets than the mean over its cells: factor
+    /// between variances, at least 1.
+    pub(crate) fn concentration(&self, row: usize) -> f64 {
+        let cells = &self.cell_square[row * self.cells()..(row + 1) * self.cells()];
+        let mean = cells.iter().sum::<f64>() / cells.len() as f64;
+        let worst = cells.iter().fold(mean, |m, sum| m.max(*sum));
+        let scalars = self.scalar_square[row];
+        if mean > 0.0 {
+            (worst + scalars) / (mean + scalars)
+        } else {
+            1.0
+        }
     }
 
     fn note(&mut self, row: usize, col: usize, mean_square: f64, max_abs: f64) {

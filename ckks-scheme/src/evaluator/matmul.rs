@@ -104,6 +104,8 @@ impl Evaluator {
                 max += w.max_abs[at] * ct.tracked.max;
                 systematic += w.max_abs[at] * ct.tracked.systematic;
             }
+            // The deviation that is tracked is that of the worst slot.
+            let error = error * w.concentration(r);
             o.tracked.error_std = o.tracked.error_std.hypot(error.sqrt());
             o.tracked.systematic += systematic;
             o.tracked.rms = o.tracked.rms.hypot(square.sqrt());

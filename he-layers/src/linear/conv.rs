@@ -404,12 +404,6 @@ impl ConvAxis {
         padded.checked_sub(self.before).filter(|s| *s < self.size)
     }
 
-    /// The tap by which output `at` reads input `source`, if one does.
-    pub(crate) fn tap(&self, at: usize, source: usize) -> Option<usize> {
-        let tap = (source + self.before).checked_sub(at * self.stride)?;
-        (tap < self.kernel).then_some(tap)
-    }
-
     /// Taps of output `at` that lie inside the map.
     pub(crate) fn inside(&self, at: usize) -> Range<usize> {
         let first = at * self.stride;

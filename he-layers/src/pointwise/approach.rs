@@ -2,6 +2,7 @@
 
 use ckks_scheme::{Ciphertext, EvalError, Evaluator, Level, Scale};
 
+use crate::cost::{Op, OpCounts};
 use crate::error::LayerError;
 use crate::noise::rounding_std;
 use crate::spec::{ScaleChain, TensorSpec};
@@ -79,6 +80,17 @@ impl Approach {
 
     pub(crate) fn rescales(&self) -> usize {
         self.rescales
+    }
+
+    /// Adds what it does to `ciphertexts` ciphertexts.
+    pub(crate) fn count_ops(&self, counts: &mut OpCounts, ciphertexts: usize) {
+        let above = |by: usize| Level::new(self.level.limbs() + by);
+        if self.factor > 1.0 {
+            counts.add(Op::MulConst, above(self.rescales), ciphertexts);
+        }
+        for by in 1..=self.rescales {
+            counts.add(Op::Rescale, above(by), ciphertexts);
+        }
     }
 
     /// Error deviations after it.

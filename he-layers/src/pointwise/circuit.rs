@@ -125,7 +125,9 @@ impl<'a> Circuit<'a> {
                 let square = e.relinearize_rescale(e.square(x)?)?;
                 Ok(Wire(Repr::Encrypted(square)))
             }
-            (Mode::Run(_), Repr::Counted(_)) | (Mode::Count(..), _) => self.product(x, x),
+            (Mode::Run(_), Repr::Counted(_)) | (Mode::Count(..), _) => {
+                self.product(Op::Square, x, x)
+            }
         }
     }
 
@@ -147,7 +149,7 @@ impl<'a> Circuit<'a> {
                 let product = e.relinearize_rescale(product)?;
                 Ok(Wire(Repr::Encrypted(product)))
             }
-            _ => self.product(x, y),
+            _ => self.product(Op::Multiply, x, y),
         }
     }
 
@@ -182,7 +184,10 @@ impl<'a> Circuit<'a> {
             Mode::Count(_, tally) => {
                 {
                     let mut t = tally.borrow_mut();
-                    t.counts.add(Op::Lift, level, terms.len());
+                    t.counts.add(Op::Zero, level, 1);
+                    t.counts.add(Op::AddScaled, level, terms.len());
+                    t.counts
+                        .add(Op::AddConst, level, usize::from(constant != 0.0));
                 }
                 let _sum = wire(tally, level, scale);
                 self.rescaled(tally, level, scale, Op::Rescale)
@@ -207,8 +212,11 @@ impl<'a> Circuit<'a> {
                     return Err(EvalError::LevelTooLow { op, need, have }.into());
                 };
                 let mut t = tally.borrow_mut();
-                t.counts.add(Op::PolynomialProduct, top, p.products());
-                t.keys.relin(top);
+                t.counts.add_polynomial(p, top, 1);
+                // At every level, so that the key that serves a product does not depend on what else is requested.
+                for below in 0..p.depth() {
+                    t.keys.relin(Level::new(top.limbs() - below));
+                }
                 t.rescales += p.depth();
                 let limbs = p.working_ciphertexts() * 2 * top.limbs();
                 t.most_held = t.most_held.max(t.held + limbs);
@@ -220,7 +228,7 @@ impl<'a> Circuit<'a> {
     }
 
     /// The product of a counted circuit.
-    fn product(&self, x: &Wire, y: &Wire) -> Result<Wire, EvalError> {
+    fn product(&self, op: Op, x: &Wire, y: &Wire) -> Result<Wire, EvalError> {
         let Mode::Count(_, tally) = &self.mode else {
             unreachable!("circuits do not mix")
         };
@@ -228,10 +236,15 @@ impl<'a> Circuit<'a> {
         let scale = Scale::new(x.scale().value() * y.scale().value());
         {
             let mut t = tally.borrow_mut();
-            t.counts.add(Op::SquareReal, level, 1);
+            t.counts.add(op, level, 1);
             t.keys.relin(level);
         }
-        self.rescaled(tally, level, scale, Op::Relinearize)
+        let different = x.level() != y.level();
+        let _copy = different.then(|| {
+            tally.borrow_mut().counts.add(Op::Copy, level, 1);
+            wire(tally, level, scale)
+        });
+        self.rescaled(tally, level, scale, Op::RelinearizeRescale)
     }
 
     fn rescaled(

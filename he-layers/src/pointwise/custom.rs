@@ -64,9 +64,9 @@ pub trait Function: fmt::Debug + Send + Sync {
     }
 
     /// The scale that the argument should have where the first product is divided by `prime`; the nominal one if nothing is
-    /// said.
-    fn argument_scale(&self, _prime: f64) -> Option<Scale> {
-        None
+    /// said. By default the prime: products of such values, divided by the next prime, stay at about this scale.
+    fn argument_scale(&self, prime: f64) -> Option<Scale> {
+        Some(Scale::new(prime))
     }
 
     /// Bound on `|f(x)|` over the declared range of channel 0; by default from 1025 points.

@@ -186,20 +186,21 @@ impl<F: Function + Clone + 'static> PreparedPointwise for PreparedReal<F> {
 
     fn count_ops(&self, counts: &mut OpCounts) {
         let n = self.input.layout.ciphertexts();
-        let first = self.approach.level().limbs();
-        for above in 1..=self.approach.rescales() {
-            counts.add(Op::Rescale, Level::new(first + above), n);
-        }
+        self.approach.count_ops(counts, n);
         if self.components > 1 {
             let op = match self.approach.rescales() {
                 0 => Op::Conjugate,
                 _ => Op::ConjugateRescale,
             };
             counts.add(op, self.conjugate_level(), n);
+            // The parts, apart and joined again.
+            for level in [self.approach.level(), self.output.level] {
+                counts.add(Op::MulI, level, n);
+            }
+            counts.add(Op::Add, self.approach.level(), 2 * n);
+            counts.add(Op::Add, self.output.level, n);
         }
-        for ((op, level), count) in self.tally.counts.iter() {
-            counts.add(op, level, count as usize * n * self.components);
-        }
+        counts.extend_times(&self.tally.counts, n * self.components);
     }
 
     fn working_limbs(&self) -> usize {

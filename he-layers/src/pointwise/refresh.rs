@@ -262,10 +262,7 @@ impl PreparedPointwise for PreparedRefresh {
 
     fn count_ops(&self, counts: &mut OpCounts) {
         let n = self.input.layout.ciphertexts();
-        for above in 1..=self.approach.rescales() {
-            let level = Level::new(self.approach.level().limbs() + above);
-            counts.add(Op::Rescale, level, n);
-        }
+        self.approach.count_ops(counts, n);
         counts.add(Op::Refresh, self.output.level, n);
     }
 

@@ -203,7 +203,10 @@ impl PreparedSquare {
             plane.iter().fold(0.0, |m: f64, v| m.max(v.abs()))
         };
         let moments = layout.channel_plane(block, &self.act.second_moment);
-        let rms = (moments.iter().sum::<f64>() / moments.len() as f64).sqrt();
+        // Mean over the cells that hold a channel: errors are no smaller there because other cells are empty.
+        let used = layout.channel_plane(block, &vec![1.0; self.act.channels()]);
+        let used = used.iter().sum::<f64>().max(1.0);
+        let rms = (moments.iter().sum::<f64>() / used).sqrt();
         let (declared, t) = (largest(&self.act.declared), largest(&self.act.t));
         let slots = |max: f64, rms: f64| (packing.modulus(max), packing.modulus(rms));
         Ok(Offsets {
@@ -303,13 +306,11 @@ impl PreparedPointwise for PreparedSquare {
         let n = self.layout().ciphertexts();
         let level = self.output.level;
         counts.add(Op::Relinearize, level, n);
-        for above in 1..=self.approach.rescales() {
-            counts.add(Op::Rescale, Level::new(level.limbs() + above), n);
-        }
+        self.approach.count_ops(counts, n);
         match self.layout().packing() {
             Packing::Real => {
                 counts.add(Op::AddPlane, level, n);
-                counts.add(Op::SquareReal, level, n);
+                counts.add(Op::Square, level, n);
             }
             Packing::Complex => {
                 let op = match self.approach.rescales() {

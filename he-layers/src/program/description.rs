@@ -107,7 +107,7 @@ impl Node {
 /// use he_layers::{Chw, Conv2d, Dense, Program, Square, Term};
 ///
 /// let conv = Conv2d::new("conv", (1, 2), (3, 3), (1, 1), (1, 1), vec![0.1; 18])?;
-/// let head = Dense::pooled("head", Chw::new(2, 4, 4), 3, vec![0.2; 6], vec![0.0; 3])?;
+/// let head = Dense::pooled("head", Chw::new(2, 4, 4), 3, &[0.2; 6], vec![0.0; 3])?;
 /// let mut net = Program::new("small", Chw::new(1, 4, 4), vec![0.5]);
 /// let x = net.node("stem", "conv", vec![Term::linear(net.input(), conv)])?;
 /// let x = net.apply(x, Square::new("square", vec![0.0; 2], vec![2.0; 2], vec![1.0; 2])?)?;

@@ -13,8 +13,9 @@ const LEAST_SUM_LEVEL: usize = 2;
 impl Program {
     /// Form of every value.
     pub(super) fn forms(&self) -> Vec<Form> {
+        let multiplied = self.input_is_only_multiplied();
         let form = |source: &Source| match source {
-            Source::Input if self.input_is_only_multiplied() => Form::Squares,
+            Source::Input if multiplied => Form::Squares,
             Source::Input => Form::Values,
             Source::Sum(_) => Form::Sums,
             Source::Stage(_, stage) => stage.output_form(),

@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 
 use ckks_scheme::{KeyRequest, Level, Parameters, Scale};
 
+use super::compiled::CompiledMaps;
 use super::description::{Program, Source, Term};
 use super::product::{Finish, Product};
 use crate::error::LayerError;
-use crate::layout::Layout;
-use crate::linear::{Linear, LinearMap};
+use crate::layout::{Grid, Layout, Packing};
+use crate::linear::{Linear, LinearMap, RotationCosts};
 use crate::pointwise::{PreparedPointwise, Refresher, Setting};
 use crate::spec::{Form, ScaleChain, TensorSpec};
+
+/// Least weight scale of the maps that read an input, for it to be encrypted in square form.
+const LEAST_ROOM: f64 = 256.0;
 
 /// What a program is prepared for.
 #[derive(Clone, Debug)]
@@ -23,6 +27,10 @@ pub struct Preparation<'a> {
     pub output_level: Level,
     /// What carries out refreshes, if there are any.
     pub refresher: Option<&'a Refresher>,
+    /// What rotations cost, by which maps choose how to split them.
+    pub rotations: RotationCosts,
+    /// Where compiled maps are kept for further preparations, with the same costs of rotations.
+    pub compiled: Option<&'a CompiledMaps>,
 }
 
 impl<'a> Preparation<'a> {
@@ -34,6 +42,8 @@ impl<'a> Preparation<'a> {
             input,
             output_level: Level::new(2),
             refresher: None,
+            rotations: RotationCosts::default(),
+            compiled: None,
         }
     }
 
@@ -61,8 +71,6 @@ pub(super) struct PreparedStage {
     pub of: usize,
     pub entry: Entry,
     pub stage: Box<dyn PreparedPointwise>,
-    /// Name of the stage.
-    pub name: String,
 }
 
 /// A value: its form and level, where it comes from, and who reads it.
@@ -91,7 +99,6 @@ pub struct PreparedNode {
     /// Number of its value.
     pub(super) value: usize,
     pub(super) products: Vec<Product>,
-    pub(super) adds: usize,
     pub(super) finish: Finish,
 }
 
@@ -130,6 +137,23 @@ pub struct PreparedProgram {
 }
 
 impl Program {
+    /// Fixes the program for a parameter set with the nominal scale `2^log_scale` and a grid and packing of its input, without
+    /// refreshes. [`Self::prepare`] leaves more to choose.
+    ///
+    /// # Errors
+    /// As [`Layout::new`] and [`Self::prepare`].
+    pub fn prepare_on(
+        &self,
+        params: &Parameters,
+        log_scale: u32,
+        grid: Grid,
+        packing: Packing,
+    ) -> Result<PreparedProgram, LayerError> {
+        let layout = Layout::new(self.shape(self.input()), grid, packing, params.slots())?;
+        let scale = Scale::new(f64::from(log_scale).exp2());
+        self.prepare(&Preparation::new(params, scale, layout))
+    }
+
     /// Fixes the program for a chain of primes and a layout of its input. Every value gets the lowest level that its readers
     /// allow.
     ///
@@ -167,11 +191,14 @@ impl Program {
             let (spec, stage) = match &entry.source {
                 Source::Input => {
                     let layout = to.input.clone();
-                    let spec = match forms[index] {
-                        Form::Squares => to.chain.square_form(layout, level),
-                        Form::Sums | Form::Values | Form::Refreshed => {
-                            to.chain.value_form(layout, level)
-                        }
+                    let squares = to.chain.square_form(layout.clone(), level);
+                    let room =
+                        to.chain.sum_scale(self.name(), level)?.value() / squares.scale.value();
+                    // Where the nominal scale is near the primes', squares would leave weights no precision.
+                    let spec = if forms[index] == Form::Squares && room >= LEAST_ROOM {
+                        squares
+                    } else {
+                        to.chain.value_form(layout, level)
                     };
                     (spec, None)
                 }
@@ -188,17 +215,24 @@ impl Program {
                     let (input, entry) = stage_input(parent, stage.as_ref(), level, &setting)?;
                     let prepared = stage.prepare(&input, &setting)?;
                     let mut spec = prepared.output().clone();
+                    if spec.level < level {
+                        let missing = level.limbs() - spec.level.limbs();
+                        return Err(LayerError::Level {
+                            layer: stage.name().to_owned(),
+                            found: input.level,
+                            least: Level::new(input.level.limbs() + missing),
+                            most: to.chain.max_level(),
+                        });
+                    }
                     // What a refresh gives beyond need is dropped.
-                    spec.level = spec.level.min(level);
+                    spec.level = level;
                     if values[of.0].sizes.is_empty() {
                         values[of.0].sizes = sizes(&spec.layout, stage.as_ref());
                     }
-                    let name = stage.name().to_owned();
                     let stage = PreparedStage {
                         of: of.0,
                         entry,
                         stage: prepared,
-                        name,
                     };
                     (spec, Some(stage))
                 }
@@ -222,6 +256,7 @@ impl Program {
             output: output.0,
         };
         prepared.collect_rotations();
+        prepared.order_children();
         prepared.order_steps();
         Ok(prepared)
     }
@@ -242,18 +277,25 @@ impl Program {
             .all(|term| matches!(term, Term::Linear(_, map) if matches!(**map, Linear::Dense(_))));
         // Cells that hold garbage after a fold must not reach a stage.
         let layout = match is_output && all_dense {
-            true => LinearMap::dense_layout(shape.channels, &to.input, false)?,
+            true => {
+                let input = &values[node.terms()[0].value().0].spec.layout;
+                LinearMap::dense_layout(shape.channels, input, false)?
+            }
             false => self.node_layout(node, shape, values, to)?,
         };
         let sums = to.chain.sum_form(layout, level)?;
         let mut products = Vec::new();
-        let mut adds = 0;
+        let mut adds = false;
         for term in node.terms() {
             let number = term.value().0;
             let value = &mut values[number];
             match term {
                 Term::Linear(_, map) => {
-                    let compiled = LinearMap::compile(map, &value.spec.layout, &sums.layout)?;
+                    let input = &value.spec.layout;
+                    let compiled = match to.compiled {
+                        Some(maps) => maps.get(map, input, &sums.layout, &to.rotations)?,
+                        None => LinearMap::compile(map, input, &sums.layout, &to.rotations)?,
+                    };
                     let moments = self.moments(number);
                     value.products.push((index, products.len()));
                     products.push(Product::new(
@@ -279,7 +321,7 @@ impl Program {
                         });
                     }
                     value.adds.push(index);
-                    adds += 1;
+                    adds = true;
                 }
             }
         }
@@ -289,7 +331,7 @@ impl Program {
                 all.extend(of_map);
             }
         }
-        if adds > 0 {
+        if adds {
             giants.iter_mut().for_each(|all| {
                 all.insert(0);
             });
@@ -302,7 +344,6 @@ impl Program {
             name: node.name().to_owned(),
             value: node.value().0,
             products,
-            adds,
             finish: Finish {
                 giants: giants
                     .into_iter()
@@ -384,7 +425,7 @@ fn stage_input(
             let prime = setting.chain.prime(stage.name(), parent.level)?;
             (Form::Values, Scale::new(parent.scale.value() / prime))
         }
-        other => (other, parent.scale),
+        form @ (Form::Squares | Form::Values | Form::Refreshed) => (form, parent.scale),
     };
     let Depth::Levels(depth) = stage.depth(form, setting)? else {
         return Ok((parent.clone(), Entry::Direct));
@@ -417,6 +458,15 @@ impl PreparedProgram {
         }
         for (value, steps) in self.values.iter_mut().zip(steps) {
             value.steps = steps.into_iter().map(|s| s.into_iter().collect()).collect();
+        }
+    }
+
+    /// Stages that read a dropped copy come first: the first of the others may take the rescaled sums.
+    fn order_children(&mut self) {
+        for value in 0..self.values.len() {
+            let mut children = std::mem::take(&mut self.values[value].children);
+            children.sort_by_key(|child| self.entry(*child) == Entry::Direct);
+            self.values[value].children = children;
         }
     }
 

@@ -61,21 +61,6 @@ impl Product {
             Weights::Rounded => self.map.forward_slots(x, Some(self.weight_scale)),
         }
     }
-
-    /// Adds the products of a run that takes `group_blocks` channel blocks at a time.
-    pub fn count_ops(&self, sums: &TensorSpec, counts: &mut OpCounts, group_blocks: usize) {
-        let (constant, masked) = self.map.term_counts();
-        counts.add(Op::ConstantTerm, sums.level, constant);
-        counts.add(Op::MaskedTerm, sums.level, masked);
-        for start in (0..self.map.input().blocks()).step_by(group_blocks.max(1)) {
-            let blocks = start..start + group_blocks.max(1);
-            let touched =
-                |task: &&crate::linear::ProductTask| !task.columns_of(blocks.clone()).is_empty();
-            let rows = self.map.tasks().iter().filter(touched);
-            let outputs = rows.map(|task| task.outputs().len()).sum();
-            counts.add(Op::AccumulatorPass, sums.level, outputs);
-        }
-    }
 }
 
 /// The end of a node: inner sums rotated and added, folded, biases added.
@@ -94,23 +79,31 @@ impl Finish {
         }
     }
 
-    pub fn count_ops(&self, sums: &TensorSpec, counts: &mut OpCounts) {
-        let outputs = sums.layout.ciphertexts();
+    /// Adds the end of a node of so many products.
+    pub fn count_ops(&self, sums: &TensorSpec, products: usize, counts: &mut OpCounts) {
+        let level = sums.level;
         for giants in &self.giants {
-            let moved = giants.iter().filter(|giant| **giant != 0).count();
-            counts.add(Op::GiantRotation, sums.level, moved);
-            let groups = match moved {
-                0 => 0,
-                _ => giants.len().div_ceil(GIANTS_A_SUM),
-            };
-            counts.add(Op::GiantSum, sums.level, groups);
+            if giants.is_empty() {
+                counts.add(Op::Zero, level, 1);
+            }
+            if giants.iter().any(|giant| *giant != 0) {
+                for part in giants.chunks(GIANTS_A_SUM) {
+                    let rotated = part.iter().filter(|giant| **giant != 0).count();
+                    let others = part.len() - rotated;
+                    counts.add(Op::RotatedSum { rotated, others }, level, 1);
+                }
+                counts.add(Op::Add, level, giants.len().div_ceil(GIANTS_A_SUM) - 1);
+            }
         }
-        counts.add(Op::FoldRotation, sums.level, outputs * self.fold.len());
-        counts.add(Op::AddPlane, sums.level, outputs);
+        let outputs = self.giants.len();
+        counts.add(Op::FoldRotation, level, outputs * self.fold.len());
+        counts.add(Op::Add, level, outputs * self.fold.len());
+        counts.add(Op::AddPlane, level, if products > 0 { outputs } else { 0 });
     }
 
-    /// Whether inner sums are rotated.
-    pub fn has_giants(&self) -> bool {
-        self.giants.iter().flatten().any(|giant| *giant != 0)
+    /// Sums of rotations that wait for the other parts of their output.
+    pub fn waiting_parts(&self) -> usize {
+        let parts = self.giants.iter().map(|g| g.len().div_ceil(GIANTS_A_SUM));
+        parts.filter(|parts| *parts > 1).sum()
     }
 }

@@ -7,6 +7,7 @@ use ckks_scheme::{Ciphertext, EvalError, Evaluator, Level};
 use rayon::prelude::*;
 
 use super::accumulator::{Accumulator, Rotations};
+use super::counts::Joining;
 use super::prepared::{Entry, PreparedProgram, PreparedValue};
 use crate::encrypted::EncryptedTensor;
 use crate::error::LayerError;
@@ -135,17 +136,17 @@ impl<'a> Run<'a> {
     /// The network's output, when all steps are done.
     ///
     /// # Errors
-    /// [`LayerError::Step`] before that.
+    /// [`LayerError::Unready`] before that.
     pub fn finish(mut self) -> Result<EncryptedTensor, LayerError> {
         let program = self.program;
         match self.tensors.remove(&program.output) {
             Some(output) if self.is_done() => {
                 EncryptedTensor::new(program.output().clone(), output)
             }
-            _ => Err(LayerError::Step {
+            _ => Err(LayerError::Unready {
                 program: program.name.clone(),
-                found: program.steps(),
-                steps: self.done,
+                done: self.done,
+                steps: program.steps(),
             }),
         }
     }
@@ -318,17 +319,9 @@ impl Reader<'_> {
             (false, None) => unreachable!("only the last reader takes it"),
         };
         Ok(match value.spec.form {
-            Form::Sums => {
-                let later = value.children.iter().skip_while(|c| **c != child).skip(1);
-                let needed = later
-                    .into_iter()
-                    .any(|c| self.program.entry(*c) != Entry::Direct);
-                let z = match (shares, needed) {
-                    (true, false) => rescaled.take(),
-                    (true, true) | (false, _) => None,
-                };
-                Operand::Sum(shared, z)
-            }
+            // Stages that are dropped to a level come first, so that nobody else needs it.
+            Form::Sums if shares => Operand::Sum(shared, rescaled.take()),
+            Form::Sums => Operand::Sum(shared, None),
             Form::Squares | Form::Values | Form::Refreshed => Operand::Value(shared),
         })
     }
@@ -342,18 +335,20 @@ impl Reader<'_> {
         rescaled: Option<&Ciphertext>,
     ) -> Result<Ciphertext, EvalError> {
         let sums = &self.program.values[self.program.nodes[node].value].spec;
-        if value.spec.form == Form::Sums && value.spec.level == sums.level {
-            return Ok(ct.try_clone()?);
-        }
         let values = rescaled.unwrap_or(ct);
-        if values.scale().matches(self.program.nominal) {
-            let below = Level::new(sums.level.limbs() - 1);
-            let copy = self.evaluator.copy_at_level(values, below)?;
-            return self.evaluator.lift(copy, sums.level);
+        match self.program.joining(value, node) {
+            Joining::Copied => Ok(ct.try_clone()?),
+            Joining::Lifted => {
+                let below = Level::new(sums.level.limbs() - 1);
+                let copy = self.evaluator.copy_at_level(values, below)?;
+                self.evaluator.lift(copy, sums.level)
+            }
+            Joining::Scaled => {
+                let mut sum = self.evaluator.zero(sums.level, sums.scale)?;
+                self.evaluator.add_scaled_assign(&mut sum, values, 1.0)?;
+                Ok(sum)
+            }
         }
-        let mut sum = self.evaluator.zero(sums.level, sums.scale)?;
-        self.evaluator.add_scaled_assign(&mut sum, values, 1.0)?;
-        Ok(sum)
     }
 
     fn rotations(&self, ct: Ciphertext, steps: &[i64]) -> Result<Rotations, EvalError> {

@@ -10,8 +10,8 @@ use ckks_scheme::{
     ParamsLiteral, Scale,
 };
 use he_layers::{
-    Grid, LayerError, Layout, Packing, Preparation, PreparedProgram, Program, Refresher,
-    ScaleChain, Setting,
+    CompiledMaps, Grid, LayerError, Layout, Node, Packing, Preparation, PreparedProgram, Program,
+    Refresher, RotationCosts, ScaleChain, Setting, Value,
 };
 
 use super::pins::{Bootstrap, Pins};
@@ -25,6 +25,10 @@ pub(super) const WORD_BITS: u32 = 50;
 pub const LEAST_PRIME_BITS: u32 = 36;
 /// Fewest bits of a level that a refresh gives back: below, the refresh itself is not precise.
 const LEAST_REFRESH_BITS: u32 = 40;
+/// Most bits of a level that a refresh gives back: above, its scale has no room beside the primes of EvalMod.
+const MOST_REFRESH_BITS: u32 = 46;
+/// What a giant step of the bootstrapping's matrices is worth in baby steps: few keys, or speed.
+const GIANT_COSTS: [f64; 2] = [0.3, 1.0];
 /// Rings that are tried, by the base-2 logarithm of their degree.
 pub(super) const RINGS: RangeInclusive<u32> = 13..=17;
 /// Rings that have room for a bootstrapping.
@@ -34,6 +38,8 @@ pub(super) const MOST_DIGITS: usize = 6;
 const MOST_BOOTSTRAP_DIGITS: usize = 8;
 /// Levels that a refresh may give back beyond those that the next one takes.
 const REFRESH_LEVELS: RangeInclusive<usize> = 2..=24;
+/// Chains with a bootstrapping that are looked at closely.
+const PROMISING: usize = 8;
 /// Lowest level of the output: two primes hold it.
 pub(super) const OUTPUT_LEVEL: Level = Level::new(2);
 
@@ -92,8 +98,9 @@ impl Chain {
         packing: Packing,
         grid: Grid,
         pins: &Pins,
+        compiled: &CompiledMaps,
     ) -> Result<PreparedProgram, LayerError> {
-        self.prepare_at(packing, grid, self.log_scale(packing, pins))
+        self.prepare_at(packing, grid, self.log_scale(packing, pins), compiled)
     }
 
     /// The same with a nominal scale.
@@ -102,6 +109,7 @@ impl Chain {
         packing: Packing,
         grid: Grid,
         log_scale: u32,
+        compiled: &CompiledMaps,
     ) -> Result<PreparedProgram, LayerError> {
         let shape = self.program.shape(self.program.input());
         let scale = Scale::new(f64::from(log_scale).exp2());
@@ -110,6 +118,8 @@ impl Chain {
             input: Layout::new(shape, grid, packing, self.slots())?,
             output_level: OUTPUT_LEVEL,
             refresher: self.refresher.as_ref(),
+            rotations: RotationCosts::default(),
+            compiled: Some(compiled),
         })
     }
 }
@@ -224,62 +234,99 @@ fn is_secure(literal: &ParamsLiteral) -> bool {
     log_qp <= max_log_qp_128(literal.log_n)
 }
 
-/// Chains with a bootstrapping: for each number of levels that a refresh gives back the largest primes, and the refreshes
-/// where they cost least. Chains on which the network needs as many refreshes as on a shorter one are left out.
+/// The most promising chains with a bootstrapping: for each number of levels that a refresh gives back the largest primes,
+/// and the refreshes where they cost least.
 fn with_refreshes(
     program: &Program,
     pins: &Pins,
     kernel: &KernelChoice,
 ) -> Result<Vec<Chain>, PlanError> {
-    let mut chains: Vec<Chain> = Vec::new();
+    let exactly = match pins.bootstrap {
+        Bootstrap::Exactly(count) => Some(count),
+        Bootstrap::Never | Bootstrap::Allowed => None,
+    };
+    let mut found: Vec<(f64, Refreshed)> = Vec::new();
     for log_n in rings(pins, BOOTSTRAP_RINGS) {
-        let mut placements: Vec<(usize, Vec<String>)> = Vec::new();
         for user in REFRESH_LEVELS {
-            let Some((literal, bootstrap)) = bootstrap_literals(log_n, user, pins) else {
+            let choices = bootstrap_literals(log_n, user, pins);
+            let Some((_, bootstrap)) = choices.first() else {
                 continue;
             };
+            let top = 1 + bootstrap.input_levels() + user + bootstrap.depth();
             let limits = placement::Limits {
                 input: Level::new(bootstrap.input_levels() + 1),
-                output: Level::new(literal.q_bits.len() - bootstrap.depth()),
-                top: Level::new(literal.q_bits.len()),
+                output: Level::new(top - bootstrap.depth()),
+                top: Level::new(top),
             };
-            let exactly = match pins.bootstrap {
-                Bootstrap::Exactly(count) => Some(count),
-                Bootstrap::Never | Bootstrap::Allowed => None,
-            };
-            let Some(at) = placement::place(program, &limits, exactly)? else {
+            let placed = placement::place(program, &limits, exactly)?;
+            let Some((at, units)) = placed.filter(|(at, _)| !at.is_empty()) else {
                 continue;
             };
-            let names: Vec<String> = at
-                .iter()
-                .filter_map(|v| program.nodes().iter().find(|node| node.value() == *v))
-                .map(|node| node.name().to_owned())
-                .collect();
-            if names.is_empty() {
-                continue;
+            for (literal, bootstrap) in choices {
+                // Twice as many slots are worth twice as much work.
+                let units = units * f64::from(log_n) * key_switch_units(&literal);
+                let at = at.clone();
+                found.push((
+                    units,
+                    Refreshed {
+                        literal,
+                        bootstrap,
+                        at,
+                    },
+                ));
             }
-            placements.push((user, names.clone()));
-            chains.push(bootstrapped(program, &literal, bootstrap, names, kernel)?);
+        }
+    }
+    found.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut chains = Vec::new();
+    for (_, chain) in found.into_iter().take(PROMISING) {
+        for giant_cost in GIANT_COSTS {
+            let bootstrap = BootstrapLiteral {
+                giant_cost,
+                ..chain.bootstrap.clone()
+            };
+            let chain = Refreshed {
+                bootstrap,
+                ..chain.clone()
+            };
+            chains.push(bootstrapped(program, chain, kernel)?);
         }
     }
     Ok(chains)
 }
 
-/// A chain whose refreshes give back `user` levels: base prime, SlotsToCoeffs and the user's levels, then EvalMod and
-/// CoeffsToSlots. The largest primes, then the fewest digits.
+/// Limbs that a key switch half way up the chain transforms and multiplies: digits, inner product and the end.
+fn key_switch_units(literal: &ParamsLiteral) -> f64 {
+    let (primes, specials) = (literal.q_bits.len(), literal.p_bits.len());
+    let level = primes.div_ceil(2);
+    let in_digit = primes.div_ceil(literal.digits);
+    let extended = (level + specials) as f64;
+    level.div_ceil(in_digit) as f64 * extended + 2.0 * extended
+}
+
+/// A chain with a bootstrapping, and the values to refresh.
+#[derive(Clone)]
+struct Refreshed {
+    literal: ParamsLiteral,
+    bootstrap: BootstrapLiteral,
+    at: Vec<Value>,
+}
+
+/// Chains whose refreshes give back `user` levels: base prime, SlotsToCoeffs and the user's levels, then EvalMod and
+/// CoeffsToSlots. For every number of digits the largest primes.
 fn bootstrap_literals(
     log_n: u32,
     user: usize,
     pins: &Pins,
-) -> Option<(ParamsLiteral, BootstrapLiteral)> {
+) -> Vec<(ParamsLiteral, BootstrapLiteral)> {
     let base = BootstrapLiteral::full_complex(log_n);
     let bits: Vec<u32> = match pins.prime_bits {
         Some(bits) => vec![bits],
-        None => (LEAST_REFRESH_BITS..=WORD_BITS - 4).rev().collect(),
+        None => (LEAST_REFRESH_BITS..=MOST_REFRESH_BITS).rev().collect(),
     };
     let digits: Vec<usize> = match pins.digits {
         Some(digits) => vec![digits],
-        None => (3..=MOST_BOOTSTRAP_DIGITS).collect(),
+        None => (2..=MOST_BOOTSTRAP_DIGITS).collect(),
     };
     let literal = |bits: u32, digits| {
         let q_bits = std::iter::once(WORD_BITS)
@@ -287,45 +334,44 @@ fn bootstrap_literals(
             .chain(std::iter::repeat_n(WORD_BITS, base.depth()));
         with_specials(log_n, q_bits.collect(), digits)
     };
-    let found = bits
-        .iter()
-        .flat_map(|bits| digits.iter().map(move |digits| (*bits, *digits)))
-        .map(|(bits, digits)| (bits, literal(bits, digits)))
-        .find(|(_, literal)| is_secure(literal));
-    found.map(|(bits, literal)| {
+    let largest = |digits: &usize| {
+        let literals = bits.iter().map(|bits| (*bits, literal(*bits, *digits)));
+        let (bits, literal) = literals
+            .into_iter()
+            .find(|(_, literal)| is_secure(literal))?;
         let bootstrap = BootstrapLiteral {
             log_scale: f64::from(bits),
             ..base.clone()
         };
-        (literal, bootstrap)
-    })
+        Some((literal, bootstrap))
+    };
+    digits.iter().filter_map(largest).collect()
 }
 
 fn bootstrapped(
     program: &Program,
-    literal: &ParamsLiteral,
-    bootstrap: BootstrapLiteral,
-    names: Vec<String>,
+    chain: Refreshed,
     kernel: &KernelChoice,
 ) -> Result<Chain, PlanError> {
-    let params = Parameters::from_literal(literal, kernel.clone(), None)?;
+    let Refreshed {
+        literal,
+        bootstrap,
+        at,
+    } = chain;
+    let params = Parameters::from_literal(&literal, kernel.clone(), None)?;
     let (refresher, refresh_work, matrix_bytes) = outlined(&params, &bootstrap)?;
-    let at: Vec<_> = program
-        .nodes()
-        .iter()
-        .filter(|node| names.iter().any(|name| name == node.name()))
-        .map(|node| node.value())
-        .collect();
     let refreshed = program
         .with_refreshes(&at)
         .map_err(|reason| PlanError::Layout {
             model: program.name().to_owned(),
             reason,
         })?;
+    let is_refreshed = |node: &&Node| at.contains(&node.value());
+    let refreshes = program.nodes().iter().filter(is_refreshed);
     Ok(Chain {
         modulus: params.chain().clone(),
         program: refreshed,
-        refreshes: names,
+        refreshes: refreshes.map(|node| node.name().to_owned()).collect(),
         bootstrap: Some(bootstrap),
         refresher,
         refresh_work,

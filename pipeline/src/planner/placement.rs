@@ -24,13 +24,13 @@ const LINEAR_UNITS: f64 = 4.0;
 /// Rounds of improvement.
 const ROUNDS: usize = 8;
 
-/// The sums to refresh, in order: `exactly` so many, if that is asked for. Nothing if the network cannot run within the
-/// limits.
+/// The sums to refresh, in order, and the units of work of a run with them: `exactly` so many, if that is asked for. Nothing
+/// if the network cannot run within the limits.
 pub(super) fn place(
     program: &Program,
     limits: &Limits,
     exactly: Option<usize>,
-) -> Result<Option<Vec<Value>>, PlanError> {
+) -> Result<Option<(Vec<Value>, f64)>, PlanError> {
     let named = |reason| PlanError::Layout {
         model: program.name().to_owned(),
         reason,
@@ -126,7 +126,7 @@ impl<'a> Search<'a> {
         &self,
         mut at: Vec<Value>,
         exactly: Option<usize>,
-    ) -> Result<Vec<Value>, LayerError> {
+    ) -> Result<(Vec<Value>, f64), LayerError> {
         let mut best = self.cost(&at)?.unwrap_or(f64::INFINITY);
         for _ in 0..ROUNDS {
             let mut better: Option<Vec<Value>> = None;
@@ -168,7 +168,7 @@ impl<'a> Search<'a> {
             }
         }
         at.sort_unstable();
-        Ok(at)
+        Ok((at, best))
     }
 
     /// Units of work of a run with these refreshes; nothing if levels are short. Ciphertexts count in proportion to numbers.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use ckks_scheme::Level;
-use he_layers::{Op, OpCounts, PreparedProgram};
+use he_layers::{OpCounts, PreparedProgram};
 
 use super::chains::Chain;
 use super::{Machine, Task};
@@ -191,10 +191,7 @@ impl Schedule<'_> {
                 level_in: input.level,
                 level_out,
                 blocks,
-                rotations: [Op::HoistedRotation, Op::GiantRotation, Op::FoldRotation]
-                    .into_iter()
-                    .map(|op| counts.total(op))
-                    .sum(),
+                rotations: counts.rotations(),
                 pool_bytes: held_bytes + limbs as u64 * modulus.limb_bytes(),
                 seconds: clock.seconds(&counts) / threads as f64,
             }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use he_models::{FoldedModel, Model};
+use he_models::{Lowered, Model};
 use pipeline::estimate::time::Speed;
 use pipeline::plan::Plan;
 use pipeline::planner::{self, Machine, Pins, Planned, Task};
@@ -29,7 +29,7 @@ pub fn command(args: &PlanArgs, _: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
     let mut files = args.out.iter().chain(&args.svg);
     files.try_for_each(|path| check_writable(path))?;
-    let model = Model::open(&args.planning.model.model)?.fold()?;
+    let model = Model::open(&args.planning.model.model)?.lower()?;
     let planned = prepare(&model, &args.planning)?;
     if let Some(path) = &args.out {
         write_whole(path, planned.plan.to_ron().as_bytes())?;
@@ -41,17 +41,16 @@ pub fn command(args: &PlanArgs, _: &dyn Progress) -> Result<(), CliError> {
 }
 
 /// Plans, or obeys the plan that the user names.
-pub fn prepare(model: &FoldedModel, args: &PlanningArgs) -> Result<Planned, CliError> {
+pub fn prepare(model: &Lowered, args: &PlanningArgs) -> Result<Planned, CliError> {
     let kernel = args.machine.kernel();
     let machine = Machine {
         threads: args.machine.threads(),
         memory_bytes: args.machine.memory_bytes(),
         speed: Speed::built_in(kernel.name()),
     };
-    let program = model.program()?;
     let checksum = hex(&model.checksum);
     let task = Task {
-        program: &program,
+        program: &model.program,
         checksum: &checksum,
         batch: args.batch,
         max_logit_error: args.max_logit_error,

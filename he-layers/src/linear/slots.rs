@@ -4,7 +4,8 @@ use ckks_scheme::{EncodeError, Scale};
 use num_complex::Complex64;
 use rayon::prelude::*;
 
-use super::{LinearMap, ProductTask, TermWeight};
+use super::map::{LinearMap, TermWeight};
+use super::product::ProductTask;
 use crate::error::LayerError;
 use crate::rounding::Rounding;
 
@@ -28,9 +29,9 @@ impl LinearMap {
         let rounding = rounded
             .map(|scale| Rounding::new(self.input.grid().cells(), scale))
             .transpose();
-        let rounding = rounding.map_err(LayerError::eval(&self.name))?;
+        let rounding = rounding.map_err(LayerError::eval(self.name()))?;
         let mut rows: Vec<Vec<(&ProductTask, usize)>> = vec![Vec::new(); self.output.ciphertexts()];
-        for task in &self.tasks {
+        for task in self.tasks() {
             for (row, output) in task.outputs.iter().enumerate() {
                 rows[*output].push((task, row));
             }
@@ -41,7 +42,7 @@ impl LinearMap {
             for row in rows {
                 self.add_product(&mut y, &mut correction, x, row, rounding.as_ref())?;
             }
-            for &step in &self.fold {
+            for &step in self.fold() {
                 let mut turned = y.clone();
                 turned.rotate_left(step as usize);
                 add(&mut y, &turned);
@@ -58,7 +59,7 @@ impl LinearMap {
         };
         let outputs: Result<_, EncodeError> =
             rows.into_par_iter().enumerate().map(output).collect();
-        outputs.map_err(LayerError::eval(&self.name))
+        outputs.map_err(LayerError::eval(self.name()))
     }
 
     /// Adds one row of a product, rotated by its giant step, to `y`, and its mean error to `correction`.

@@ -1,0 +1,9 @@
+//! Tests of programs through the public interface of the crate.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod counts;
+mod errors;
+mod lab;
+mod networks;
+mod random;
+mod stages;
