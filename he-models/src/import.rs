@@ -56,7 +56,10 @@ pub fn import(path: impl AsRef<Path>, options: &ImportOptions) -> Result<Importe
     let path = path.as_ref();
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
     let name = options.name.clone().or(stem).unwrap_or_default();
-    let relu = options.relu.clone().unwrap_or(ReluApproximation::Polynomial { degree: 63 });
+    let relu = options
+        .relu
+        .clone()
+        .unwrap_or(ReluApproximation::Polynomial { degree: 63 });
     let found = match path.extension().and_then(|e| e.to_str()) {
         Some("onnx") => onnx::read(path, options.shape, &relu)?,
         Some("safetensors") => {
@@ -156,7 +159,10 @@ impl Imported {
         let mut spec = self.model.spec().clone();
         spec.weights.file = format!("{stem}.safetensors");
         let model = Model::new(spec, &self.weights)?;
-        files::write(&path.with_file_name(&model.spec().weights.file), &self.weights)?;
+        files::write(
+            &path.with_file_name(&model.spec().weights.file),
+            &self.weights,
+        )?;
         model.write_spec(path)?;
         Ok(model)
     }

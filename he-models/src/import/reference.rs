@@ -95,7 +95,12 @@ impl Reader<'_> {
             Some(&[channels, _, rows, columns]) => (channels, (rows, columns)),
             Some(found) => {
                 let found = format!("{found:?}");
-                return Err(ModelError::node(name, "shape of its weights", found, "4 sizes"));
+                return Err(ModelError::node(
+                    name,
+                    "shape of its weights",
+                    found,
+                    "4 sizes",
+                ));
             }
             None => {
                 return Err(ModelError::MissingTensor {

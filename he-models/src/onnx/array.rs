@@ -40,7 +40,11 @@ impl Array {
     /// Decodes a tensor; `folder` holds what is stored outside the file.
     pub(super) fn decode(tensor: &proto::Tensor, folder: &Path) -> Result<Self, String> {
         let name = Some(tensor.name.clone()).filter(|name| !name.is_empty());
-        let shape: Option<Vec<usize>> = tensor.dims.iter().map(|d| usize::try_from(*d).ok()).collect();
+        let shape: Option<Vec<usize>> = tensor
+            .dims
+            .iter()
+            .map(|d| usize::try_from(*d).ok())
+            .collect();
         let shape = shape.filter(|s| s.len() <= MAX_RANK);
         let shape = shape.ok_or_else(|| format!("its shape is {:?}", tensor.dims))?;
         let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
@@ -54,7 +58,10 @@ impl Array {
         };
         let values = typed(tensor, raw)?;
         if values.len() != count {
-            return Err(format!("it holds {} values, its shape {shape:?} asks for {count}", values.len()));
+            return Err(format!(
+                "it holds {} values, its shape {shape:?} asks for {count}",
+                values.len()
+            ));
         }
         if values.iter().any(|v| !v.is_finite()) {
             return Err("it holds values that are not finite".to_owned());
@@ -110,34 +117,55 @@ fn typed(tensor: &proto::Tensor, raw: &[u8]) -> Result<Vec<f64>, String> {
         if raw.is_empty() {
             tensor.int32_data.iter().map(|v| bits(*v as u16)).collect()
         } else {
-            raw.chunks_exact(2).map(|b| bits(u16::from_le_bytes([b[0], b[1]]))).collect()
+            raw.chunks_exact(2)
+                .map(|b| bits(u16::from_le_bytes([b[0], b[1]])))
+                .collect()
         }
     };
     Ok(match tensor.data_type {
         1 if raw.is_empty() => tensor.float_data.iter().map(|v| f64::from(*v)).collect(),
         1 => of(4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into()),
         11 if raw.is_empty() => tensor.double_data.clone(),
-        11 => of(8, |b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])),
+        11 => of(8, |b| {
+            f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])
+        }),
         7 if raw.is_empty() => tensor.int64_data.iter().map(|v| *v as f64).collect(),
-        7 => of(8, |b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f64),
+        7 => of(8, |b| {
+            i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f64
+        }),
         6 if raw.is_empty() => tensor.int32_data.iter().map(|v| f64::from(*v)).collect(),
         6 => of(4, |b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]).into()),
         10 => small(|bits| half::f16::from_bits(bits).into()),
         16 => small(|bits| half::bf16::from_bits(bits).into()),
-        other => return Err(format!("its type has number {other}, expected a floating-point or integer type")),
+        other => {
+            return Err(format!(
+                "its type has number {other}, expected a floating-point or integer type"
+            ));
+        }
     })
 }
 
 /// The bytes of a tensor that lies in another file of the same folder.
 fn outside(tensor: &proto::Tensor, folder: &Path) -> Result<Vec<u8>, String> {
-    let entry = |key: &str| tensor.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
+    let entry = |key: &str| {
+        tensor
+            .external_data
+            .iter()
+            .find(|e| e.key == key)
+            .map(|e| e.value.as_str())
+    };
     let location = entry("location").unwrap_or("");
     let name = location.strip_prefix("./").unwrap_or(location);
     if name.is_empty() || name.contains(['/', '\\']) || name == ".." || name == "." {
-        return Err(format!("its file is `{location}`, expected a file in the same folder"));
+        return Err(format!(
+            "its file is `{location}`, expected a file in the same folder"
+        ));
     }
     let number = |key: &str| match entry(key) {
-        Some(text) => text.parse::<usize>().map(Some).map_err(|_| format!("its {key} is `{text}`")),
+        Some(text) => text
+            .parse::<usize>()
+            .map(Some)
+            .map_err(|_| format!("its {key} is `{text}`")),
         None => Ok(None),
     };
     let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
@@ -148,7 +176,10 @@ fn outside(tensor: &proto::Tensor, folder: &Path) -> Result<Vec<u8>, String> {
     };
     let part = end.and_then(|end| bytes.get(offset..end));
     part.map(<[u8]>::to_vec).ok_or_else(|| {
-        format!("it lies at {offset} and beyond in `{name}`, which has {} bytes", bytes.len())
+        format!(
+            "it lies at {offset} and beyond in `{name}`, which has {} bytes",
+            bytes.len()
+        )
     })
 }
 

@@ -56,7 +56,10 @@ impl Map {
     }
 
     pub(super) fn plus(mut self, constant: &[f64]) -> Self {
-        self.powers[0].iter_mut().zip(constant).for_each(|(v, c)| *v += c);
+        self.powers[0]
+            .iter_mut()
+            .zip(constant)
+            .for_each(|(v, c)| *v += c);
         self
     }
 
@@ -109,7 +112,12 @@ impl Map {
 
     /// Without leading zeros.
     fn trimmed(mut self) -> Self {
-        while self.powers.len() > 2 && self.powers.last().is_some_and(|p| p.iter().all(|v| *v == 0.0)) {
+        while self.powers.len() > 2
+            && self
+                .powers
+                .last()
+                .is_some_and(|p| p.iter().all(|v| *v == 0.0))
+        {
             self.powers.pop();
         }
         self

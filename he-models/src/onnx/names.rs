@@ -11,10 +11,17 @@ const MOST: usize = 200;
 /// The module that a node belongs to; empty for the network itself.
 fn scope(node: &proto::Node) -> String {
     // The newer exporter: "['', 'blocks', 'blocks.0', 'relu']", the last entry being the operation.
-    let entry = node.metadata.iter().find(|e| e.key == "pkg.torch.onnx.name_scopes");
+    let entry = node
+        .metadata
+        .iter()
+        .find(|e| e.key == "pkg.torch.onnx.name_scopes");
     if let Some(entry) = entry {
         let mut scopes = entry.value.trim_matches(['[', ']']).rsplit(", ").skip(1);
-        return scopes.next().unwrap_or("").trim_matches(['\'', '"']).to_owned();
+        return scopes
+            .next()
+            .unwrap_or("")
+            .trim_matches(['\'', '"'])
+            .to_owned();
     }
     // The older one: "/blocks/blocks.0/Relu".
     let Some((path, _)) = node.name.rsplit_once('/') else {
@@ -22,7 +29,9 @@ fn scope(node: &proto::Node) -> String {
     };
     let mut scope = String::new();
     for part in path.split('/').filter(|part| !part.is_empty()) {
-        let continued = part.strip_prefix(scope.as_str()).is_some_and(|rest| rest.starts_with('.'));
+        let continued = part
+            .strip_prefix(scope.as_str())
+            .is_some_and(|rest| rest.starts_with('.'));
         if scope.is_empty() || continued {
             scope = part.to_owned();
         } else {
@@ -40,8 +49,15 @@ pub(super) struct Names {
 
 impl Names {
     /// A new name for a node with weights: that of its module, which its weight tells best.
-    pub(super) fn module(&mut self, node: &proto::Node, weight: Option<&str>, kind: &str) -> String {
-        let of_weight = weight.and_then(|w| w.strip_suffix(".weight")).map(str::to_owned);
+    pub(super) fn module(
+        &mut self,
+        node: &proto::Node,
+        weight: Option<&str>,
+        kind: &str,
+    ) -> String {
+        let of_weight = weight
+            .and_then(|w| w.strip_suffix(".weight"))
+            .map(str::to_owned);
         let name = of_weight.unwrap_or_else(|| scope(node));
         self.new(if name.is_empty() { kind } else { &name })
     }
@@ -58,7 +74,10 @@ impl Names {
     }
 
     fn new(&mut self, name: &str) -> String {
-        let mut clean: String = name.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
+        let mut clean: String = name
+            .chars()
+            .map(|c| if c.is_control() { '_' } else { c })
+            .collect();
         while clean.len() > MOST {
             clean.pop();
         }

@@ -138,6 +138,33 @@ impl OpSpec {
         )
     }
 
+    /// Names of its tensors.
+    pub fn tensors(&self) -> impl Iterator<Item = &str> {
+        let (required, bias): (Vec<&String>, &Option<String>) = match self {
+            Self::Conv2d { weight, bias, .. } | Self::Dense { weight, bias, .. } => {
+                (vec![weight], bias)
+            }
+            Self::BatchNorm {
+                weight,
+                bias,
+                mean,
+                variance,
+                ..
+            } => (vec![weight, bias, mean, variance], &None),
+            Self::Affine { gain, offset } => (vec![gain, offset], &None),
+            Self::Quadratic { g, t, d } => (vec![g, t, d], &None),
+            Self::Polynomial { .. }
+            | Self::Relu { .. }
+            | Self::Add
+            | Self::Concat
+            | Self::Slice { .. }
+            | Self::AvgPool { .. }
+            | Self::GlobalAvgPool
+            | Self::Flatten => (vec![], &None),
+        };
+        required.into_iter().chain(bias).map(String::as_str)
+    }
+
     /// Whether it takes two or more inputs; all others take one.
     #[must_use]
     pub fn joins(&self) -> bool {
