@@ -31,6 +31,12 @@ use crate::{
 /// Largest number of nodes, before constants are folded.
 const MAX_NODES: usize = 100_000;
 
+/// A polynomial and the node that it has become.
+struct Made {
+    powers: Vec<Vec<f64>>,
+    node: String,
+}
+
 /// What a node of the file gives.
 #[derive(Clone, Debug, PartialEq)]
 enum Value {
@@ -49,7 +55,7 @@ struct Context<'a> {
     values: HashMap<&'a str, Value>,
     names: Names,
     /// Polynomials that have become nodes, by the node that they read.
-    made: HashMap<String, Vec<(Vec<Vec<f64>>, String)>>,
+    made: HashMap<String, Vec<Made>>,
     nodes: Vec<NodeSpec>,
     tensors: BTreeMap<String, Tensor>,
     notes: Vec<String>,

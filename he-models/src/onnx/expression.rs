@@ -102,7 +102,7 @@ impl Map {
     }
 
     /// A whole power from 1 on.
-    pub(super) fn to_power(self, exponent: usize) -> Option<Self> {
+    pub(super) fn powered(self, exponent: usize) -> Option<Self> {
         let mut product = self.clone();
         for _ in 1..exponent.min(MAX_DEGREE + 2) {
             product = product.times_map(&self)?;

@@ -59,7 +59,7 @@ impl Names {
             .and_then(|w| w.strip_suffix(".weight"))
             .map(str::to_owned);
         let name = of_weight.unwrap_or_else(|| scope(node));
-        self.new(if name.is_empty() { kind } else { &name })
+        self.unused(if name.is_empty() { kind } else { &name })
     }
 
     /// A new name for a node without: its module's, and what it does.
@@ -70,10 +70,10 @@ impl Names {
         } else {
             format!("{scope}.{kind}")
         };
-        self.new(&name)
+        self.unused(&name)
     }
 
-    fn new(&mut self, name: &str) -> String {
+    fn unused(&mut self, name: &str) -> String {
         let mut clean: String = name
             .chars()
             .map(|c| if c.is_control() { '_' } else { c })

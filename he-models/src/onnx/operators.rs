@@ -153,7 +153,7 @@ impl<'a> Context<'a> {
             }
             "Cast" => match self.value(call, 0)? {
                 Value::Map(_) => Err(call.wrong("input", "a tensor", "a constant or sizes")),
-                other => Ok(other),
+                constant @ (Value::Constant(_) | Value::Sizes(_)) => Ok(constant),
             },
             "Gemm" => self.gemm(call),
             "MatMul" => {

@@ -2,8 +2,8 @@
 
 use he_layers::Chebyshev;
 
-use super::{Array, Context, Map, Value, operators::Call, proto};
-use crate::{ModelError, spec::OpSpec};
+use super::{Array, Context, Made, Map, Value, operators::Call, proto};
+use crate::{ModelError, passes::square, spec::OpSpec};
 
 impl Context<'_> {
     /// `Add`, `Sub`, `Mul`, `Div` or `Pow`.
@@ -24,25 +24,14 @@ impl Context<'_> {
     fn maps(&mut self, call: &Call, a: Map, b: Map) -> Result<Value, ModelError> {
         call.not_after_softmax(&a)?;
         call.not_after_softmax(&b)?;
-        let (plus, times) = match call.operator() {
-            "Add" => (true, false),
-            "Mul" => (false, true),
-            "Sub" => {
-                let b = negative(b);
-                return self.sum(call, a, b);
-            }
+        match call.operator() {
+            "Add" => return self.sum(call, a, b),
+            "Sub" => return self.sum(call, a, negative(b)),
+            "Mul" => {}
             operator => {
-                let expected = "a constant";
-                return Err(call.wrong(
-                    &format!("second input of {operator}"),
-                    "a tensor",
-                    expected,
-                ));
+                let what = format!("second input of {operator}");
+                return Err(call.wrong(&what, "a tensor", "a constant"));
             }
-        };
-        debug_assert!(plus != times);
-        if plus {
-            return self.sum(call, a, b);
         }
         a.times_map(&b).map(Value::Map).ok_or_else(|| {
             let found = "the product of two tensors, not polynomials of one tensor";
@@ -75,10 +64,9 @@ impl Context<'_> {
         if map.is_node() {
             return Ok(map);
         }
-        let made = self.made.get(&map.node).into_iter().flatten();
-        let made = made.into_iter().find(|(powers, _)| *powers == map.powers);
-        if let Some((_, name)) = made {
-            return Ok(Map::of(name.clone(), map.shape, map.flat));
+        let mut made = self.made.get(&map.node).into_iter().flatten();
+        if let Some(made) = made.find(|made| made.powers == map.powers) {
+            return Ok(Map::of(made.node.clone(), map.shape, map.flat));
         }
         let kind = match map.powers.len() {
             2 => "affine",
@@ -92,8 +80,12 @@ impl Context<'_> {
         let op = self.polynomial(&name, &map)?;
         let read = Map::of(map.node.clone(), map.shape, map.flat);
         let node = self.push(name, &[&read], op);
-        let made = self.made.entry(map.node.clone()).or_default();
-        made.push((map.powers, node.clone()));
+        let powers = map.powers;
+        let made = self.made.entry(map.node).or_default();
+        made.push(Made {
+            powers,
+            node: node.clone(),
+        });
         Ok(Map::of(node, map.shape, map.flat))
     }
 
@@ -108,22 +100,14 @@ impl Context<'_> {
                 offset: keep("offset", offset.clone()),
             }),
             [c, b, a] => {
-                let (mut t, mut d) = (vec![0.0; c.len()], c.clone());
-                for (i, (a, b)) in a.iter().zip(b).enumerate() {
-                    if *b == 0.0 {
-                        continue;
-                    }
-                    t[i] = b / (2.0 * a);
-                    d[i] -= b * t[i] / 2.0;
-                    if !(t[i].is_finite() && d[i].is_finite()) {
-                        let what = format!("coefficient of the square in channel {i}");
-                        return Err(ModelError::node(name, what, a, "another number than 0"));
-                    }
-                }
+                let quadratic = square::complete(a, b, c).map_err(|channel| {
+                    let what = format!("coefficient of the square in channel {channel}");
+                    ModelError::node(name, what, a[channel], "a number that is not 0")
+                })?;
                 Ok(OpSpec::Quadratic {
-                    g: keep("g", a.clone()),
-                    t: keep("t", t),
-                    d: keep("d", d),
+                    g: keep("g", quadratic.g),
+                    t: keep("t", quadratic.t),
+                    d: keep("d", quadratic.d),
                 })
             }
             powers => {
@@ -178,7 +162,7 @@ fn with_constant(
     if call.operator() == "Pow" {
         let exponent = constant.scalar().filter(|_| !constant_first);
         let exponent = exponent.filter(|e| e.fract() == 0.0 && (1.0..=64.0).contains(e));
-        let power = exponent.and_then(|e| map.to_power(e as usize));
+        let power = exponent.and_then(|e| map.clone().powered(e as usize));
         return power.map(Value::Map).ok_or_else(|| {
             let found = constant
                 .scalar()
