@@ -90,18 +90,18 @@ impl Decisions {
             reason,
         };
         let refreshed = self.refreshed(program)?;
-        let (refresher, matrix_bytes) = match &self.bootstrap {
-            None => (None, 0),
+        let (refreshers, matrix_bytes) = match &self.bootstrap {
+            None => (Vec::new(), 0),
             Some(literal) => {
                 let bootstrap = BootstrapParams::new(&params, literal.clone())?;
                 let bootstrapper = CosineBootstrapper::new(&bootstrap)?;
                 let bytes = bootstrapper.transform_bytes();
                 let error = estimate::error::refresh(&bootstrap);
-                (Some(Refresher::of(bootstrapper, error)), bytes)
+                (vec![Refresher::of(bootstrapper, error)?], bytes)
             }
         };
         let prepared = self
-            .prepare(&refreshed, &params, refresher.as_ref())
+            .prepare(&refreshed, &params, &refreshers)
             .map_err(named)?;
         let (found, steps) = (self.blocks_at_a_time.len(), prepared.steps());
         if found != steps {
@@ -142,13 +142,13 @@ impl Decisions {
         &self,
         program: &Program,
         params: &Parameters,
-        refresher: Option<&Refresher>,
+        refreshers: &[Refresher],
     ) -> Result<PreparedProgram, LayerError> {
         let shape = program.shape(program.input());
         let layout = Layout::new(shape, self.grid, self.packing, params.slots())?;
         let scale = Scale::new(f64::from(self.log_scale).exp2());
         program.prepare(&Preparation {
-            refresher,
+            refreshers,
             ..Preparation::new(params, scale, layout)
         })
     }

@@ -110,6 +110,12 @@ pub enum PlanError {
         /// What the last layout failed at.
         reason: LayerError,
     },
+    /// Refreshes of one network that apply different functions.
+    #[error("{model}: its refreshes apply different functions, expected one for all of them")]
+    Functions {
+        /// Name of the network.
+        model: String,
+    },
     /// A plan file that belongs to something else.
     #[error("plan: {what} is {found}, expected {expected}")]
     Foreign {

@@ -25,8 +25,8 @@ pub struct Preparation<'a> {
     pub input: Layout,
     /// Level of the output; 2 is the least.
     pub output_level: Level,
-    /// What carries out refreshes, if there are any.
-    pub refresher: Option<&'a Refresher>,
+    /// What carries out refreshes: one for each function that is applied.
+    pub refreshers: &'a [Refresher],
     /// What rotations cost, by which maps choose how to split them.
     pub rotations: RotationCosts,
     /// Where compiled maps are kept for further preparations, with the same costs of rotations.
@@ -41,7 +41,7 @@ impl<'a> Preparation<'a> {
             chain: ScaleChain::of(params, scale),
             input,
             output_level: Level::new(2),
-            refresher: None,
+            refreshers: &[],
             rotations: RotationCosts::default(),
             compiled: None,
         }
@@ -50,7 +50,7 @@ impl<'a> Preparation<'a> {
     pub(super) fn setting(&self) -> Setting<'_> {
         Setting {
             chain: &self.chain,
-            refresher: self.refresher,
+            refreshers: self.refreshers,
         }
     }
 }

@@ -96,7 +96,7 @@ impl Lab {
         let rng = rng(seed);
         (
             Self { params, scale, rng },
-            Refresher::of(boot, REFRESH_ERROR),
+            Refresher::of(boot, REFRESH_ERROR).unwrap(),
         )
     }
 

@@ -27,7 +27,7 @@ fn check_refreshed(lab: &mut Lab, refresher: &Refresher, program: &Program, pack
     let layout = lab.layout(SHAPE, GRID, packing);
     let prepared = program
         .prepare(&Preparation {
-            refresher: Some(refresher),
+            refreshers: std::slice::from_ref(refresher),
             ..lab.preparation(layout)
         })
         .unwrap();

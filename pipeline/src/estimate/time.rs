@@ -75,7 +75,7 @@ impl<'a> Clock<'a> {
             &self.chain.counts(),
             &key_level,
             self.cells,
-            self.refresh,
+            &|_| self.refresh,
         );
         self.costs.seconds(&work)
     }
