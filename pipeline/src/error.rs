@@ -70,8 +70,7 @@ impl CliError {
             #[cfg(feature = "download")]
             Self::Download(_) => 3,
             Self::Data(_) | Self::Model(_) => 3,
-            Self::ImagesLeft { .. } => 3,
-            Self::Write { .. } | Self::PlanFile(_) => 3,
+            Self::ImagesLeft { .. } | Self::Write { .. } | Self::PlanFile(_) => 3,
             Self::Plan(PlanError::Foreign { .. } | PlanError::Images(_)) => 3,
             // A kernel that this processor does not have is not feasible either.
             Self::Plan(PlanError::Params(
