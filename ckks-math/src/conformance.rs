@@ -385,6 +385,18 @@ mod tests {
         check_ifma(7..=7, 30..=50, 2);
     }
 
+    /// Denormals are zero, flush to zero, and another rounding, as a host program may have set them.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn kernel_avx512ifma_matches_scalar_in_any_floating_point_mode() {
+        use crate::kernel::avx512ifma::in_float_mode;
+        for mode in [0x1fc0, 0x9f80, 0xffc0] {
+            std::thread::spawn(move || in_float_mode(mode, || check_ifma(6..=7, 47..=50, 2)))
+                .join()
+                .unwrap();
+        }
+    }
+
     #[test]
     fn kernel_avx512ifma_matches_scalar_at_small_degrees() {
         check_ifma(0..=5, 14..=50, 1);

@@ -97,11 +97,14 @@ impl Embedding {
             }
         }
         let scale = 1.0 / half as f64;
-        for (j, value) in work.into_iter().enumerate() {
+        for (j, value) in work.iter().enumerate() {
             let k = reverse(j, self.log_n - 1);
             coeffs[k] = value.re * scale;
             coeffs[k + half] = value.im * scale;
         }
+        // The slots may be secret.
+        work.fill(Complex64::ZERO);
+        std::hint::black_box(&mut work);
     }
 }
 

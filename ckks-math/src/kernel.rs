@@ -216,6 +216,20 @@ pub enum KernelChoice {
     Custom(Arc<dyn Kernel>),
 }
 
+impl KernelChoice {
+    /// Name of the kernel that is used on this processor for moduli that it supports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Auto => {
+                let available = built_in().into_iter().find(|k| k.is_available());
+                available.map_or("scalar", |k| k.name())
+            }
+            Self::Named(name) => name,
+            Self::Custom(kernel) => kernel.name(),
+        }
+    }
+}
+
 /// The built-in kernels, fastest first.
 pub fn built_in() -> Vec<Arc<dyn Kernel>> {
     vec![

@@ -317,7 +317,13 @@ mod tests {
         pool.reset_high_water();
         assert_eq!(pool.high_water_bytes(), 2 * bytes);
         pool.set_budget(Some(0));
-        assert!(pool.limb().is_err());
+        assert!(matches!(
+            pool.limb(),
+            Err(MathError::PoolExhausted {
+                budget_bytes: 0,
+                ..
+            })
+        ));
         pool.set_budget(None);
         limbs.extend((0..100).map(|_| pool.limb().unwrap()));
         assert_eq!(pool.high_water_bytes(), 102 * bytes);

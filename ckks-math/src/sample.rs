@@ -2,6 +2,7 @@
 //! the same words on every machine.
 
 use rand::{CryptoRng, Rng};
+use zeroize::Zeroizing;
 
 use crate::modulus::Modulus;
 
@@ -14,7 +15,7 @@ fn for_each_word(
     words_hint: usize,
     mut take: impl FnMut(u64) -> bool,
 ) {
-    let mut bytes = [0; CHUNK_BYTES];
+    let mut bytes = Zeroizing::new([0; CHUNK_BYTES]);
     let chunk = (words_hint * size_of::<u64>()).clamp(64, CHUNK_BYTES);
     loop {
         rng.fill_bytes(&mut bytes[..chunk]);
@@ -71,7 +72,8 @@ pub fn ternary_into(rng: &mut (impl CryptoRng + ?Sized), out: &mut [i64]) {
 pub fn sparse_ternary_into(rng: &mut (impl CryptoRng + ?Sized), h: usize, out: &mut [i64]) {
     assert!(h <= out.len(), "{h} entries in a vector of {}", out.len());
     out.fill(0);
-    let mut positions: Vec<usize> = (0..out.len()).collect();
+    // As secret as the result: wiped when it is dropped.
+    let mut positions = Zeroizing::new((0..out.len()).collect::<Vec<usize>>());
     for i in 0..h {
         let j = i + below(rng, (positions.len() - i) as u64) as usize;
         positions.swap(i, j);
@@ -216,6 +218,41 @@ mod tests {
             );
         }
         assert!(out.iter().all(|x| x.abs() <= 1));
+    }
+
+    /// Gives all bytes in turn.
+    struct Counting(u8);
+
+    impl rand::TryRng for Counting {
+        type Error = std::convert::Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            unreachable!("words are drawn as bytes")
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            unreachable!("words are drawn as bytes")
+        }
+
+        fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
+            for byte in out {
+                *byte = self.0;
+                self.0 = self.0.wrapping_add(1);
+            }
+            Ok(())
+        }
+    }
+
+    impl rand::TryCryptoRng for Counting {}
+
+    #[test]
+    fn ternary_takes_each_value_from_as_many_bytes() {
+        // 255 of 256 bytes: a byte more for one value would be a bias.
+        let mut out = vec![9; 3 * 255];
+        ternary_into(&mut Counting(0), &mut out);
+        for value in -1..=1 {
+            assert_eq!(out.iter().filter(|&&x| x == value).count(), 255, "{value}");
+        }
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use crate::error::EvalError;
 use crate::noise::Tracked;
-use ckks_math::{Eval, MathError, RnsPoly};
+use ckks_math::{Eval, RnsPoly};
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use zeroize::Zeroize;
 
 /// Number of ciphertext primes that a ciphertext still has: 1 to [`crate::Parameters::max_level`]. What takes a level
 /// refuses any other.
@@ -87,7 +88,7 @@ impl Scale {
     }
 }
 
-/// An encoded message: one polynomial in Eval order, `[level][N]`.
+/// An encoded message: one polynomial in Eval order, `[level][N]`. Wiped when dropped.
 pub struct Plaintext {
     pub(crate) poly: RnsPoly<Eval>,
     pub(crate) scale: Scale,
@@ -108,6 +109,12 @@ impl Plaintext {
     /// Value bounds and encoding error.
     pub fn tracked(&self) -> &Tracked {
         &self.tracked
+    }
+}
+
+impl Drop for Plaintext {
+    fn drop(&mut self) {
+        self.poly.iter_mut().for_each(|limb| limb[..].zeroize());
     }
 }
 
@@ -214,7 +221,7 @@ impl Ciphertext {
     ///
     /// # Errors
     /// When the pool's budget is exhausted.
-    pub fn try_clone(&self) -> Result<Self, MathError> {
+    pub fn try_clone(&self) -> Result<Self, EvalError> {
         Ok(Self {
             parts: self
                 .parts

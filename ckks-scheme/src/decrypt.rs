@@ -108,7 +108,7 @@ impl<'a> Decryptor<'a> {
         let mut residues = Vec::with_capacity(rings.len());
         for (i, (ring, s)) in rings.iter().zip(&self.key.q).enumerate() {
             // Horner: c0 + s (c1 + s c2).
-            let mut m = SecretLimb::new(params.pool())?;
+            let mut m = SecretLimb::new(params.limbs())?;
             let (last, others) = ct.parts.split_last().expect("two or three polynomials");
             m.copy_from_slice(last.limb(i));
             for part in others.iter().rev() {

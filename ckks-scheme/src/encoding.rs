@@ -7,6 +7,7 @@ use crate::ciphertext::{Level, Plaintext, Scale};
 use crate::error::EncodeError;
 use crate::noise::Tracked;
 use crate::params::Parameters;
+use crate::secret::SecretLimb;
 use ckks_math::{Limb, LimbRing, MathError, RnsPoly};
 use num_complex::Complex64;
 use reconstruct::{Reconstruction, sufficient_limbs};
@@ -52,23 +53,19 @@ impl Encoder {
             });
         }
         let tracked = bounds(slots)?;
-        let mut coeffs = vec![0.0; params.degree()];
+        let mut coeffs = Zeroizing::new(vec![0.0; params.degree()]);
         params.embedding().slots_to_coeffs(slots, &mut coeffs);
         check_fits(&coeffs, scale.value(), params.log_q(level) - 1.0)?;
         let rings = &params.q()[..level.limbs()];
         let limbs = if largest(&coeffs) * scale.value() < 2f64.powi(62) {
-            let ints: Vec<i64> = coeffs
-                .iter()
-                .map(|c| (c * scale.value()).round() as i64)
-                .collect();
+            let ints = coeffs.iter().map(|c| (c * scale.value()).round() as i64);
+            let ints = Zeroizing::new(ints.collect::<Vec<i64>>());
             self.limbs(rings, |ring, out| ring.reduce_signed_into(out, &ints))?
         } else {
-            let ints: Vec<i128> = coeffs
-                .iter()
-                .map(|c| (c * scale.value()).round() as i128)
-                .collect();
+            let ints = coeffs.iter().map(|c| (c * scale.value()).round() as i128);
+            let ints = Zeroizing::new(ints.collect::<Vec<i128>>());
             self.limbs(rings, |ring, out| {
-                for (o, &c) in out.iter_mut().zip(&ints) {
+                for (o, &c) in out.iter_mut().zip(ints.iter()) {
                     *o = ring.modulus().from_i128(c);
                 }
             })?
@@ -88,7 +85,7 @@ impl Encoder {
         rings
             .iter()
             .map(|ring| {
-                let mut limb = self.params.pool().limb()?;
+                let mut limb = self.params.limbs().limb()?;
                 fill(ring, &mut limb);
                 ring.ntt(&mut limb);
                 Ok(limb)
@@ -106,24 +103,27 @@ impl Encoder {
         level: Level,
         scale: Scale,
     ) -> Result<Plaintext, EncodeError> {
-        let complex: Vec<_> = slots.iter().map(|&x| Complex64::new(x, 0.0)).collect();
-        self.encode(&complex, level, scale)
+        let mut complex: Vec<_> = slots.iter().map(|&x| Complex64::new(x, 0.0)).collect();
+        let encoded = self.encode(&complex, level, scale);
+        complex.fill(Complex64::ZERO);
+        std::hint::black_box(&mut complex);
+        encoded
     }
 
     /// The slot values of an unencrypted plaintext.
     ///
     /// # Errors
     /// When the pool's budget is exhausted.
-    pub fn decode(&self, pt: &Plaintext) -> Result<Vec<Complex64>, MathError> {
+    pub fn decode(&self, pt: &Plaintext) -> Result<Vec<Complex64>, EncodeError> {
         let rings = &self.params.q()[..pt.level().limbs()];
         let rings = &rings[..sufficient_limbs(rings)];
         let residues = rings
             .iter()
             .zip(pt.poly.iter())
             .map(|(ring, limb)| {
-                let mut limb = limb.try_clone()?;
-                ring.intt(&mut limb);
-                Ok(limb)
+                let mut residues = SecretLimb::new(self.params.limbs())?;
+                ring.intt_into(&mut residues, limb);
+                Ok(residues)
             })
             .collect::<Result<Vec<_>, MathError>>()?;
         let residues: Vec<&[u64]> = residues.iter().map(|limb| &limb[..]).collect();

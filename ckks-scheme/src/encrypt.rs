@@ -4,14 +4,16 @@
 //! the difference of their messages.
 
 use crate::ciphertext::{Ciphertext, Plaintext};
+use crate::error::EvalError;
 use crate::keys::{PublicKey, SecretKey};
 use crate::noise::Tracked;
 use crate::params::Parameters;
 use crate::secret::{self, SecretLimb};
 use crate::seeded::SeededCiphertext;
 use crate::seeds::{Place, Seeds};
-use ckks_math::{Eval, Limb, LimbRing, MathError, RnsPoly, sample};
+use ckks_math::{Eval, Limb, LimbRing, RnsPoly, sample};
 use rand::CryptoRng;
+use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 /// Encrypts under a public key.
@@ -34,9 +36,9 @@ impl<'a> Encryptor<'a> {
         &self,
         pt: &Plaintext,
         rng: &mut R,
-    ) -> Result<Ciphertext, MathError> {
+    ) -> Result<Ciphertext, EvalError> {
         let params = &self.key.params;
-        let pool = params.pool();
+        let pool = params.limbs();
         let mut v = Zeroizing::new(vec![0i64; params.degree()]);
         sample::ternary_into(rng, &mut v);
         let errors = [(); 2].map(|()| secret::error(params.degree(), rng));
@@ -73,13 +75,8 @@ impl<'a> SecretEncryptor<'a> {
         &self,
         pt: &Plaintext,
         rng: &mut R,
-    ) -> Result<Ciphertext, MathError> {
-        let mut second = Vec::new();
-        let seeded = self.encrypt_keeping(pt, rng, |ring, mut a| {
-            ring.neg_assign(&mut a);
-            second.push(a);
-        })?;
-        Ok(seeded.with_second(RnsPoly::from_limbs(second)))
+    ) -> Result<Ciphertext, EvalError> {
+        self.encrypt_whole(pt, &Seeds::draw(rng))
     }
 
     /// [`Self::encrypt`] with the second polynomial left as the seed that it is expanded from: half the size, to be sent
@@ -91,22 +88,30 @@ impl<'a> SecretEncryptor<'a> {
         &self,
         pt: &Plaintext,
         rng: &mut R,
-    ) -> Result<SeededCiphertext, MathError> {
-        self.encrypt_keeping(pt, rng, |_, _| {})
+    ) -> Result<SeededCiphertext, EvalError> {
+        self.encrypt_keeping(pt, &Seeds::draw(rng), |_, _| {})
+    }
+
+    fn encrypt_whole(&self, pt: &Plaintext, seeds: &Seeds) -> Result<Ciphertext, EvalError> {
+        let mut second = Vec::new();
+        let seeded = self.encrypt_keeping(pt, seeds, |ring, mut a| {
+            ring.neg_assign(&mut a);
+            second.push(a);
+        })?;
+        Ok(seeded.with_second(RnsPoly::from_limbs(second)))
     }
 
     /// `keep` gets the limbs of `a` in order.
-    fn encrypt_keeping<R: CryptoRng>(
+    fn encrypt_keeping(
         &self,
         pt: &Plaintext,
-        rng: &mut R,
+        seeds: &Seeds,
         mut keep: impl FnMut(&LimbRing, Limb),
-    ) -> Result<SeededCiphertext, MathError> {
+    ) -> Result<SeededCiphertext, EvalError> {
         let (params, id) = (&self.key.params, self.key.id);
-        let seeds = Seeds::draw(rng);
         let place = Place::of_ciphertext(params, id, pt.level());
         let mut limbs = Vec::with_capacity(pt.level().limbs());
-        place.masked_errors(&seeds, &self.key.q, |mut b, a| {
+        place.masked_errors(seeds, &self.key.q, |mut b, a| {
             let i = limbs.len();
             let ring = &params.q()[i];
             ring.add_assign(&mut b, pt.poly.limb(i));
@@ -123,6 +128,48 @@ impl<'a> SecretEncryptor<'a> {
             tracked: with_fresh_error(pt, params.noise().fresh_secret()),
         })
     }
+
+    /// Encrypts many plaintexts, in parallel on the current rayon pool, and frees each as soon as it is encrypted. Each
+    /// ciphertext has seeds of its own, drawn from `rng` in order and wiped afterwards, so that the results do not depend
+    /// on the number of threads: they are those of [`Self::encrypt`], one after the other.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt`].
+    pub fn encrypt_many<R: CryptoRng>(
+        &self,
+        plaintexts: Vec<Plaintext>,
+        rng: &mut R,
+    ) -> Result<Vec<Ciphertext>, EvalError> {
+        in_parallel(plaintexts, rng, |pt, seeds| self.encrypt_whole(pt, seeds))
+    }
+
+    /// As [`Self::encrypt_many`], each as by [`Self::encrypt_seeded`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encrypt_seeded_many<R: CryptoRng>(
+        &self,
+        plaintexts: Vec<Plaintext>,
+        rng: &mut R,
+    ) -> Result<Vec<SeededCiphertext>, EvalError> {
+        in_parallel(plaintexts, rng, |pt, seeds| {
+            self.encrypt_keeping(pt, seeds, |_, _| {})
+        })
+    }
+}
+
+fn in_parallel<R: CryptoRng, T: Send>(
+    plaintexts: Vec<Plaintext>,
+    rng: &mut R,
+    encrypt: impl Fn(&Plaintext, &Seeds) -> Result<T, EvalError> + Sync,
+) -> Result<Vec<T>, EvalError> {
+    let jobs: Vec<(Plaintext, Seeds)> = plaintexts
+        .into_iter()
+        .map(|pt| (pt, Seeds::draw(rng)))
+        .collect();
+    jobs.into_par_iter()
+        .map(|(pt, seeds)| encrypt(&pt, &seeds))
+        .collect()
 }
 
 /// The ciphertext of `pt` that an encryption of zero masks, whose error has slot deviation `std` units of the last place.

@@ -2,8 +2,41 @@
 
 use crate::ciphertext::Level;
 use crate::keys::KeyKind;
+use crate::serial::SerialError;
 use ckks_math::MathError;
 use thiserror::Error;
+
+/// A failure of the arithmetic below: memory that ran out, or a kernel that this machine has not got.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(transparent)]
+pub struct ArithmeticError(MathError);
+
+impl ArithmeticError {
+    /// Whether memory ran out: the limb pool's budget, or the system's.
+    pub fn out_of_memory(&self) -> bool {
+        self.0.out_of_memory()
+    }
+}
+
+macro_rules! from_arithmetic {
+    ($($error:ident),*) => {$(
+        #[doc(hidden)]
+        impl From<MathError> for $error {
+            fn from(error: MathError) -> Self {
+                Self::Arithmetic(ArithmeticError(error))
+            }
+        }
+    )*};
+}
+
+from_arithmetic!(ParamError, KeyError, EncodeError, EvalError, SerialError);
+
+#[doc(hidden)]
+impl From<MathError> for ArithmeticError {
+    fn from(error: MathError) -> Self {
+        Self(error)
+    }
+}
 
 /// A parameter set that cannot be built.
 #[derive(Debug, Error)]
@@ -75,7 +108,7 @@ pub enum ParamError {
     },
     /// From the arithmetic below.
     #[error(transparent)]
-    Math(#[from] MathError),
+    Arithmetic(#[from] ArithmeticError),
 }
 
 /// A switching key that is missing or does not fit.
@@ -134,7 +167,7 @@ pub enum KeyError {
     },
     /// From the arithmetic below.
     #[error(transparent)]
-    Math(#[from] MathError),
+    Arithmetic(#[from] ArithmeticError),
 }
 
 /// Slots that cannot be encoded.
@@ -187,7 +220,7 @@ pub enum EncodeError {
     },
     /// From the arithmetic below.
     #[error(transparent)]
-    Math(#[from] MathError),
+    Arithmetic(#[from] ArithmeticError),
 }
 
 /// A homomorphic operation that cannot be done.
@@ -302,7 +335,7 @@ pub enum EvalError {
     Encode(#[from] EncodeError),
     /// From the arithmetic below.
     #[error(transparent)]
-    Math(#[from] MathError),
+    Arithmetic(#[from] ArithmeticError),
 }
 
 impl KeyError {
@@ -325,14 +358,21 @@ impl KeyError {
 
     /// Whether memory ran out: the limb pool's budget, or the system's.
     pub fn out_of_memory(&self) -> bool {
-        matches!(self, Self::Math(error) if error.out_of_memory())
+        matches!(self, Self::Arithmetic(error) if error.out_of_memory())
+    }
+}
+
+impl ParamError {
+    /// Whether memory ran out: the limb pool's budget, or the system's.
+    pub fn out_of_memory(&self) -> bool {
+        matches!(self, Self::Arithmetic(error) if error.out_of_memory())
     }
 }
 
 impl EncodeError {
     /// Whether memory ran out: the limb pool's budget, or the system's.
     pub fn out_of_memory(&self) -> bool {
-        matches!(self, Self::Math(error) if error.out_of_memory())
+        matches!(self, Self::Arithmetic(error) if error.out_of_memory())
     }
 }
 
@@ -340,7 +380,7 @@ impl EvalError {
     /// Whether memory ran out: the limb pool's budget, or the system's.
     pub fn out_of_memory(&self) -> bool {
         match self {
-            Self::Math(error) => error.out_of_memory(),
+            Self::Arithmetic(error) => error.out_of_memory(),
             Self::Key(error) => error.out_of_memory(),
             Self::Encode(error) => error.out_of_memory(),
             Self::ScaleMismatch { .. }

@@ -78,7 +78,7 @@ impl Evaluator {
     }
 
     fn limb(&self) -> Result<Limb, MathError> {
-        self.params.pool().limb()
+        self.params.limbs().limb()
     }
 
     fn check_parts(op: &'static str, ct: &Ciphertext, expected: usize) -> Result<(), EvalError> {

@@ -44,10 +44,10 @@ impl KeyGenerator {
     ///
     /// # Errors
     /// When the pool's budget is exhausted.
-    pub fn secret_key<R: CryptoRng>(&self, rng: &mut R) -> Result<SecretKey, MathError> {
+    pub fn secret_key<R: CryptoRng>(&self, rng: &mut R) -> Result<SecretKey, KeyError> {
         let mut coeffs = Zeroizing::new(vec![0; self.params.degree()]);
         sample::ternary_into(rng, &mut coeffs);
-        SecretKey::from_coeffs(&self.params, coeffs)
+        Ok(SecretKey::from_coeffs(&self.params, coeffs)?)
     }
 
     /// The public encryption key of `sk`, for the parameter set of `sk`.
@@ -58,7 +58,7 @@ impl KeyGenerator {
         &self,
         sk: &SecretKey,
         rng: &mut R,
-    ) -> Result<PublicKey, MathError> {
+    ) -> Result<PublicKey, KeyError> {
         let params = &sk.params;
         let seeds = Seeds::draw(rng);
         let mut b = Vec::new();
@@ -67,7 +67,8 @@ impl KeyGenerator {
             b.push(limb);
             Ok(())
         })?;
-        expand_public_key(params, sk.id, seeds.public, RnsPoly::from_limbs(b))
+        let b = RnsPoly::from_limbs(b);
+        Ok(expand_public_key(params, sk.id, seeds.public, b)?)
     }
 
     /// The switching keys of a request, for the parameter set of `sk`, generated in parallel on the current rayon pool.
@@ -127,7 +128,7 @@ fn switching_key(
     seeds: &Seeds,
 ) -> Result<SwitchingKey, MathError> {
     let params = &sk.params;
-    let pool = params.pool();
+    let pool = params.limbs();
     let shape = params.key_shape(level);
     let l = level.limbs();
     let specials = &params.p()[..shape.specials];
@@ -224,10 +225,10 @@ fn gadget_limb(
     let ring = &sk.params.q()[i];
     let mut source = match (kind, ephemeral) {
         (KeyKind::FromEphemeral(_), Some(ephemeral)) => {
-            SecretLimb::transformed(sk.params.pool(), ring, ephemeral)?
+            SecretLimb::transformed(sk.params.limbs(), ring, ephemeral)?
         }
         _ => {
-            let mut source = SecretLimb::new(sk.params.pool())?;
+            let mut source = SecretLimb::new(sk.params.limbs())?;
             source.copy_from_slice(&sk.q[i]);
             source
         }
@@ -253,6 +254,9 @@ fn preimage(s: &[i64], g: u64) -> Zeroizing<Vec<i64>> {
     };
     Zeroizing::new((0..n as u64).map(coefficient).collect())
 }
+
+#[cfg(test)]
+mod randomness;
 
 #[cfg(test)]
 mod tests {

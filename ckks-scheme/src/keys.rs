@@ -2,7 +2,7 @@
 
 use crate::ciphertext::Level;
 use crate::error::KeyError;
-use crate::params::{Fingerprint, KeyShape, Parameters};
+use crate::params::{Fingerprint, KeyShape, ModulusChain, Parameters};
 use crate::secret::SecretLimb;
 use ckks_math::{Eval, Limb, MathError, RnsPoly};
 use serde::{Deserialize, Serialize};
@@ -198,11 +198,11 @@ impl KeyRequest {
     ///
     /// # Panics
     /// If a level is none of the parameter set's.
-    pub fn bytes(&self, params: &Parameters) -> u64 {
-        let reduced = self.reduced(params.log_n());
+    pub fn bytes(&self, chain: &ModulusChain) -> u64 {
+        let reduced = self.reduced(chain.log_n());
         reduced
             .iter()
-            .map(|(_, level)| params.switching_key_bytes(level))
+            .map(|(_, level)| chain.switching_key_bytes(level))
             .sum()
     }
 }
@@ -270,7 +270,7 @@ impl SecretKey {
         params: &Parameters,
         coeffs: Zeroizing<Vec<i64>>,
     ) -> Result<Self, MathError> {
-        let transform = |ring| SecretLimb::transformed(params.pool(), ring, &coeffs);
+        let transform = |ring| SecretLimb::transformed(params.limbs(), ring, &coeffs);
         Ok(Self {
             params: params.clone(),
             id: KeyId::of(params, &coeffs),

@@ -24,9 +24,10 @@ pub mod serial;
 #[cfg(test)]
 mod known_answers;
 
-/// What the layers above need of the arithmetic crate: kernel choice and the limb pool.
+/// What runs the arithmetic, and where its words live.
 pub mod exec {
-    pub use ckks_math::{KernelChoice, Pool};
+    pub use crate::params::LimbPool;
+    pub use ckks_math::{Kernel, KernelChoice};
 }
 
 pub use bootstrap::{
@@ -41,14 +42,16 @@ pub use encoding::periodic::{
     PeriodicMatrix, PeriodicPlain, decode_periodic, encode_periodic, round_periodic_real,
 };
 pub use encrypt::{Encryptor, SecretEncryptor};
-pub use error::{EncodeError, EvalError, KeyError, ParamError};
+pub use error::{ArithmeticError, EncodeError, EvalError, KeyError, ParamError};
 pub use evaluator::Evaluator;
+pub use exec::{KernelChoice, LimbPool};
 pub use keygen::KeyGenerator;
 pub use keys::{
     EvaluationKeys, Galois, KeyId, KeyKind, KeyRequest, KeySource, PublicKey, SecretKey,
 };
 pub use linear::{DiagonalMatrix, DiagonalPattern, LinearTransform, TransformPlan};
 pub use noise::{NoiseModel, Tracked};
+pub use num_complex::Complex64;
 pub use params::{
     Fingerprint, KeyShape, ModulusChain, Parameters, ParametersBuilder, ParamsLiteral,
 };

@@ -126,7 +126,7 @@ impl LinearTransform {
                         *to = *from;
                     }
                     let limbs = rings.iter().map(|ring| {
-                        let mut limb = params.pool().limb()?;
+                        let mut limb = params.limbs().limb()?;
                         ring.reduce_signed_into(&mut limb, &spread);
                         ring.ntt(&mut limb);
                         Ok(limb)

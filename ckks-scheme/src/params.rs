@@ -2,6 +2,7 @@
 
 mod builder;
 mod chain;
+mod pool;
 mod presets;
 mod security;
 mod tables;
@@ -9,6 +10,7 @@ mod tables;
 pub use builder::ParametersBuilder;
 pub(crate) use builder::rings;
 pub use chain::{KeyShape, ModulusChain};
+pub use pool::LimbPool;
 pub use presets::{classic128, insecure_log_n};
 pub use security::{max_log_qp_128, max_log_qp_ephemeral_128};
 pub(crate) use tables::{ConverterId, digit_range};
@@ -45,7 +47,7 @@ struct Inner {
     fingerprint: Fingerprint,
     q: Vec<LimbRing>,
     p: Vec<LimbRing>,
-    pool: Pool,
+    pool: LimbPool,
     noise: NoiseModel,
     embedding: Embedding,
     kernel: KernelChoice,
@@ -158,8 +160,13 @@ impl Parameters {
     }
 
     /// The pool that all polynomials of this set live in.
-    pub fn pool(&self) -> &Pool {
+    pub fn pool(&self) -> &LimbPool {
         &self.0.pool
+    }
+
+    /// Where limbs come from.
+    pub(crate) fn limbs(&self) -> &Pool {
+        &self.0.pool.0
     }
 
     /// Name of the kernel in use.
@@ -241,6 +248,35 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn special_primes_count_for_the_security() {
+        // 300 bits of ciphertext primes are far below the bound of 430, and 131 more above it.
+        let set = |last| {
+            Parameters::builder()
+                .log_n(14)
+                .q_bits([50; 6])
+                .p_bits([50, 50, last])
+                .digits(3)
+        };
+        for refused in [set(31).build().map(drop), set(31).chain().map(drop)] {
+            let Err(ParamError::Insecure {
+                log_n,
+                log_qp,
+                bound,
+            }) = refused
+            else {
+                panic!("{refused:?}")
+            };
+            assert_eq!((log_n, bound), (14, 430));
+            assert!((log_qp - 431.0).abs() < 0.1, "{log_qp}");
+        }
+        let chain = set(30).chain().expect("430 bits");
+        assert_eq!(chain.security_bits(), 128);
+        assert!((chain.log_qp() - 430.0).abs() < 0.1 && chain.log_qp() <= 430.0);
+        let insecure = set(31).build_insecure_for_tests().expect("a set for tests");
+        assert_eq!(insecure.security_bits(), 0);
     }
 
     #[test]

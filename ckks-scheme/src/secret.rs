@@ -90,10 +90,10 @@ pub(crate) fn masked_error(
 
 #[cfg(test)]
 mod tests {
-    use crate::exec::Pool;
     use crate::{
         Decryptor, Encoder, Encryptor, KeyGenerator, KeyRequest, Parameters, Scale, SecretEncryptor,
     };
+    use ckks_math::Pool;
     use num_complex::Complex64;
     use rand::SeedableRng;
     use rand_chacha::ChaCha20Rng;
@@ -127,6 +127,7 @@ mod tests {
         let slots = vec![Complex64::new(0.5, 1.0); params.slots()];
         let scale = Scale::new(2f64.powi(40));
         let pt = encoder.encode(&slots, params.max_level(), scale).unwrap();
+        encoder.decode(&pt).unwrap();
         let a = Encryptor::new(&public).encrypt(&pt, &mut rng).unwrap();
         let b = SecretEncryptor::new(&secret)
             .encrypt(&pt, &mut rng)
@@ -135,8 +136,8 @@ mod tests {
             Decryptor::new(&secret).decrypt(ct, &encoder).unwrap();
         }
 
-        // Whatever follows from the secret and public words: s, -s, s^2, P s, P s^2, products with uniform halves, masked
-        // messages; in both orders of words.
+        // Whatever follows from the secret and public words: s, -s, s^2, P s, P s^2, products with uniform halves, masked and
+        // encoded messages; in both orders of words.
         let mut forbidden = HashSet::new();
         let uniform: Vec<_> = keys
             .keys
@@ -149,7 +150,7 @@ mod tests {
                 .iter()
                 .fold(1, |acc, p| q.mul(acc, p.modulus().value()));
             let s = &secret.q[i];
-            let mut found = vec![s.to_vec()];
+            let mut found = vec![s.to_vec(), pt.poly.limb(i).to_vec()];
             let mut square = s.to_vec();
             ring.mul_assign(&mut square, s);
             found.push(square);
@@ -182,7 +183,7 @@ mod tests {
                 }
             }
         }
-        let (pool, limb_bytes) = (params.pool().clone(), params.limb_bytes());
+        let (pool, limb_bytes) = (params.limbs().clone(), params.limb_bytes());
         drop((secret, public, keys, pt, a, b));
         let left = left_behind(&pool, limb_bytes);
         assert!(left.iter().any(|limb| limb.iter().any(|&w| w != 0)));

@@ -1,11 +1,12 @@
 //! Fresh ciphertexts of half the size: the uniform polynomial as its seed.
 
 use crate::ciphertext::{Ciphertext, Level, Scale};
+use crate::error::ArithmeticError;
 use crate::keys::{KeyId, PublicSeed};
 use crate::noise::Tracked;
 use crate::params::Parameters;
 use crate::seeds::Place;
-use ckks_math::{Eval, MathError, RnsPoly};
+use ckks_math::{Eval, RnsPoly};
 use std::fmt;
 
 /// A fresh ciphertext whose second polynomial is still the seed that it is expanded from; made by
@@ -59,7 +60,7 @@ impl SeededCiphertext {
     ///
     /// # Errors
     /// When the pool's budget is exhausted.
-    pub fn expand(self) -> Result<Ciphertext, MathError> {
+    pub fn expand(self) -> Result<Ciphertext, ArithmeticError> {
         let place = Place::of_ciphertext(&self.params, self.id, self.level());
         let second = place.minus_uniform(&self.seed)?;
         Ok(self.with_second(second))

@@ -131,7 +131,7 @@ impl<'a> Place<'a> {
         s: &[SecretLimb],
         mut take: impl FnMut(Limb, Limb) -> Result<(), MathError>,
     ) -> Result<(), MathError> {
-        let pool = self.params.pool();
+        let pool = self.params.limbs();
         let e = self.error(&seeds.private, 0);
         let rings = &self.params.q()[..self.level.limbs()];
         for (i, (ring, s)) in rings.iter().zip(s).enumerate() {
@@ -146,7 +146,7 @@ impl<'a> Place<'a> {
     pub(crate) fn minus_uniform(self, seed: &PublicSeed) -> Result<RnsPoly<Eval>, MathError> {
         let rings = &self.params.q()[..self.level.limbs()];
         let limb = |(i, ring): (usize, &LimbRing)| {
-            let mut a = self.params.pool().limb()?;
+            let mut a = self.params.limbs().limb()?;
             self.uniform_into(seed, 0, i, ring, &mut a);
             ring.neg_assign(&mut a);
             Ok(a)

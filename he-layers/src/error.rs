@@ -2,7 +2,7 @@
 
 use ckks_scheme::{BootstrapError, EncodeError, EvalError, Level, PolyError};
 
-use crate::layout::{Grid, Packing};
+use crate::layout::{Grid, Packing, Spacing};
 use crate::tensor::Chw;
 
 /// Errors of layouts, layers and their encrypted execution.
@@ -87,9 +87,9 @@ pub enum LayerError {
         /// Numbers expected.
         expected: usize,
     },
-    /// A grid's sizes are not powers of two, or a grid is larger than a ciphertext.
+    /// A size of a grid is zero, or the grid is larger than a ciphertext.
     #[error(
-        "grid {grid} does not fit {slots} slots: powers of two with rows * cols <= slots are needed"
+        "grid {grid} does not fit {slots} slots: positive sizes with rows * cols, rounded up to a power of two, of at most the slots are needed"
     )]
     Grid {
         /// The grid.
@@ -97,13 +97,24 @@ pub enum LayerError {
         /// Complex slots of a ciphertext.
         slots: usize,
     },
-    /// A map and a grid axis neither of which divides the other.
-    #[error("map axis of {map} pixels on a grid axis of {grid} cells: one must divide the other")]
-    Indivisible {
-        /// Pixels along the axis.
-        map: usize,
-        /// Cells along the axis.
-        grid: usize,
+    /// A shape without numbers has no layout.
+    #[error("shape {shape} is empty, expected sizes and strides of at least 1")]
+    EmptyShape {
+        /// The shape.
+        shape: Chw,
+    },
+    /// A spacing of pixels that a grid does not hold.
+    #[error(
+        "maps of {shape} in {}x{} phases with {}x{} cells a pixel do not fit grid {grid}",
+        spacing.phases.0, spacing.phases.1, spacing.gaps.0, spacing.gaps.1
+    )]
+    Spacing {
+        /// Shape of the maps.
+        shape: Chw,
+        /// The grid.
+        grid: Grid,
+        /// The spacing asked for.
+        spacing: Spacing,
     },
     /// More channels a ciphertext asked for than the gaps between pixels hold.
     #[error("{found} channels a ciphertext, the layout has room for {room}")]
@@ -255,12 +266,99 @@ pub enum LayerError {
         /// What failed.
         source: EvalError,
     },
+    /// A node without terms.
+    #[error("node {node}: a sum of no terms, expected one or more")]
+    NoTerms {
+        /// Name of the node.
+        node: String,
+    },
+    /// A value that its program does not have.
+    #[error("{reader}: reads value {found} of a program that has {values}")]
+    UnknownValue {
+        /// Name of the reader.
+        reader: String,
+        /// Number of the value.
+        found: usize,
+        /// Values that there are.
+        values: usize,
+    },
+    /// A program whose output was not named.
+    #[error("program {program}: its output was not named, expected the sum of a node")]
+    Unfinished {
+        /// Name of the program.
+        program: String,
+    },
+    /// A refresh in a network that was given nothing to refresh with.
+    #[error("stage {stage}: a refresh needs a bootstrapping, and none was given")]
+    NoRefresher {
+        /// Name of the stage.
+        stage: String,
+    },
+    /// A value whose size nothing declares.
+    #[error("{value}: no stage that reads it declares its size, which a refresh needs")]
+    NoRange {
+        /// The value, in words.
+        value: String,
+    },
+    /// A network that needs more levels than there are.
+    #[error("program {program}: needs {need} levels for its input, the chain has {have}")]
+    Depth {
+        /// Name of the program.
+        program: String,
+        /// Levels needed.
+        need: usize,
+        /// Levels of the chain.
+        have: usize,
+    },
+    /// A refresh that gives back too few levels.
+    #[error("stage {stage}: gives level {have}, what reads it needs level {need}")]
+    RefreshLevels {
+        /// Name of the stage.
+        stage: String,
+        /// Level needed.
+        need: Level,
+        /// Level of a refreshed ciphertext.
+        have: Level,
+    },
+    /// Something reads a tensor in a form that it cannot read.
+    #[error("{reader}: cannot read {found}, expected {expected}")]
+    Form {
+        /// Name of the reader.
+        reader: String,
+        /// Form found.
+        found: crate::spec::Form,
+        /// Forms that would do, in words.
+        expected: &'static str,
+    },
+    /// A step of a run that has none left, or a result asked for before the last step.
+    #[error("program {program}: step {found} asked for, the run has {steps}")]
+    Step {
+        /// Name of the program.
+        program: String,
+        /// Step asked for.
+        found: usize,
+        /// Steps of the run.
+        steps: usize,
+    },
     /// Images that cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }
 
 impl LayerError {
+    /// Checks a number of channels.
+    pub(crate) fn check_channels(layer: &str, found: usize, expected: usize) -> Result<(), Self> {
+        if found == expected {
+            return Ok(());
+        }
+        let layer = layer.to_owned();
+        Err(Self::Channels {
+            layer,
+            found,
+            expected,
+        })
+    }
+
     /// Names the layer in which an operation of the scheme failed.
     pub(crate) fn eval<E: Into<EvalError>>(layer: &str) -> impl Fn(E) -> LayerError {
         move |source| LayerError::Eval {
@@ -293,5 +391,44 @@ impl LayerError {
                 LayerError::Refresh { layer, source }
             }
         }
+    }
+}
+
+/// Checks length and finiteness of one parameter array.
+pub(crate) fn check_array(
+    layer: &str,
+    what: &'static str,
+    data: &[f64],
+    expected: usize,
+) -> Result<(), LayerError> {
+    if data.len() != expected {
+        return Err(LayerError::ParameterLength {
+            layer: layer.to_owned(),
+            what,
+            found: data.len(),
+            expected,
+        });
+    }
+    match data.iter().position(|v| !v.is_finite()) {
+        Some(index) => Err(LayerError::NotFinite {
+            layer: layer.to_owned(),
+            what,
+            index,
+            found: data[index],
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Checks that sizes of a layer are at least 1.
+pub(crate) fn check_sizes(layer: &str, sizes: &[(&'static str, usize)]) -> Result<(), LayerError> {
+    match sizes.iter().find(|(_, size)| *size == 0) {
+        Some((what, found)) => Err(LayerError::ParameterValue {
+            layer: layer.to_owned(),
+            what,
+            found: *found,
+            expected: "at least 1",
+        }),
+        None => Ok(()),
     }
 }

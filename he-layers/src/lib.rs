@@ -1,22 +1,16 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-pub mod activation;
-pub mod conv;
+pub mod client;
 pub mod cost;
-pub mod dense;
 pub mod encrypted;
 pub mod error;
-pub mod layer;
+pub mod layers;
 pub mod layout;
-pub mod linear_map;
+pub mod linear;
 pub mod noise;
-pub mod poly_activation;
-pub mod pool;
-pub mod post_act;
-mod prepared;
-pub mod refresh;
-pub mod residual;
+pub mod pointwise;
+pub mod program;
 mod rounding;
 pub mod spec;
 pub mod tensor;
@@ -24,19 +18,22 @@ pub mod tensor;
 /// What polynomial activations are made of.
 pub use ckks_scheme::{Chebyshev, Composite};
 
-pub use activation::SquareActivation;
-pub use conv::Conv2d;
+pub use client::Client;
 pub use cost::{Op, OpCounts};
-pub use dense::PooledDense;
 pub use encrypted::{ClientCodec, EncryptedTensor};
 pub use error::LayerError;
-pub use layer::{Layer, LayerRun, PreparedLayer, Weights};
-pub use layout::{Grid, Layout, Packing, Place};
-pub use linear_map::{LinearMap, ProductTask, TermWeight};
-pub use poly_activation::{PolyActivation, PolyOutput};
-pub use pool::AvgPool;
-pub use post_act::PostActBlock;
-pub use refresh::{Refresh, RefreshLimits};
-pub use residual::{Head, PreActBlock, Stem};
-pub use spec::{ScaleChain, TensorSpec};
+pub use layers::{PostActBlock, PreActBlock};
+pub use layout::{Grid, Layout, Packing, Place, Spacing};
+pub use linear::{
+    Conv2d, Dense, Linear, LinearMap, Padding, ProductTask, RotationCosts, TermWeight,
+};
+pub use pointwise::{
+    Circuit, Custom, Depth, Function, Operand, Pointwise, PolyOutput, Polynomial, Refresh,
+    RefreshLimits, Refresher, Setting, Square, Wire,
+};
+pub use program::{
+    CompiledMaps, Errors, Layer, Node, Point, Preparation, PreparedProgram, Program, Run, Shortage,
+    Term, Value, Weights,
+};
+pub use spec::{Form, ScaleChain, TensorSpec};
 pub use tensor::{Chw, PlainTensor};

@@ -3,7 +3,7 @@
 use ckks_scheme::encoding::periodic::PeriodicCodec;
 use ckks_scheme::{EncodeError, Scale};
 
-use crate::linear_map::TermWeight;
+use crate::linear::TermWeight;
 
 /// Rounds weights of one period as [`ckks_scheme::PeriodicMatrix`] does.
 #[derive(Debug)]
@@ -44,4 +44,10 @@ impl Rounding {
 /// The period that stands for a grid of `cells` cells: periodic plaintexts have two cells at least.
 pub(crate) fn period(cells: usize) -> usize {
     cells.max(2)
+}
+
+/// A plane of one cell as one of two equal cells, which is the shortest period that can be encoded.
+pub(crate) fn periodic(plane: Vec<f64>) -> Vec<f64> {
+    let period = period(plane.len());
+    plane.iter().copied().cycle().take(period).collect()
 }

@@ -1,23 +1,42 @@
 //! What a tensor is before it is encrypted or computed: layout, level and scale; and the chain of primes that fixes them.
 
-use ckks_scheme::{Ciphertext, Level, Parameters, Scale};
+use ckks_scheme::{Ciphertext, Level, ModulusChain, Parameters, Scale};
 use serde::{Deserialize, Serialize};
 
 use crate::error::LayerError;
 use crate::layout::{Layout, Packing};
 
-/// Layout, level and scale of a tensor.
-///
-/// Three *forms* occur in a network, all at the level of their own last rescale:
-/// * *sum form*, what linear layers give: level `l`, scale `S * q_l`, to be rescaled by its reader;
-/// * *square form*, what squarings give and inputs of their networks are encrypted as: scale `S^2`, packed complex
-///   `4 * S^2`;
-/// * *value form*, what polynomial activations give and inputs of their networks are encrypted as: scale `S`. Refreshed
-///   values stand at a scale of their own. Linear layers read squares and values of any scale alike.
+/// In which form the numbers of a tensor stand: who may read it, and what that costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Form {
+    /// What nodes give: level `l`, scale `S * q_l`, not rescaled. Pointwise stages and additions read them.
+    Sums,
+    /// What squares give, and what inputs are encrypted as: scale `S^2`, packed complex `4 * S^2`. Linear maps read them.
+    Squares,
+    /// What polynomials give: scale `S`. Everything reads them.
+    Values,
+    /// What refreshes give: values at a scale of their own. Squares take one level more to read them.
+    Refreshed,
+}
+
+impl std::fmt::Display for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Form::Sums => "sums",
+            Form::Squares => "squares",
+            Form::Values => "values",
+            Form::Refreshed => "refreshed values",
+        })
+    }
+}
+
+/// Layout, form, level and scale of a tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TensorSpec {
     /// Where the numbers are.
     pub layout: Layout,
+    /// What it may be read by.
+    pub form: Form,
     /// Ciphertext primes left.
     pub level: Level,
     /// Factor between numbers and encoded integers.
@@ -53,6 +72,9 @@ impl TensorSpec {
         if other.layout != self.layout {
             return Err(differs("layout"));
         }
+        if other.form != self.form {
+            return Err(differs("form"));
+        }
         if other.level != self.level {
             return Err(differs("level"));
         }
@@ -61,46 +83,6 @@ impl TensorSpec {
         } else {
             Err(differs("scale"))
         }
-    }
-
-    /// Checks that `group` are the ciphertexts of whole blocks of this tensor, the first of them at index `first`.
-    pub(crate) fn check_group(
-        &self,
-        layer: &str,
-        first: usize,
-        group: &[Ciphertext],
-    ) -> Result<(), LayerError> {
-        let per_block = self.layout.ciphertexts_per_block();
-        let expected = self.layout.ciphertexts() - first;
-        if group.len() > expected {
-            return Err(LayerError::Count {
-                what: "ciphertexts left to absorb",
-                found: group.len(),
-                expected,
-            });
-        }
-        let part = group.len() % per_block;
-        if part != 0 {
-            return Err(LayerError::Count {
-                what: "ciphertexts of the last block",
-                found: part,
-                expected: per_block,
-            });
-        }
-        group.iter().try_for_each(|ct| self.check(layer, ct))
-    }
-
-    /// Checks that `absorbed` ciphertexts are all of them.
-    pub(crate) fn check_complete(&self, absorbed: usize) -> Result<(), LayerError> {
-        let expected = self.layout.ciphertexts();
-        if absorbed != expected {
-            return Err(LayerError::Count {
-                what: "ciphertexts absorbed",
-                found: absorbed,
-                expected,
-            });
-        }
-        Ok(())
     }
 }
 
@@ -121,6 +103,14 @@ impl ScaleChain {
     pub fn of(params: &Parameters, scale: Scale) -> Self {
         let primes = (1..=params.max_level().limbs())
             .map(|l| params.prime(Level::new(l)))
+            .collect();
+        Self { scale, primes }
+    }
+
+    /// The chain of primes whose tables are not made yet.
+    pub fn of_modulus(modulus: &ModulusChain, scale: Scale) -> Self {
+        let primes = (1..=modulus.max_level().limbs())
+            .map(|l| modulus.prime(Level::new(l)))
             .collect();
         Self { scale, primes }
     }
@@ -149,6 +139,7 @@ impl ScaleChain {
         let scale = square_scale(self.scale, layout.packing());
         TensorSpec {
             layout,
+            form: Form::Squares,
             level,
             scale,
         }
@@ -158,6 +149,7 @@ impl ScaleChain {
     pub fn value_form(&self, layout: Layout, level: Level) -> TensorSpec {
         TensorSpec {
             layout,
+            form: Form::Values,
             level,
             scale: self.scale,
         }
@@ -171,6 +163,7 @@ impl ScaleChain {
         let scale = self.sum_scale("sum form", level)?;
         Ok(TensorSpec {
             layout,
+            form: Form::Sums,
             level,
             scale,
         })

@@ -2,18 +2,20 @@
 #![forbid(unsafe_code)]
 
 mod error;
-pub mod fold;
+mod evaluate;
+mod files;
 pub mod graph;
+mod lower;
 mod model;
-mod plain;
-pub mod relu;
+pub mod passes;
+pub mod spec;
 mod weights;
 mod zoo;
 
 pub use error::ModelError;
-pub use fold::FoldedModel;
-pub use graph::{ActivationStatistics, ModelSpec, Provenance};
-pub use model::{Classifier, Convolution, Layers, Model, Quadratic, ResidualBlock};
-pub use plain::{ActivationRecord, Evaluation};
-pub use relu::{PolynomialNetwork, ReluNetwork, ReluRange};
+pub use evaluate::{ActivationRecord, Evaluation};
+pub use graph::Graph;
+pub use lower::Lowered;
+pub use model::Model;
+pub use spec::{ActivationStatistics, ModelSpec, Provenance};
 pub use zoo::names as bundled_names;

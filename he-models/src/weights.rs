@@ -1,25 +1,28 @@
-//! Tensors of a safetensors file, by name, as f64.
+//! Tensors by name, as f64, and the safetensors files that they come from and go to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
 use crate::ModelError;
 
-/// The tensors of a model that the graph has not claimed yet.
+/// A tensor: its shape and its values, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tensor {
+    pub shape: Vec<usize>,
+    pub values: Vec<f64>,
+}
+
+/// The tensors of a model, and which of them the graph has used.
 pub(crate) struct Weights {
     model: String,
     tensors: BTreeMap<String, Tensor>,
-}
-
-struct Tensor {
-    shape: Vec<usize>,
-    values: Vec<f64>,
+    used: BTreeSet<String>,
 }
 
 impl Weights {
-    /// Reads a safetensors file (F16 or F32) that must have the given checksum, if one is given.
+    /// Reads a safetensors file that must have the given checksum, if one is given.
     pub(crate) fn parse(
         model: &str,
         bytes: &[u8],
@@ -42,16 +45,7 @@ impl Weights {
         };
         let mut tensors = BTreeMap::new();
         for (name, view) in file.iter() {
-            let data = view.data();
-            let values: Vec<f64> = if view.dtype() == Dtype::F32 {
-                data.chunks_exact(4)
-                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into())
-                    .collect()
-            } else if view.dtype() == Dtype::F16 {
-                data.chunks_exact(2)
-                    .map(|b| half::f16::from_le_bytes([b[0], b[1]]).into())
-                    .collect()
-            } else {
+            let Some(values) = decode(view.dtype(), view.data()) else {
                 return Err(ModelError::TensorType {
                     model,
                     tensor: name.to_owned(),
@@ -68,29 +62,33 @@ impl Weights {
                     expected: "finite values",
                 });
             }
-            tensors.insert(
-                name.to_owned(),
-                Tensor {
-                    shape: view.shape().to_vec(),
-                    values,
-                },
-            );
+            let shape = view.shape().to_vec();
+            tensors.insert(name.to_owned(), Tensor { shape, values });
         }
-        Ok(Self { model, tensors })
+        Ok(Self {
+            model,
+            tensors,
+            used: BTreeSet::new(),
+        })
     }
 
-    /// Shape of a tensor that was not taken yet.
+    /// The model's name, for messages.
+    pub(crate) fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Shape of a tensor.
     pub(crate) fn shape(&self, tensor: &str) -> Option<&[usize]> {
         self.tensors.get(tensor).map(|found| found.shape.as_slice())
     }
 
-    /// Takes the values of a tensor out, row by row; its shape must be `expected`.
+    /// The values of a tensor, row by row; its shape must be `expected`.
     pub(crate) fn take(
         &mut self,
         tensor: &str,
         expected: &[usize],
     ) -> Result<Vec<f64>, ModelError> {
-        let Some(found) = self.tensors.remove(tensor) else {
+        let Some(found) = self.tensors.get(tensor) else {
             return Err(ModelError::MissingTensor {
                 model: self.model.clone(),
                 tensor: tensor.to_owned(),
@@ -101,44 +99,75 @@ impl Weights {
             return Err(ModelError::TensorShape {
                 model: self.model.clone(),
                 tensor: tensor.to_owned(),
-                found: found.shape,
+                found: found.shape.clone(),
                 expected: expected.to_vec(),
             });
         }
-        Ok(found.values)
+        self.used.insert(tensor.to_owned());
+        Ok(found.values.clone())
     }
 
-    /// As [`Self::take`], of values that must not be zero.
-    pub(crate) fn take_nonzero(
-        &mut self,
-        tensor: &str,
-        expected: &[usize],
-    ) -> Result<Vec<f64>, ModelError> {
-        let values = self.take(tensor, expected)?;
-        match values.iter().position(|&v| v == 0.0) {
-            None => Ok(values),
-            Some(index) => Err(ModelError::TensorValue {
-                model: self.model.clone(),
-                tensor: tensor.to_owned(),
-                index,
-                found: 0.0,
-                expected: "gains other than 0 (the channel would be constant)",
-            }),
-        }
-    }
-
-    /// Checks that nothing is left.
-    pub(crate) fn finish(self) -> Result<(), ModelError> {
-        let count = self.tensors.len();
-        match self.tensors.into_keys().next() {
+    /// Checks that every tensor was used.
+    pub(crate) fn finish(&self) -> Result<(), ModelError> {
+        let mut unused = self
+            .tensors
+            .keys()
+            .filter(|name| !self.used.contains(*name));
+        match unused.next() {
             None => Ok(()),
             Some(tensor) => Err(ModelError::UnusedTensors {
-                model: self.model,
-                count,
-                tensor,
+                model: self.model.clone(),
+                tensor: tensor.clone(),
+                count: 1 + unused.count(),
             }),
         }
     }
+}
+
+fn decode(dtype: Dtype, data: &[u8]) -> Option<Vec<f64>> {
+    let of = |size: usize, value: fn(&[u8]) -> f64| data.chunks_exact(size).map(value).collect();
+    #[allow(clippy::wildcard_enum_match_arm)]
+    // Types that are not read, the library's future ones too.
+    match dtype {
+        Dtype::F64 => Some(of(8, |b| {
+            f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])
+        })),
+        Dtype::F32 => Some(of(4, |b| {
+            f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into()
+        })),
+        Dtype::F16 => Some(of(2, |b| half::f16::from_le_bytes([b[0], b[1]]).into())),
+        Dtype::BF16 => Some(of(2, |b| half::bf16::from_le_bytes([b[0], b[1]]).into())),
+        _ => None,
+    }
+}
+
+/// A safetensors file: F32 for tensors that it holds exactly, F64 for others.
+pub(crate) fn serialize(
+    model: &str,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<Vec<u8>, ModelError> {
+    let encoded: Vec<(Dtype, Vec<u8>)> = tensors
+        .values()
+        .map(|tensor| {
+            let values = || tensor.values.iter();
+            if values().all(|v| f64::from(*v as f32) == *v) {
+                let bytes = values().flat_map(|v| (*v as f32).to_le_bytes());
+                (Dtype::F32, bytes.collect())
+            } else {
+                (Dtype::F64, values().flat_map(|v| v.to_le_bytes()).collect())
+            }
+        })
+        .collect();
+    let format = |source| ModelError::WeightsFormat {
+        model: model.to_owned(),
+        source,
+    };
+    let mut views = Vec::with_capacity(tensors.len());
+    for ((name, tensor), (dtype, bytes)) in tensors.iter().zip(&encoded) {
+        let view = TensorView::new(*dtype, tensor.shape.clone(), bytes).map_err(format)?;
+        views.push((name, view));
+    }
+    safetensors::serialize(views, None).map_err(format)
 }
 
 /// Lower-case hexadecimal digits of `bytes`.

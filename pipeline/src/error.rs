@@ -10,6 +10,7 @@ use datasets::download::DownloadError;
 use he_layers::LayerError;
 use he_models::ModelError;
 use pipeline::inference::InferenceError;
+use pipeline::plan::PlanFileError;
 use pipeline::planner::PlanError;
 
 /// An error of a command: one sentence with the thing, what was found, and what was expected.
@@ -55,10 +56,8 @@ pub enum CliError {
         needed: u64,
         least: u64,
     },
-    #[error("plan file {}: {reason}", path.display())]
-    PlanFile { path: PathBuf, reason: String },
-    #[error("{}: cannot be read: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    PlanFile(#[from] PlanFileError),
     #[error("{}: cannot be written: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("standard output: cannot be written: {0}")]
@@ -67,8 +66,6 @@ pub enum CliError {
     Threads(#[from] rayon::ThreadPoolBuildError),
     #[error("report: cannot be made into JSON: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("plan: cannot be made into RON: {0}")]
-    Ron(#[from] ron::Error),
 }
 
 impl CliError {
@@ -81,10 +78,12 @@ impl CliError {
             Self::Download(_) => 3,
             Self::Data(_) | Self::Model(_) => 3,
             Self::DataForModel { .. } | Self::ImagesLeft { .. } => 3,
-            Self::Read { .. } | Self::Write { .. } | Self::PlanFile { .. } => 3,
+            Self::Write { .. } | Self::PlanFile(_) => 3,
             Self::Plan(PlanError::Foreign { .. } | PlanError::Images(_)) => 3,
             // A kernel that this processor does not have is not feasible either.
-            Self::Plan(PlanError::Params(ParamError::Insecure { .. } | ParamError::Math(_))) => 4,
+            Self::Plan(PlanError::Params(
+                ParamError::Insecure { .. } | ParamError::Arithmetic(_),
+            )) => 4,
             Self::Plan(PlanError::Params(_)) => 3,
             Self::Plan(_) => 4,
             Self::Inference(InferenceError::Data(_) | InferenceError::Model(_)) => 3,
@@ -92,7 +91,7 @@ impl CliError {
             Self::Inference(_) => 1,
             Self::PrecisionMemory { .. } => 4,
             Self::Bootstrap(error) => bootstrap_exit_code(error),
-            Self::Layer(_) | Self::Stdout(_) | Self::Threads(_) | Self::Json(_) | Self::Ron(_) => 1,
+            Self::Layer(_) | Self::Stdout(_) | Self::Threads(_) | Self::Json(_) => 1,
         }
     }
 }
@@ -101,7 +100,7 @@ impl CliError {
 fn bootstrap_exit_code(error: &BootstrapError) -> u8 {
     let mut not_feasible = false;
     if let BootstrapError::Param(error) = error {
-        not_feasible = matches!(error, ParamError::Math(_));
+        not_feasible = matches!(error, ParamError::Arithmetic(_));
     } else if let BootstrapError::Key(error) = error {
         not_feasible = error.out_of_memory();
     } else if let BootstrapError::Eval(error) | BootstrapError::Poly(PolyError::Eval(error)) = error

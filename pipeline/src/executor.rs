@@ -1,29 +1,64 @@
-//! The executor: runs a network on encrypted images as its plan says. It has no type that could hold a secret key.
+//! The executor: runs a prepared program on encrypted images as its plan says. It has no type that could hold a secret key.
 
-use crate::network::Network;
-use crate::plan::Plan;
-use crate::progress::{Progress, Unit};
-use crate::report::StageReport;
-use ckks_scheme::Evaluator;
-use he_layers::{EncryptedTensor, LayerError};
 use std::time::Instant;
 
-/// Runs prepared networks with one evaluator.
+use ckks_scheme::Evaluator;
+use he_layers::{EncryptedTensor, LayerError, PreparedProgram, Run};
+
+use crate::plan::StepForecast;
+use crate::progress::{Progress, Unit};
+use crate::report::StageReport;
+
+/// Runs prepared programs with one evaluator.
 #[derive(Debug)]
 pub struct Executor<'a> {
     evaluator: &'a Evaluator,
-    network: &'a Network,
-    plan: &'a Plan,
+    program: &'a PreparedProgram,
+    steps: &'a [StepForecast],
+}
+
+/// A run under way: `step` by `step`, to be sent to another thread or stopped between two.
+#[derive(Debug)]
+pub struct Execution<'a> {
+    run: Run<'a>,
+    executor: &'a Executor<'a>,
+    stages: Vec<StageReport>,
 }
 
 impl<'a> Executor<'a> {
-    /// An executor of `network` that obeys `plan`.
-    pub fn new(evaluator: &'a Evaluator, network: &'a Network, plan: &'a Plan) -> Self {
-        Self {
-            evaluator,
-            network,
-            plan,
+    /// An executor of `program` that obeys the steps of its plan.
+    ///
+    /// # Errors
+    /// [`LayerError::Step`] if the plan has another number of steps.
+    pub fn new(
+        evaluator: &'a Evaluator,
+        program: &'a PreparedProgram,
+        steps: &'a [StepForecast],
+    ) -> Result<Self, LayerError> {
+        if steps.len() != program.steps() {
+            return Err(LayerError::Step {
+                program: program.name().to_owned(),
+                found: steps.len(),
+                steps: program.steps(),
+            });
         }
+        Ok(Self {
+            evaluator,
+            program,
+            steps,
+        })
+    }
+
+    /// Begins a run of one group of images.
+    ///
+    /// # Errors
+    /// [`LayerError::ForeignTensor`] for images that are not encrypted as the program reads them.
+    pub fn begin(&'a self, images: EncryptedTensor) -> Result<Execution<'a>, LayerError> {
+        Ok(Execution {
+            run: self.program.begin(self.evaluator, images)?,
+            executor: self,
+            stages: Vec::new(),
+        })
     }
 
     /// Runs one group of images: encrypted pixels in, encrypted logits out. Parallel on the current rayon pool.
@@ -35,34 +70,77 @@ impl<'a> Executor<'a> {
         images: EncryptedTensor,
         progress: &dyn Progress,
     ) -> Result<(EncryptedTensor, Vec<StageReport>), LayerError> {
-        let pool = self.evaluator.params().pool();
         // The bar moves in predicted milliseconds: operations of early stages take many times those of late ones.
         let milliseconds = |seconds: f64| (seconds * 1e3).round() as u64;
-        let total: f64 = self.plan.stages.iter().map(|s| s.seconds).sum();
+        let total: f64 = self.steps.iter().map(|s| s.seconds).sum();
         progress.begin(
             "encrypted inference",
             Some(milliseconds(total)),
             Unit::Parts,
         );
-        let mut reports = Vec::new();
-        let mut x = images;
-        for (layer, stage) in self.network.layers().iter().zip(&self.plan.stages) {
-            progress.stage(layer.name());
-            let start = Instant::now();
-            pool.reset_high_water();
-            let level_in = x.spec().level.limbs();
-            x = layer.forward(self.evaluator, x, stage.group_blocks)?;
-            progress.advance(milliseconds(stage.seconds));
-            reports.push(StageReport {
-                name: layer.name().to_owned(),
-                seconds: start.elapsed().as_secs_f64(),
-                ciphertexts: x.ciphertexts().len(),
-                level_in,
-                level_out: x.spec().level.limbs(),
-                bytes: pool.high_water_bytes(),
-            });
+        let mut execution = self.begin(images)?;
+        while let Some(forecast) = execution.next_step() {
+            progress.stage(&forecast.stage);
+            execution.step()?;
+            progress.advance(milliseconds(forecast.seconds));
         }
         progress.finish();
-        Ok((x, reports))
+        execution.finish()
+    }
+}
+
+impl<'a> Execution<'a> {
+    /// What the next step is forecast to be; nothing after the last.
+    pub fn next_step(&self) -> Option<&'a StepForecast> {
+        self.executor.steps.get(self.run.done())
+    }
+
+    /// Does the next step.
+    ///
+    /// # Errors
+    /// [`LayerError::Step`] after the last; [`LayerError::Eval`] and others.
+    pub fn step(&mut self) -> Result<(), LayerError> {
+        let index = self.run.done();
+        let program = self.executor.program;
+        let blocks = self.next_step().map_or(1, |s| s.blocks);
+        let pool = self.executor.evaluator.params().pool();
+        pool.reset_high_water();
+        let start = Instant::now();
+        self.run.step(blocks)?;
+        let (seconds, bytes) = (start.elapsed().as_secs_f64(), pool.high_water_bytes());
+        let name = program.step_stage(index);
+        if self.stages.last().is_none_or(|stage| stage.name != name) {
+            let level_in = program.step_input(index).level.limbs();
+            self.stages.push(StageReport {
+                name: name.to_owned(),
+                seconds: 0.0,
+                ciphertexts: 0,
+                level_in,
+                level_out: level_in,
+                bytes: 0,
+            });
+        }
+        if let Some(stage) = self.stages.last_mut() {
+            stage.seconds += seconds;
+            stage.bytes = stage.bytes.max(bytes);
+            if let Some((_, output)) = program.step_outputs(index).last() {
+                stage.level_out = output.level.limbs();
+                stage.ciphertexts = output.layout.ciphertexts();
+            }
+        }
+        Ok(())
+    }
+
+    /// Tensors that are finished and not read yet, with the number of their node; to be kept for a checkpoint.
+    pub fn run_state(&self) -> &Run<'a> {
+        &self.run
+    }
+
+    /// The network's output, when all steps are done, and what the parts of the network took.
+    ///
+    /// # Errors
+    /// [`LayerError::Step`] before that.
+    pub fn finish(self) -> Result<(EncryptedTensor, Vec<StageReport>), LayerError> {
+        Ok((self.run.finish()?, self.stages))
     }
 }

@@ -1,17 +1,16 @@
 //! A whole encrypted inference in one process, client and server by the same calls that separate ones make, and its
 //! comparison with the plaintext references.
 
-use crate::client::Client;
+use crate::decisions::Instance;
 use crate::executor::Executor;
-use crate::network::Network;
 use crate::planner::Planned;
 use crate::progress::{Progress, Unit};
 use crate::references;
 use crate::report::{InferReport, LogitsRecord, OperationReport, StageReport};
 use crate::system;
-use ckks_scheme::{EvalError, Evaluator, KeyError};
+use ckks_scheme::{EvalError, Evaluator, KeyError, Parameters};
 use datasets::{DataError, Dataset, Images};
-use he_layers::{LayerError, PlainTensor};
+use he_layers::{Chw, Client, LayerError, PlainTensor};
 use he_models::{Evaluation, Model, ModelError};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
@@ -19,6 +18,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 use thiserror::Error;
+
+/// Memory that is touched at a time, in bytes.
+const WARM_UP_BYTES: u64 = 256 << 20;
 
 /// What went wrong in a run.
 #[derive(Debug, Error)]
@@ -90,14 +92,13 @@ impl Batch<'_> {
         self.data.read(self.first + group.start, group.len())
     }
 
-    /// As the network takes them.
-    pub(crate) fn read_for(
+    /// As a network of input shape `shape` takes them.
+    pub(crate) fn read_as(
         &self,
-        network: &Network,
+        shape: Chw,
         group: Range<usize>,
     ) -> Result<PlainTensor, InferenceError> {
         let images = self.read(group)?;
-        let shape = network.input().layout.shape();
         Ok(PlainTensor::new(
             images.len(),
             shape,
@@ -132,11 +133,13 @@ pub fn infer(
     progress: &dyn Progress,
 ) -> Result<InferReport, InferenceError> {
     let run = run_encrypted(&planned, batch, options, progress)?;
-    let Planned {
-        plan,
+    let Planned { plan, instance } = planned;
+    let Instance {
         params,
-        network,
-    } = planned;
+        program,
+        prepared,
+        ..
+    } = instance;
     let (log_n, log_qp, security_bits, kernel) = (
         params.log_n(),
         params.log_qp(),
@@ -146,11 +149,11 @@ pub fn infer(
     // Gives the pool's memory back before the references need theirs.
     drop(params);
     let reference = references::exact(model, batch, progress)?;
-    let rounded = reference.with_logits(references::rounded(&network, batch, progress)?);
+    let rounded = reference.with_logits(references::rounded(&program, &prepared, batch, progress)?);
     let encrypted = reference.with_logits(run.logits);
     let exact = &reference.evaluation;
 
-    let (images, classes) = (batch.images, network.classes());
+    let (images, classes) = (batch.images, prepared.output().layout.shape().volume());
     let logits = options.logits.then(|| {
         let row = |e: &Evaluation, i: usize| e.logits[i * classes..(i + 1) * classes].to_vec();
         (0..images)
@@ -171,7 +174,8 @@ pub fn infer(
         logit_std: exact.logit_std(),
         agreement_rounded: encrypted.agreement(&rounded),
         max_logit_error_rounded: encrypted.max_logit_error(&rounded),
-        predicted_max_logit_error: plan.predicted_max_logit_error,
+        predicted_max_logit_error: plan.forecast.errors.map(|e| e.total),
+        predicted_max_logit_error_rounded: plan.forecast.errors.map(|e| e.noise),
         images_out_of_range: exact.out_of_range.len(),
         seconds_keygen: run.keygen,
         seconds_warmup: run.warmup,
@@ -181,17 +185,17 @@ pub fn infer(
         seconds_per_image: run.infer / images as f64,
         peak_rss_bytes: system::peak_rss_bytes(),
         pool_high_water_bytes: run.pool_high_water_bytes,
-        key_bytes: plan.key_bytes,
+        key_bytes: plan.forecast.key_bytes,
         log_n,
         log_qp,
         security_bits,
         threads: rayon::current_num_threads(),
         kernel: kernel.to_owned(),
         seeded: options.seed.is_some(),
-        bootstraps: 0,
+        bootstraps: plan.forecast.bootstraps,
         stages: run.stages,
-        predicted_seconds_infer: plan.predicted_seconds_infer,
-        predicted_peak_bytes: plan.predicted_peak_bytes,
+        predicted_seconds_infer: plan.forecast.predicted_seconds_infer,
+        predicted_peak_bytes: plan.forecast.predicted_peak_bytes,
         logits,
         profile: run.profile,
     })
@@ -203,36 +207,29 @@ fn run_encrypted(
     options: Options,
     progress: &dyn Progress,
 ) -> Result<Run, InferenceError> {
-    let Planned {
-        plan,
-        params,
-        network,
-    } = planned;
+    let Planned { plan, instance } = planned;
+    let (params, prepared) = (&instance.params, &instance.prepared);
     let mut rng = match options.seed {
         Some(seed) => ChaCha20Rng::seed_from_u64(seed),
         None => rand::make_rng(),
     };
-    progress.begin("memory", None, Unit::Parts);
-    let start = Instant::now();
-    let limbs = plan.pool_bytes.div_ceil(params.limb_bytes()) as usize;
-    params.pool().reserve(limbs).map_err(EvalError::from)?;
-    let warmup = start.elapsed().as_secs_f64();
-    progress.finish();
+    let warmup = warm_up(params, plan.forecast.pool_bytes, progress)?;
 
     progress.begin("keys", None, Unit::Parts);
     let start = Instant::now();
-    let (mut client, keys) = Client::new(params, network, plan, &mut rng)?;
+    let levels = &plan.decisions.key_steps.0;
+    let (mut client, keys) = Client::with_key_levels(params, prepared, levels, &mut rng)?;
     let keygen = start.elapsed().as_secs_f64();
     progress.finish();
 
     let evaluator = Evaluator::new(params, Arc::new(keys));
-    let executor = Executor::new(&evaluator, network, plan);
+    let executor = Executor::new(&evaluator, prepared, &plan.forecast.steps)?;
     let (mut encrypt, mut infer, mut decrypt) = (0.0, 0.0, 0.0);
-    let mut logits = Vec::with_capacity(batch.images * network.classes());
+    let mut logits = Vec::with_capacity(batch.images * prepared.output().layout.shape().volume());
     let mut stages: Vec<StageReport> = Vec::new();
     let mut pool_high_water_bytes = 0;
-    for group in batch.groups(network.images()) {
-        let images = batch.read_for(network, group)?;
+    for group in batch.groups(prepared.images()) {
+        let images = batch.read_as(prepared.input().layout.shape(), group)?;
         let start = Instant::now();
         let encrypted = client.encrypt(&images)?;
         encrypt += start.elapsed().as_secs_f64();
@@ -264,6 +261,27 @@ fn run_encrypted(
         decrypt,
         profile: options.profile.then(|| operations(&evaluator)),
     })
+}
+
+/// Touches the limb pool's pages, with progress; gives the seconds that took.
+fn warm_up(
+    params: &Parameters,
+    pool_bytes: u64,
+    progress: &dyn Progress,
+) -> Result<f64, EvalError> {
+    let start = Instant::now();
+    let limb = params.limb_bytes();
+    let missing = pool_bytes.saturating_sub(params.pool().in_use_bytes());
+    let limbs = missing.div_ceil(limb) as usize;
+    progress.begin("memory", Some(limbs as u64 * limb), Unit::Bytes);
+    let part = (WARM_UP_BYTES / limb).max(1) as usize;
+    for done in (0..limbs).step_by(part) {
+        let upto = limbs.min(done + part);
+        params.pool().reserve(upto)?;
+        progress.advance((upto - done) as u64 * limb);
+    }
+    progress.finish();
+    Ok(start.elapsed().as_secs_f64())
 }
 
 /// Sums seconds over the groups and keeps the largest memory.

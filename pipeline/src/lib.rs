@@ -1,13 +1,10 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-pub mod client;
-pub mod cost;
+pub mod decisions;
+pub mod estimate;
 pub mod executor;
 pub mod inference;
-pub mod memory;
-pub mod network;
-pub mod noise;
 pub mod plan;
 pub mod planner;
 pub mod progress;

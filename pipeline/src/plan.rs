@@ -1,143 +1,189 @@
-//! A plan: everything that is decided before a run, as data that people read, files keep and runs obey.
+//! A plan: decisions and what they are forecast to take, as data that people read, files keep and runs obey.
 
 mod svg;
+mod table;
 
-use crate::cost::KeySteps;
-use ckks_scheme::{Level, ParamsLiteral};
-use he_layers::{Chw, Grid, Packing};
+use std::path::Path;
+
+use ckks_scheme::Level;
+use he_layers::Chw;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
-/// Version of the file format.
-pub const FORMAT: u32 = 1;
+use crate::decisions::Decisions;
+use crate::estimate::error::LogitErrors;
 
-/// How a batch will be run.
+/// How a batch will be run, and what that is going to take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// [`FORMAT`].
-    pub format: u32,
-    /// Name of the model.
-    pub model: String,
-    /// Its checksum, hexadecimal; empty where the layers come from elsewhere.
-    pub model_checksum: String,
-    /// Images.
-    pub batch: usize,
-    /// Images that one set of ciphertexts holds.
-    pub images_per_group: usize,
-    /// Sets of ciphertexts, run one after another.
-    pub groups: usize,
-    /// Ring, primes and digits.
-    pub params: ParamsLiteral,
-    /// Base-2 logarithm of the nominal scale S.
-    pub log_scale: u32,
-    /// One image a slot or two.
-    pub packing: Packing,
-    /// Cells of an image.
-    pub grid: Grid,
-    /// Levels that switching keys are made for.
-    pub key_steps: KeySteps,
-    /// Threads.
-    pub threads: usize,
-    /// Stem, blocks and head.
-    pub stages: Vec<StagePlan>,
-    /// Switching keys.
-    pub keys: usize,
-    /// Their bytes.
-    pub key_bytes: u64,
-    /// Predicted high-water mark of the limb pool, keys included.
-    pub pool_bytes: u64,
-    /// Predicted peak of the process's resident memory.
-    pub predicted_peak_bytes: u64,
-    /// Predicted seconds of the inference, all groups.
-    pub predicted_seconds_infer: f64,
-    /// Predicted bound on the largest logit error that noise causes; 0 if none was predicted.
-    pub predicted_max_logit_error: f64,
+    /// What a run obeys.
+    pub decisions: Decisions,
+    /// What a run is going to take on the machine that the plan was made for.
+    pub forecast: Forecast,
 }
 
-/// One stage of a plan.
+/// What a run is going to take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StagePlan {
-    /// Name of the layer.
-    pub name: String,
-    /// Shape of one image's maps that come out.
-    pub shape: Chw,
-    /// Ciphertexts that go in.
-    pub ciphertexts_in: usize,
-    /// Ciphertexts that come out.
-    pub ciphertexts_out: usize,
-    /// Level of what goes in.
-    pub level_in: Level,
-    /// Level of what comes out.
-    pub level_out: Level,
-    /// Channel blocks of the input that are taken, absorbed and let go at a time.
-    pub group_blocks: usize,
-    /// Rotations.
-    pub rotations: u64,
-    /// Predicted peak of the limb pool during the stage, keys included.
+pub struct Forecast {
+    /// Images that one set of ciphertexts holds: a group.
+    pub images_per_group: usize,
+    /// Groups of images, run one after another.
+    pub groups: usize,
+    /// The steps of a run, in order.
+    pub steps: Vec<StepForecast>,
+    /// Ciphertexts refreshed in the whole run.
+    pub bootstraps: usize,
+    /// Number of switching keys.
+    pub keys: usize,
+    /// Size of the switching keys in bytes.
+    pub key_bytes: u64,
+    /// Size of the bootstrapping's encoded matrices in bytes.
+    pub matrix_bytes: u64,
+    /// Upper bound of the limb pool's high-water mark in bytes, keys and matrices included.
     pub pool_bytes: u64,
-    /// Predicted seconds for one group.
+    /// Upper bound of the process's peak resident memory in bytes.
+    pub predicted_peak_bytes: u64,
+    /// Estimate of the inference's wall time in seconds, all groups.
+    pub predicted_seconds_infer: f64,
+    /// Estimates of the logits' errors; nothing where they were not predicted.
+    pub errors: Option<LogitErrors>,
+}
+
+/// One step: a tensor is read by all its readers, and the nodes that wait for nothing else are finished.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepForecast {
+    /// Part of the network that the step belongs to: stem, block or head.
+    pub stage: String,
+    /// Shape of one image's maps in what the step finishes; of what it reads, if it finishes nothing.
+    pub shape: Chw,
+    /// Ciphertexts that the step reads.
+    pub ciphertexts_in: usize,
+    /// Ciphertexts that the step finishes.
+    pub ciphertexts_out: usize,
+    /// Level of what the step reads.
+    pub level_in: Level,
+    /// Level of what the step finishes; of what it reads, if it finishes nothing.
+    pub level_out: Level,
+    /// Channel blocks that are read at a time.
+    pub blocks: usize,
+    /// Rotations of inputs and inner sums.
+    pub rotations: u64,
+    /// Upper bound of the limb pool's high-water mark during the step in bytes, keys and matrices included.
+    pub pool_bytes: u64,
+    /// Estimate of the step's wall time in seconds, for one group.
     pub seconds: f64,
 }
 
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let p = &self.params;
-        let gb = |bytes: u64| bytes as f64 / 1e9;
-        writeln!(
-            f,
-            "{}, {} image{}: {} packing, grid {}, {} group{} of up to {} images",
-            self.model,
-            self.batch,
-            if self.batch == 1 { "" } else { "s" },
-            self.packing,
-            self.grid,
-            self.groups,
-            if self.groups == 1 { "" } else { "s" },
-            self.images_per_group
-        )?;
-        writeln!(
-            f,
-            "N = 2^{}, {} primes of {} bits and {} special ones, {} digits, scale 2^{}",
-            p.log_n,
-            p.q_bits.len(),
-            p.q_bits.iter().max().unwrap_or(&0),
-            p.p_bits.len(),
-            p.digits,
-            self.log_scale
-        )?;
-        writeln!(
-            f,
-            "\n{:<22}{:>14}{:>14}{:>10}{:>7}{:>11}{:>9}{:>9}",
-            "stage", "maps out", "ciphertexts", "level", "group", "rotations", "GB", "seconds"
-        )?;
-        for s in &self.stages {
-            writeln!(
-                f,
-                "{:<22}{:>14}{:>14}{:>10}{:>7}{:>11}{:>9.2}{:>9.1}",
-                s.name,
-                s.shape.to_string(),
-                format!("{} to {}", s.ciphertexts_in, s.ciphertexts_out),
-                format!("{} to {}", s.level_in, s.level_out),
-                s.group_blocks,
-                s.rotations,
-                gb(s.pool_bytes),
-                s.seconds
-            )?;
+/// The steps of one part of the network together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageForecast {
+    /// Name of the stem, the block or the head.
+    pub name: String,
+    /// First and last step.
+    pub first: StepForecast,
+    /// The last step.
+    pub last: StepForecast,
+    /// Rotations of all steps.
+    pub rotations: u64,
+    /// Largest bound of the limb pool in bytes.
+    pub pool_bytes: u64,
+    /// Estimate of the wall time in seconds, for one group.
+    pub seconds: f64,
+}
+
+impl Forecast {
+    /// The parts of the network, in order.
+    pub fn stages(&self) -> Vec<StageForecast> {
+        let mut stages: Vec<StageForecast> = Vec::new();
+        for step in &self.steps {
+            match stages.last_mut() {
+                Some(stage) if stage.name == step.stage => {
+                    stage.last = step.clone();
+                    stage.rotations += step.rotations;
+                    stage.pool_bytes = stage.pool_bytes.max(step.pool_bytes);
+                    stage.seconds += step.seconds;
+                }
+                _ => stages.push(StageForecast {
+                    name: step.stage.clone(),
+                    first: step.clone(),
+                    last: step.clone(),
+                    rotations: step.rotations,
+                    pool_bytes: step.pool_bytes,
+                    seconds: step.seconds,
+                }),
+            }
         }
-        write!(
-            f,
-            "\n{} switching keys, {:.2} GB; limb pool {:.2} GB, process {:.2} GB; {:.1} s on {} thread{}, {:.3} s an image; noise moves logits by at most {:.2e}",
-            self.keys,
-            gb(self.key_bytes),
-            gb(self.pool_bytes),
-            gb(self.predicted_peak_bytes),
-            self.predicted_seconds_infer,
-            self.threads,
-            if self.threads == 1 { "" } else { "s" },
-            self.predicted_seconds_infer / self.batch as f64,
-            self.predicted_max_logit_error
-        )
+        stages
+    }
+}
+
+/// A plan file that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanFileError {
+    /// The file is not there, or larger than a plan can be.
+    #[error("plan file {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is too large.
+    #[error("plan file {}: larger than {limit} bytes, which no plan is", path.display())]
+    Size {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Largest size that is read.
+        limit: u64,
+    },
+    /// The file is no plan.
+    #[error("plan file {}: {reason}", path.display())]
+    Syntax {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong, with line and column.
+        reason: String,
+    },
+}
+
+/// Largest plan file that is read, in bytes.
+const LARGEST_FILE: u64 = 16 << 20;
+
+impl Plan {
+    /// Reads a plan from a file.
+    ///
+    /// # Errors
+    /// [`PlanFileError`].
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, PlanFileError> {
+        use std::io::Read;
+        let path = path.as_ref();
+        let io = |source| PlanFileError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = std::fs::File::open(path).map_err(io)?;
+        let mut text = String::new();
+        file.take(LARGEST_FILE + 1)
+            .read_to_string(&mut text)
+            .map_err(io)?;
+        if text.len() as u64 > LARGEST_FILE {
+            let (path, limit) = (path.to_owned(), LARGEST_FILE);
+            return Err(PlanFileError::Size { path, limit });
+        }
+        ron::from_str(&text).map_err(|error| PlanFileError::Syntax {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The plan as the text of a file.
+    #[must_use]
+    pub fn to_ron(&self) -> String {
+        let pretty = ron::ser::PrettyConfig::new().depth_limit(4);
+        let text = ron::ser::to_string_pretty(self, pretty);
+        text.expect("a plan has nothing that RON cannot write") + "\n"
     }
 }

@@ -1,8 +1,8 @@
 //! The network in the clear: what an encrypted run is compared with.
 
 use crate::inference::{Batch, InferenceError};
-use crate::network::Network;
 use crate::progress::{Progress, Unit};
+use he_layers::{PreparedProgram, Program};
 use he_models::{Evaluation, Model};
 
 /// Images in memory as f64 at once where nothing groups them: 3 MB of CIFAR, and a step of the progress bar.
@@ -62,7 +62,8 @@ pub fn exact(
 /// # Errors
 /// [`InferenceError::Data`], [`InferenceError::Layer`].
 pub fn rounded(
-    network: &Network,
+    program: &Program,
+    prepared: &PreparedProgram,
     batch: Batch<'_>,
     progress: &dyn Progress,
 ) -> Result<Vec<f64>, InferenceError> {
@@ -72,10 +73,10 @@ pub fn rounded(
         total,
         Unit::Things("images"),
     );
-    let mut logits = Vec::with_capacity(batch.images * network.classes());
-    for group in batch.groups(network.images()) {
-        let images = batch.read_for(network, group)?;
-        logits.extend(network.forward_rounded(&images)?.data);
+    let mut logits = Vec::new();
+    for group in batch.groups(prepared.images()) {
+        let images = batch.read_as(prepared.input().layout.shape(), group)?;
+        logits.extend(prepared.forward_rounded(program, &images)?.data);
         progress.advance(images.n as u64);
     }
     progress.finish();

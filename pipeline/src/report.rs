@@ -25,8 +25,10 @@ pub struct InferReport {
     pub agreement_rounded: f64,
     /// [`Self::max_logit_error`] against that network: the noise alone.
     pub max_logit_error_rounded: f64,
-    /// The noise tracker's bound for [`Self::max_logit_error_rounded`].
-    pub predicted_max_logit_error: f64,
+    /// The plan's estimate of [`Self::max_logit_error`]; `None` if it has none.
+    pub predicted_max_logit_error: Option<f64>,
+    /// The plan's estimate of [`Self::max_logit_error_rounded`]; `None` if it has none.
+    pub predicted_max_logit_error_rounded: Option<f64>,
     /// Images for which some activation input leaves its declared range in the plaintext network.
     pub images_out_of_range: usize,
     /// Making all keys.
@@ -204,11 +206,19 @@ impl fmt::Display for InferReport {
         )?;
         writeln!(
             f,
-            "{:<28}{:>12.6}{:>12.6}   predicted at most {:.6}",
-            "largest logit error",
-            self.max_logit_error,
-            self.max_logit_error_rounded,
-            self.predicted_max_logit_error
+            "{:<28}{:>12.6}{:>12.6}",
+            "largest logit error", self.max_logit_error, self.max_logit_error_rounded
+        )?;
+        let predicted = |error: Option<f64>| match error {
+            Some(error) => format!("{error:.6}"),
+            None => "not predicted".to_owned(),
+        };
+        writeln!(
+            f,
+            "{:<28}{:>12}{:>12}",
+            "  estimated before the run",
+            predicted(self.predicted_max_logit_error),
+            predicted(self.predicted_max_logit_error_rounded)
         )?;
         writeln!(
             f,

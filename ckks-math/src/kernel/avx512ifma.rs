@@ -1,7 +1,8 @@
 //! The kernel for processors with AVX-512 IFMA: 52-bit multiply-adds, eight words at a time.
 //!
 //! Everything in the modules below is a safe function that needs the processor features to be
-//! there; the calls in this file are the only places where that has to be argued.
+//! there; the calls in this file are the only places where that has to be argued. They also see to it that the
+//! floating-point mode of the host program does not matter.
 
 use std::sync::Arc;
 
@@ -10,11 +11,13 @@ use super::{Kernel, LimbOps};
 use crate::error::MathError;
 use crate::modulus::Modulus;
 
+mod float_mode;
 mod pointwise;
 mod sums;
 mod transform;
 mod vector;
 
+use float_mode::StandardMode;
 use transform::Transform;
 use vector::{Constants, LANES, RADIX_BITS};
 
@@ -103,6 +106,18 @@ impl Kernel for Avx512Ifma {
     }
 }
 
+/// Runs `f` as a host program would that has set the floating-point control register to `mode`.
+#[cfg(test)]
+pub(crate) fn in_float_mode<T>(mode: u32, f: impl FnOnce() -> T) -> T {
+    let before = float_mode::read();
+    float_mode::write(mode);
+    let out = f();
+    let after = float_mode::read();
+    float_mode::write(before);
+    assert_eq!(after & mode, mode, "the mode of the host program");
+    out
+}
+
 /// Constants and tables for one modulus and degree.
 #[derive(Debug)]
 struct IfmaOps {
@@ -125,6 +140,7 @@ enum Tables {
 macro_rules! call {
     ($self:ident, $function:path $(, $argument:expr)*) => {{
         let _proof: &Proof = &$self.proof;
+        let _mode = StandardMode::set();
         // SAFETY: the function only needs processor features, and a `Proof` is only made by
         // `Proof::detect` after finding them.
         unsafe { $function(&$self.constants $(, $argument)*) }
@@ -143,16 +159,22 @@ impl LimbOps for IfmaOps {
     fn ntt(&self, a: &mut [u64]) {
         match &self.tables {
             Tables::Small(transform) => transform.forward(a),
-            // SAFETY: `self.proof` was made by `Proof::detect`, so the processor has the features.
-            Tables::Vector(transform) => unsafe { transform.forward(a) },
+            Tables::Vector(transform) => {
+                let _mode = StandardMode::set();
+                // SAFETY: `self.proof` was made by `Proof::detect`, so the processor has the features.
+                unsafe { transform.forward(a) }
+            }
         }
     }
 
     fn intt(&self, a: &mut [u64]) {
         match &self.tables {
             Tables::Small(transform) => transform.inverse(a),
-            // SAFETY: `self.proof` was made by `Proof::detect`, so the processor has the features.
-            Tables::Vector(transform) => unsafe { transform.inverse(a) },
+            Tables::Vector(transform) => {
+                let _mode = StandardMode::set();
+                // SAFETY: `self.proof` was made by `Proof::detect`, so the processor has the features.
+                unsafe { transform.inverse(a) }
+            }
         }
     }
 
@@ -162,8 +184,11 @@ impl LimbOps for IfmaOps {
                 out.copy_from_slice(a);
                 transform.inverse(out);
             }
-            // SAFETY: `self.proof` was made by `Proof::detect`, so the processor has the features.
-            Tables::Vector(transform) => unsafe { transform.inverse_into(out, a) },
+            Tables::Vector(transform) => {
+                let _mode = StandardMode::set();
+                // SAFETY: `self.proof` was made by `Proof::detect`, so the processor has the features.
+                unsafe { transform.inverse_into(out, a) }
+            }
         }
     }
 
@@ -173,8 +198,11 @@ impl LimbOps for IfmaOps {
                 transform.forward(a);
                 scalar::pointwise::sub_from_mul_scalar(self.modulus(), a, minuend, s);
             }
-            // SAFETY: `self.proof` was made by `Proof::detect`, so the processor has the features.
-            Tables::Vector(transform) => unsafe { transform.forward_sub_mul(a, minuend, s) },
+            Tables::Vector(transform) => {
+                let _mode = StandardMode::set();
+                // SAFETY: `self.proof` was made by `Proof::detect`, so the processor has the features.
+                unsafe { transform.forward_sub_mul(a, minuend, s) }
+            }
         }
     }
 

@@ -11,6 +11,9 @@ pub(super) const ALIGNMENT: usize = 64;
 /// Size and alignment of a huge page.
 const HUGE_PAGE: usize = 2 << 20;
 
+/// Size of a page, where the system does not tell: no system has smaller ones.
+const LEAST_PAGE: usize = 4096;
+
 /// One allocation, cut into equal blocks. It must outlive them, which the pool sees to: blocks are
 /// in its free list or in a [`Limb`](super::Limb), which keeps the pool alive.
 #[derive(Debug)]
@@ -94,7 +97,7 @@ impl Slab {
             !self.taken,
             "pages are touched before the blocks are handed out"
         );
-        for offset in (0..self.bytes()).step_by(4096) {
+        for offset in (0..self.bytes()).step_by(system::page_bytes()) {
             // SAFETY: the offset lies within the allocation, and no block has been handed out.
             unsafe { self.base.add(offset).write_volatile(0) };
         }
@@ -138,6 +141,22 @@ pub(super) fn touch(slabs: &mut [Slab]) {
 mod system {
     use super::*;
 
+    /// Size of the pages that the system hands out.
+    #[cfg(unix)]
+    pub(super) fn page_bytes() -> usize {
+        // SAFETY: the call has no preconditions.
+        let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(bytes)
+            .ok()
+            .filter(|bytes| bytes.is_power_of_two())
+            .unwrap_or(LEAST_PAGE)
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn page_bytes() -> usize {
+        LEAST_PAGE
+    }
+
     #[cfg(target_os = "linux")]
     pub(super) fn allocate(layout: Layout) -> Option<NonNull<u8>> {
         if layout.size() < HUGE_PAGE {
@@ -162,7 +181,7 @@ mod system {
         let start = NonNull::new(start.cast::<u8>())?;
         let before = start.align_offset(layout.align());
         // Mappings end on page boundaries.
-        let end = (before + layout.size()).next_multiple_of(4096);
+        let end = (before + layout.size()).next_multiple_of(page_bytes());
         // SAFETY: all three ranges lie within the mapping; the first and last are not used by anyone,
         // and the advice does not change contents.
         unsafe {
@@ -185,7 +204,10 @@ mod system {
         }
         // SAFETY: the mapping was made by `allocate` with this layout, and no block is alive.
         unsafe {
-            libc::munmap(base.as_ptr().cast(), layout.size().next_multiple_of(4096));
+            libc::munmap(
+                base.as_ptr().cast(),
+                layout.size().next_multiple_of(page_bytes()),
+            );
         }
     }
 
@@ -202,5 +224,34 @@ mod system {
     pub(super) fn heap_release(base: NonNull<u8>, layout: Layout) {
         // SAFETY: the memory was taken by `heap` with this layout, and no block is alive.
         unsafe { std::alloc::dealloc(base.as_ptr(), layout) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn pages_are_as_large_as_the_system_says() {
+        let output = std::process::Command::new("getconf")
+            .arg("PAGESIZE")
+            .output();
+        let output = output.expect("a POSIX system has getconf");
+        let text = String::from_utf8(output.stdout).expect("a number");
+        assert_eq!(system::page_bytes().to_string(), text.trim());
+    }
+
+    #[test]
+    fn slabs_of_any_size_are_zeroed_touched_and_given_back() {
+        for blocks in [1, 3, 33, 1025] {
+            for block_bytes in [64, 4096 + 64, 65_536 + 1088] {
+                let mut slab = Slab::map(block_bytes, blocks).expect("memory");
+                touch(std::slice::from_mut(&mut slab));
+                let taken: Vec<Block> = slab.take_blocks().collect();
+                assert_eq!(taken.len(), blocks);
+                assert!(taken.iter().all(|b| b.words().iter().all(|w| *w == 0)));
+            }
+        }
     }
 }

@@ -80,6 +80,13 @@ mod tests {
         assert_eq!(chain.p_bits, [50, 49, 49, 49, 49, 49, 49, 49]);
         let short = literal.chain(16, 2, 50).unwrap();
         assert_eq!((short.q_bits.len(), short.digits), (17, 1));
-        assert!(literal.chain(16, 30, 50).is_err() && literal.chain(14, 2, 50).is_err());
+        for (log_n, levels) in [(16, 30), (14, 2)] {
+            let refused = literal.chain(log_n, levels, 50);
+            let Err(BootstrapError::Invalid { what, found, .. }) = refused else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(what, "number of levels for the user");
+            assert!(found.starts_with(&format!("{levels}, ")), "{found}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::decrypt::Decryptor;
 use crate::encoding::Encoder;
 use crate::encrypt::SecretEncryptor;
-use crate::error::{EvalError, KeyError};
+use crate::error::EvalError;
 use crate::evaluator::Evaluator;
 use crate::keygen::KeyGenerator;
 use num_complex::Complex64;
@@ -115,7 +115,7 @@ pub fn measure_precision<R: CryptoRng>(
     let boot = CosineBootstrapper::new(params)?;
     let request = boot.request();
     let keygen = KeyGenerator::new(scheme);
-    let secret = keygen.secret_key(rng).map_err(KeyError::from)?;
+    let secret = keygen.secret_key(rng)?;
     let start = Instant::now();
     let keys = keygen.evaluation_keys(&secret, &request, rng)?;
     let seconds_keygen = start.elapsed().as_secs_f64();
@@ -232,10 +232,7 @@ impl Client<'_> {
             }
             let plain = self.encoder.encode(&slots, level, scale);
             let plain = plain.map_err(EvalError::from)?;
-            let ct = self
-                .encryptor
-                .encrypt(&plain, rng)
-                .map_err(EvalError::from)?;
+            let ct = self.encryptor.encrypt(&plain, rng)?;
             Ok((ct, slots))
         };
         (0..count).map(|_| one(rng)).collect()

@@ -188,6 +188,18 @@ impl BootstrapPreset {
 mod tests {
     use super::*;
 
+    const NAMES: [&str; 9] = [
+        "n16",
+        "n16-fast",
+        "n16-few-keys",
+        "n16-precise",
+        "n16-l8",
+        "n16-l4",
+        "n16-l2",
+        "n15",
+        "n15-l2",
+    ];
+
     #[test]
     fn presets_are_secure_and_never_fail() {
         for preset in BootstrapPreset::ALL {
@@ -205,9 +217,21 @@ mod tests {
                 let bits = f64::from(chain.log_scale) * chain.user_levels as f64;
                 assert!((params.residual_bits() - bits).abs() < 1.0);
             }
-            let found = BootstrapPreset::named(preset.name()).expect("its name");
-            assert_eq!(found.summary(), preset.summary());
         }
-        assert!(BootstrapPreset::named("n14").is_none());
+    }
+
+    #[test]
+    fn presets_are_found_by_their_names() {
+        let names: Vec<&str> = BootstrapPreset::ALL
+            .iter()
+            .map(BootstrapPreset::name)
+            .collect();
+        assert_eq!(names, NAMES);
+        for name in NAMES {
+            assert_eq!(BootstrapPreset::named(name).expect("a preset").name(), name);
+        }
+        for other in ["n14", "N16", "", "n16 "] {
+            assert!(BootstrapPreset::named(other).is_none(), "{other:?}");
+        }
     }
 }

@@ -74,7 +74,7 @@ impl Counts<'_> {
         if p.is_shifted() {
             work += self.add_const(level);
         }
-        let coeffs: Vec<Complex64> = p.coeffs().iter().map(|&c| c.into()).collect();
+        let coeffs = p.complex_coeffs();
         let (sum, _) = self.combination(Basis::Chebyshev, &coeffs, level, key);
         work + sum
     }

@@ -238,6 +238,6 @@ impl Evaluator {
 
     pub(super) fn zero_limb(&self) -> Result<Limb, MathError> {
         self.profile.count(Work::pass(self.params.degree(), 0, 1));
-        self.params.pool().zeroed()
+        self.params.limbs().zeroed()
     }
 }

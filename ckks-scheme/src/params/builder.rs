@@ -1,7 +1,7 @@
 //! From what is wanted to a checked parameter set.
 
 use super::security::max_log_qp_128;
-use super::{Inner, ModulusChain, Parameters, ParamsLiteral};
+use super::{Inner, LimbPool, ModulusChain, Parameters, ParamsLiteral};
 use crate::ciphertext::Level;
 use crate::error::ParamError;
 use crate::noise::NoiseModel;
@@ -165,7 +165,7 @@ impl ParametersBuilder {
             fingerprint: chain.fingerprint(),
             q: rings_of(&chain.q, log_n, &kernel)?,
             p: rings_of(&chain.p, log_n, &kernel)?,
-            pool: Pool::new(log_n, budget_bytes),
+            pool: LimbPool(Pool::new(log_n, budget_bytes)),
             noise: NoiseModel::new(log_n),
             embedding: Embedding::new(log_n),
             tables: super::tables::Tables::default(),

@@ -32,3 +32,45 @@ pub const fn max_log_qp_ephemeral_128(log_n: u32, weight: u32) -> u32 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Copied from the publication, not from above: Security Guidelines for Implementing Homomorphic Encryption, table 5.2,
+    /// classical security of 128 bits, ternary secret. Rows below 2^13 are there too; no set is admitted for them.
+    const GUIDELINES: [(u32, u32); 5] = [
+        (8192, 214),
+        (16_384, 430),
+        (32_768, 868),
+        (65_536, 1747),
+        (131_072, 3523),
+    ];
+
+    #[test]
+    fn kat_bounds_are_those_of_the_guidelines() {
+        for log_n in 0..64 {
+            let row = GUIDELINES.iter().find(|(n, _)| u64::from(*n) == 1 << log_n);
+            assert_eq!(
+                max_log_qp_128(log_n),
+                row.map_or(0, |(_, bits)| *bits),
+                "2^{log_n}"
+            );
+        }
+    }
+
+    #[test]
+    fn kat_bounds_of_sparse_secrets() {
+        for weight in [0, 1, 16, 31] {
+            for log_n in 0..20 {
+                assert_eq!(max_log_qp_ephemeral_128(log_n, weight), 0, "2^{log_n}");
+            }
+        }
+        for weight in [32, 33, 64, 192, u32::MAX] {
+            let bounds: Vec<u32> = (12..=18)
+                .map(|log_n| max_log_qp_ephemeral_128(log_n, weight))
+                .collect();
+            assert_eq!(bounds, [0, 0, 0, 111, 117, 117, 117]);
+        }
+    }
+}

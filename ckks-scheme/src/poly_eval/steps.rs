@@ -1,7 +1,7 @@
 //! The operations of an evaluation, one after the other, without ciphertexts.
 
 use super::chebyshev::{degree, depth, middle_and_half};
-use super::powers::{best_baby, is_leaf, split};
+use super::powers::{best_baby, is_leaf, powers_and_splits, split};
 use super::{Basis, Chebyshev};
 use crate::ciphertext::Level;
 use num_complex::Complex64;
@@ -25,6 +25,27 @@ pub(crate) enum PolyStep {
 }
 
 impl Chebyshev {
+    /// Products of ciphertexts that an evaluation takes.
+    pub fn products(&self) -> usize {
+        let mut products = 0;
+        let level = Level::new(self.depth() + 1);
+        visit_steps(Basis::Chebyshev, &self.complex_coeffs(), level, |step| {
+            products += usize::from(matches!(step, PolyStep::Product { .. }));
+        });
+        products
+    }
+
+    /// Ciphertexts of the argument's level that an evaluation holds at most, the argument's copy included: the `T_k`, and a
+    /// product of three polynomials and half of another at every split on the way down.
+    pub fn working_ciphertexts(&self) -> usize {
+        let (powers, splits) = powers_and_splits(Basis::Chebyshev, &self.complex_coeffs());
+        2 + powers + 2 * splits
+    }
+
+    pub(crate) fn complex_coeffs(&self) -> Vec<Complex64> {
+        self.coeffs().iter().map(|&c| c.into()).collect()
+    }
+
     /// Whether values are shifted to come to `[-1, 1]`.
     pub(crate) fn is_shifted(&self) -> bool {
         middle_and_half(self.interval()).0 != 0.0

@@ -1,8 +1,7 @@
 //! What can be wrong with a file.
 
 use super::frame::Kind;
-use crate::error::{KeyError, ParamError};
-use ckks_math::MathError;
+use crate::error::{ArithmeticError, KeyError, ParamError};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -144,7 +143,7 @@ pub enum SerialError {
     Keys(#[from] KeyError),
     /// From the arithmetic below.
     #[error(transparent)]
-    Math(#[from] MathError),
+    Arithmetic(#[from] ArithmeticError),
 }
 
 impl SerialError {
@@ -152,7 +151,8 @@ impl SerialError {
     pub fn out_of_memory(&self) -> bool {
         match self {
             Self::File { source, .. } => source.out_of_memory(),
-            Self::Math(error) | Self::Param(ParamError::Math(error)) => error.out_of_memory(),
+            Self::Arithmetic(error) => error.out_of_memory(),
+            Self::Param(error) => error.out_of_memory(),
             Self::Keys(error) => error.out_of_memory(),
             Self::Io { .. }
             | Self::Truncated { .. }
@@ -170,8 +170,7 @@ impl SerialError {
             | Self::PassphraseMissing
             | Self::PassphraseWrong
             | Self::Exposed { .. }
-            | Self::SecretFound
-            | Self::Param(_) => false,
+            | Self::SecretFound => false,
         }
     }
 

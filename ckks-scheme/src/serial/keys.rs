@@ -169,7 +169,7 @@ impl Entry {
             let mut pair = <[ExtendedPoly; 2]>::default();
             for (i, ring) in self.rings(params).enumerate() {
                 let b = read_limb(parts, params, ring, &mut buffer)?;
-                let mut a = params.pool().limb()?;
+                let mut a = params.limbs().limb()?;
                 place.uniform_into(&self.seed, digit, i, ring, &mut a);
                 for (half, limb) in pair.iter_mut().zip([b, a]) {
                     half.push(limb, i < self.level.limbs());

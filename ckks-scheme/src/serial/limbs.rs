@@ -34,7 +34,7 @@ pub(super) fn read_limb<R: Read>(
 ) -> Result<Limb, SerialError> {
     buffer.resize(packed_bytes(ring.degree(), ring.modulus()), 0);
     parts.part("a polynomial", buffer)?;
-    let mut limb = params.pool().limb()?;
+    let mut limb = params.limbs().limb()?;
     unpack(buffer, ring.modulus(), &mut limb)?;
     Ok(limb)
 }

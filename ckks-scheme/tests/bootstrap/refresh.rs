@@ -2,10 +2,12 @@ use crate::fixture::{Fixture, params};
 use crate::function;
 use ckks_scheme::{
     BootstrapError, BootstrapLiteral, BootstrapParams, Bootstrapper, Content, CosineBootstrapper,
-    CosineLiteral, KeyRequest, Level, Operation, Order, Parameters, PrecisionStats, Reduction,
-    RefreshFunction, Scale,
+    CosineLiteral, KernelChoice, KeyError, KeyGenerator, KeyRequest, Level, Operation, Order,
+    Parameters, ParamsLiteral, PrecisionStats, Reduction, RefreshFunction, Scale,
 };
 use num_complex::Complex64;
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
 
 /// A small insecure ring with just the levels that the literal takes and two for the user.
 pub fn scheme(log_n: u32, literal: &BootstrapLiteral) -> Parameters {
@@ -437,6 +439,81 @@ fn what_is_beyond_the_range_or_the_chain_is_refused() {
     assert!(matches!(error, BootstrapError::Failure { .. }), "{error}");
 }
 
+/// At N = 2^15 a sparse secret of weight 32 is secure under 111 bits. Two special primes of 40 bits, which the digit of the
+/// base prime takes here, are too many for that; one of 50 bits is not.
+#[test]
+fn ephemeral_secrets_have_a_bound_of_their_own() {
+    let set = |p_bits: &[u32]| {
+        Parameters::builder()
+            .log_n(15)
+            .q_bits([50, 40])
+            .p_bits(p_bits.iter().copied())
+            .build()
+            .unwrap()
+    };
+    let (tight, wide) = (set(&[50]), set(&[40, 40]));
+    let request = |weight| {
+        let mut request = KeyRequest::new();
+        request.encapsulation(weight, Level::new(2));
+        request
+    };
+    let generate = |params: &Parameters, weight| {
+        assert_eq!(params.security_bits(), 128);
+        let mut rng = ChaCha20Rng::seed_from_u64(3);
+        let keygen = KeyGenerator::new(params);
+        let secret = keygen.secret_key(&mut rng).unwrap();
+        keygen.evaluation_keys(&secret, &request(weight), &mut rng)
+    };
+    assert_eq!(generate(&tight, 32).unwrap().count(), 2);
+    for (params, weight, limit, bits) in [(&wide, 32, 111, 130.0), (&tight, 31, 0, 100.0)] {
+        let Err(KeyError::EphemeralInsecure {
+            weight: found,
+            level,
+            log_qp,
+            bound,
+        }) = generate(params, weight)
+        else {
+            panic!("a key under a sparse secret that is not secure");
+        };
+        assert_eq!((found, level, bound), (weight, Level::new(1), limit));
+        assert!((log_qp - bits).abs() < 0.1, "{log_qp}");
+    }
+}
+
+/// The same is checked when a bootstrapping is set up.
+#[test]
+fn bootstrapping_with_an_insecure_ephemeral_secret_is_refused() {
+    let literal = BootstrapLiteral {
+        slots_to_coeffs_levels: 2,
+        coeffs_to_slots_levels: 2,
+        log_scale: 40.0,
+        ..BootstrapLiteral::full_complex(15)
+    };
+    let chain = literal.chain(15, 2, 50).unwrap();
+    let build = |chain: &ParamsLiteral, weight| {
+        let scheme = Parameters::from_literal(chain, KernelChoice::Auto, None).unwrap();
+        assert_eq!(scheme.security_bits(), 128);
+        let literal = BootstrapLiteral {
+            ephemeral_weight: weight,
+            ..literal.clone()
+        };
+        BootstrapParams::new(&scheme, literal)
+    };
+    build(&chain, 32).unwrap();
+    let log_p: u32 = chain.p_bits.iter().sum();
+    // The same bits of special primes in small ones: two of them for the base prime.
+    let mut small = chain.clone();
+    small.p_bits = vec![31; log_p.div_ceil(31) as usize];
+    small.q_bits.remove(1);
+    let what = "log2 of the modulus of the ephemeral secret";
+    for refused in [build(&small, 32), build(&chain, 31)] {
+        assert!(
+            matches!(&refused, Err(BootstrapError::Invalid { what: found, .. }) if *found == what),
+            "{refused:?}"
+        );
+    }
+}
+
 #[test]
 fn ephemeral_keys_exist_at_the_bottom_only() {
     let mut f = Fixture::new(params(8, &[50, 43, 43], 2), &KeyRequest::new());
@@ -502,7 +579,7 @@ fn timing_log_n_13() {
     r.f.error_within_bound(&out, &x);
     println!(
         "{seconds:.3} s, keys {:.0} MB, matrices {:.0} MB, pool {:.0} MB, {stats:?}",
-        r.boot.request().bytes(&r.f.params) as f64 / 1e6,
+        r.boot.request().bytes(r.f.params.chain()) as f64 / 1e6,
         r.boot.transform_bytes() as f64 / 1e6,
         r.f.params.pool().high_water_bytes() as f64 / 1e6,
     );

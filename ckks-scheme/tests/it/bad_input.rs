@@ -209,26 +209,47 @@ fn periodic_plaintexts_that_cannot_be_are_errors() {
     for cells in [0, 1, 3, 1 << 17] {
         let e = encode_periodic(&vec![c(1.0); cells], 8.0).unwrap_err();
         assert!(matches!(e, EncodeError::Period { found, .. } if found == cells));
-        assert!(round_periodic_real(&vec![1.0; cells], 8.0).is_err());
-        assert!(decode_periodic(&vec![1; 2 * cells], 8.0).is_err());
-        assert!(PeriodicMatrix::new(1, 1, cells, Scale::new(8.0)).is_err());
-        assert!(PeriodicPlain::new(&vec![c(1.0); cells], Scale::new(8.0)).is_err());
+        let scale = Scale::new(8.0);
+        for e in [
+            round_periodic_real(&vec![1.0; cells], 8.0).map(drop),
+            decode_periodic(&vec![1; 2 * cells], 8.0).map(drop),
+            PeriodicMatrix::new(1, 1, cells, scale).map(drop),
+            PeriodicPlain::new(&vec![c(1.0); cells], scale).map(drop),
+        ] {
+            assert!(matches!(e, Err(EncodeError::Period { found, .. }) if found == cells));
+        }
     }
     assert_eq!(
         encode_periodic(&[], 8.0).unwrap_err().to_string(),
         "period of 0 cells, expected a power of two from 2 to 65536"
     );
-    assert!(decode_periodic(&[1; 5], 8.0).is_err());
+    assert!(matches!(
+        decode_periodic(&[1; 5], 8.0),
+        Err(EncodeError::SlotCount {
+            found: 5,
+            expected: 4
+        })
+    ));
     for scale in [f64::NAN, f64::INFINITY, 2f64.powi(63), -(2f64.powi(63))] {
         let e = round_periodic_real(&[1.0; 4], scale).unwrap_err();
         assert!(matches!(e, EncodeError::TooLarge { .. }), "{scale}: {e}");
     }
     let mut w = PeriodicMatrix::new(1, 1, 4, Scale::new(2f64.powi(40))).unwrap();
-    assert!(w.set_scalar(0, 0, 2f64.powi(23)).is_err());
-    assert!(w.set_scalar(0, 0, f64::NAN).is_err());
-    assert!(w.set_masked(0, 0, &[1.0; 8]).is_err());
-    assert!(w.set_masked(0, 0, &[f64::INFINITY; 4]).is_err());
-    assert!(w.set_masked(0, 0, &[-(2f64.powi(23)); 4]).is_err());
+    let too_large = |e| matches!(e, EncodeError::TooLarge { .. });
+    assert!(too_large(w.set_scalar(0, 0, 2f64.powi(23)).unwrap_err()));
+    let e = w.set_masked(0, 0, &[-(2f64.powi(23)); 4]).unwrap_err();
+    assert!(too_large(e));
+    let not_finite = |e| matches!(e, EncodeError::NotFinite { slot: 0, .. });
+    assert!(not_finite(w.set_scalar(0, 0, f64::NAN).unwrap_err()));
+    let e = w.set_masked(0, 0, &[f64::INFINITY; 4]).unwrap_err();
+    assert!(not_finite(e));
+    assert!(matches!(
+        w.set_masked(0, 0, &[1.0; 8]),
+        Err(EncodeError::SlotCount {
+            found: 8,
+            expected: 4
+        })
+    ));
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Fixture {
         let keygen = KeyGenerator::new(&params);
         let secret = keygen.secret_key(&mut rng).unwrap();
         let keys = keygen.evaluation_keys(&secret, request, &mut rng).unwrap();
-        assert_eq!(keys.bytes(), request.bytes(&params));
+        assert_eq!(keys.bytes(), request.bytes(params.chain()));
         let eval = Evaluator::new(&params, Arc::new(keys));
         let encoder = Encoder::new(&params);
         Self {

@@ -1,7 +1,7 @@
 //! Laws that hold for every number of levels, digits and steps.
 
 use crate::fixture::{Fixture, params, rotated, zip};
-use ckks_scheme::{Ciphertext, KeyRequest, Level, PeriodicMatrix, Scale};
+use ckks_scheme::{Ciphertext, EncodeError, KeyRequest, Level, PeriodicMatrix, Scale};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
@@ -146,7 +146,10 @@ proptest! {
                 let error = crate::fixture::max_error(&f.encoder.decode(&pt).unwrap(), &x);
                 prop_assert!(error <= pt.tracked().error_bound(), "{error:e}");
             }
-            Err(_) => prop_assert!(!fits),
+            Err(EncodeError::TooLarge { scale_log2, .. }) => {
+                prop_assert!(!fits && (scale_log2 - log_scale).abs() < 1e-9);
+            }
+            Err(e) => prop_assert!(false, "{e}"),
         }
     }
 }

@@ -321,6 +321,60 @@ fn tracker_covers_keys_far_above_the_level() {
     }
 }
 
+/// Not only the bound holds: the deviation itself is right, within what averages over slots leave open.
+#[test]
+fn tracker_predicts_the_deviation_of_operations_that_add_noise() {
+    let mut f = Fixture::new(params(11, 4, 2), &[1]);
+    let public = KeyGenerator::new(&f.params)
+        .public_key(&f.secret, &mut f.rng)
+        .unwrap();
+    let zero = vec![Complex64::ZERO; f.params.slots()];
+    // So small a scale that an error shows whatever it was before the operation.
+    type Op = fn(&Fixture, Ciphertext) -> Ciphertext;
+    let operations: [(&str, f64, Op); 7] = [
+        ("encryption", 1.0, |_, ct| ct),
+        ("rotation", 1.0, |f, ct| f.eval.rotate(&ct, 1).unwrap()),
+        ("conjugation", 1.0, |f, ct| f.eval.conjugate(&ct).unwrap()),
+        ("sum of rotations", 1.0, |f, ct| {
+            f.eval.rotate_sum(&[(&ct, 1)]).unwrap()
+        }),
+        ("relinearisation", 1.0, |f, ct| {
+            f.eval.relinearize(f.eval.square(&ct).unwrap()).unwrap()
+        }),
+        ("rescale", 2f64.powi(50), |f, ct| {
+            f.eval.rescale(&ct).unwrap()
+        }),
+        ("conjugation and rescale", 2f64.powi(50), |f, ct| {
+            f.eval.conjugate_rescale(&ct).unwrap()
+        }),
+    ];
+    let check = |name: &str, f: &Fixture, cts: &[Ciphertext]| {
+        let slots: Vec<Complex64> = cts.iter().flat_map(|ct| f.decrypt(ct)).collect();
+        let squares: f64 = slots.iter().map(Complex64::norm_sqr).sum();
+        let found = (squares / (2.0 * slots.len() as f64)).sqrt();
+        let ratio = found / cts[0].tracked().error_std;
+        println!("{name}: deviation {ratio:.3} of the predicted one");
+        assert!((0.9..1.1).contains(&ratio), "{name}: {ratio}");
+    };
+    for (name, scale, op) in operations {
+        let cts: Vec<_> = (0..8)
+            .map(|_| {
+                let ct = f.encrypt(&zero, 4, scale);
+                op(&f, ct)
+            })
+            .collect();
+        check(name, &f, &cts);
+    }
+    let pt = f
+        .encoder
+        .encode(&zero, Level::new(4), Scale::new(SCALE))
+        .unwrap();
+    let cts: Vec<_> = (0..8)
+        .map(|_| Encryptor::new(&public).encrypt(&pt, &mut f.rng).unwrap())
+        .collect();
+    check("encryption with the public key", &f, &cts);
+}
+
 #[test]
 fn flooding_has_the_deviation_asked_for() {
     for flood_bits in [3.0, 10.0, 40.0] {

@@ -2,21 +2,32 @@
 
 use std::sync::Arc;
 
+use ckks_scheme::counts::Work;
 use ckks_scheme::exec::KernelChoice;
-use ckks_scheme::{Decryptor, Encryptor, Evaluator, KeyGenerator, KeyRequest, Parameters, Scale};
+use ckks_scheme::{Evaluator, Parameters, Scale};
 use he_layers::{
-    ClientCodec, EncryptedTensor, Head, Layer, PlainTensor, PreActBlock, PreparedLayer, ScaleChain,
-    SquareActivation, Stem, TensorSpec, Weights,
+    Chw, Client, Conv2d, Dense, EncryptedTensor, Grid, Layout, Packing, PlainTensor, PreActBlock,
+    Preparation, PreparedProgram, Program, Square, Weights,
 };
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-use crate::{random_conv, random_numbers, rng};
-
-/// The client and the server of a test in one place.
+/// Parameters and randomness of a test.
 pub struct Lab {
     pub params: Parameters,
-    pub chain: ScaleChain,
+    pub scale: Scale,
     pub rng: ChaCha20Rng,
+}
+
+/// What came of an encrypted run.
+pub struct Outcome {
+    pub y: PlainTensor,
+    /// The tracker's bound on the error of a slot.
+    pub bound: f64,
+    /// Work that the evaluator counted.
+    pub work: Work,
+    /// For each step the most limbs that were held, keys excepted.
+    pub peaks: Vec<usize>,
 }
 
 /// The kernel named by POLYPHASE_KERNEL, so that the suite can run on either.
@@ -28,275 +39,155 @@ pub fn kernel() -> KernelChoice {
     }
 }
 
+pub fn rng(seed: u64) -> ChaCha20Rng {
+    ChaCha20Rng::seed_from_u64(seed)
+}
+
+pub fn threads(n: usize) -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(n)
+        .build()
+        .unwrap()
+}
+
 impl Lab {
+    /// Over `levels` primes of 50 bits, without security.
     pub fn new(log_n: u32, levels: usize, seed: u64) -> Self {
         let params = Parameters::builder()
             .log_n(log_n)
-            .q_bits([50].into_iter().chain(vec![48; levels - 1]))
+            .q_bits(vec![50; levels])
             .kernel(kernel())
             .build_insecure_for_tests()
             .unwrap();
-        Self::over(params, Scale::new(2f64.powi(30)), seed)
+        let scale = Scale::new(2f64.powi(28));
+        let rng = rng(seed);
+        Self { params, scale, rng }
     }
 
-    pub fn over(params: Parameters, scale: Scale, seed: u64) -> Self {
-        let chain = ScaleChain::of(&params, scale);
-        Self {
-            params,
-            chain,
-            rng: rng(seed),
+    pub fn layout(&self, shape: Chw, grid: Grid, packing: Packing) -> Layout {
+        Layout::new(shape, grid, packing, self.params.slots()).unwrap()
+    }
+
+    pub fn preparation(&self, layout: Layout) -> Preparation<'static> {
+        Preparation::new(&self.params, self.scale, layout)
+    }
+
+    /// A batch that fills the ciphertexts, of numbers between -1 and 1.
+    pub fn images(&mut self, prepared: &PreparedProgram) -> PlainTensor {
+        let (images, shape) = (prepared.images(), prepared.input().layout.shape());
+        PlainTensor::from_fn(images, shape, |_, _, _, _| self.rng.random_range(-1.0..1.0))
+    }
+
+    /// Encrypts, runs `group` channel blocks at a time, decrypts.
+    pub fn run(&mut self, prepared: &PreparedProgram, x: &PlainTensor, group: usize) -> Outcome {
+        let (mut client, keys) = Client::new(&self.params, prepared, &mut self.rng).unwrap();
+        let server = Evaluator::new(&self.params, Arc::new(keys));
+        let pool = self.params.pool();
+        let before = pool.in_use_bytes();
+        let mut run = prepared.begin(&server, client.encrypt(x).unwrap()).unwrap();
+        let mut peaks = Vec::new();
+        while !run.is_done() {
+            pool.reset_high_water();
+            run.step(group).unwrap();
+            let limbs = (pool.high_water_bytes() - before) / self.params.limb_bytes();
+            peaks.push(limbs as usize);
         }
-    }
-
-    /// A server with the keys of a request, for a client that nobody knows.
-    pub fn evaluator(&mut self, keys: &KeyRequest) -> Evaluator {
-        let keygen = KeyGenerator::new(&self.params);
-        let secret = keygen.secret_key(&mut self.rng).unwrap();
-        let keys = keygen
-            .evaluation_keys(&secret, keys, &mut self.rng)
-            .unwrap();
-        Evaluator::new(&self.params, Arc::new(keys))
-    }
-
-    /// Runs a sequence of layers on `x`, encrypted as `input` says, `group` channel blocks at a time.
-    pub fn run(
-        &mut self,
-        layers: &[&dyn Layer],
-        input: TensorSpec,
-        x: &PlainTensor,
-        group: usize,
-    ) -> Outcome {
-        let prepared = prepare(layers, &input, &self.chain);
-        let mut keys = KeyRequest::new();
-        prepared
-            .iter()
-            .for_each(|layer| keys.extend(&layer.required_keys()));
-        let keygen = KeyGenerator::new(&self.params);
-        let secret = keygen.secret_key(&mut self.rng).unwrap();
-        let public = keygen.public_key(&secret, &mut self.rng).unwrap();
-        let keys = keygen
-            .evaluation_keys(&secret, &keys, &mut self.rng)
-            .unwrap();
-        let evaluator = Evaluator::new(&self.params, Arc::new(keys));
-
-        let codec = ClientCodec::new(&self.params, input.clone());
-        let encryptor = Encryptor::new(&public);
-        let plaintexts = codec.encode(x).unwrap();
-        let ciphertexts = plaintexts
-            .iter()
-            .map(|p| encryptor.encrypt(p, &mut self.rng).unwrap())
-            .collect();
-        drop(plaintexts);
-        let tensor = EncryptedTensor::new(input, ciphertexts).unwrap();
-        let (tensor, pool_peak_bytes) = serve(&evaluator, &prepared, tensor, group);
-        let decryptor = Decryptor::new(&secret);
-        let decrypt = |ct| decryptor.decrypt(ct, codec.encoder()).unwrap();
-        let slots: Vec<_> = tensor.ciphertexts().iter().map(decrypt).collect();
-        let bound = tensor
-            .ciphertexts()
-            .iter()
-            .map(|ct| ct.tracked().error_bound())
-            .fold(0.0, f64::max);
-        let y = tensor.spec().layout.unpack(&slots, x.n).unwrap();
+        let y = run.finish().unwrap();
+        let bound = |y: &EncryptedTensor| {
+            let bounds = y.ciphertexts().iter().map(|ct| ct.tracked().error_bound());
+            bounds.fold(0.0, f64::max)
+        };
         Outcome {
-            prepared,
-            y,
-            bound,
-            pool_peak_bytes,
+            bound: bound(&y),
+            y: client.decrypt(&y, x.n).unwrap(),
+            work: server.profile().work(),
+            peaks,
         }
     }
 }
 
-/// The server: nothing here has a type that could hold a secret key. Also gives the most bytes that each layer held.
-fn serve(
-    evaluator: &Evaluator,
-    layers: &[Box<dyn PreparedLayer>],
-    mut tensor: EncryptedTensor,
-    group: usize,
-) -> (EncryptedTensor, Vec<u64>) {
-    let pool = evaluator.params().pool();
-    let mut peaks = Vec::new();
-    for layer in layers {
-        let before = pool.in_use_bytes() - tensor.bytes();
-        pool.reset_high_water();
-        tensor = layer.forward(evaluator, tensor, group).unwrap();
-        peaks.push(pool.high_water_bytes() - before);
-    }
-    (tensor, peaks)
+/// A network on plain slots.
+pub fn on_slots(
+    program: &Program,
+    prepared: &PreparedProgram,
+    x: &PlainTensor,
+    weights: Weights,
+) -> PlainTensor {
+    let slots = prepared.input().layout.pack(x).unwrap();
+    let y = prepared.forward_slots(program, slots, weights).unwrap();
+    prepared.output().layout.unpack(&y, x.n).unwrap()
 }
 
-/// What came of a run.
-pub struct Outcome {
-    pub prepared: Vec<Box<dyn PreparedLayer>>,
-    /// The decrypted output.
-    pub y: PlainTensor,
-    /// The tracker's bound on its error.
-    pub bound: f64,
-    /// For each layer the most bytes that its ciphertexts and temporaries held.
-    pub pool_peak_bytes: Vec<u64>,
+pub fn largest_difference(a: &PlainTensor, b: &PlainTensor) -> f64 {
+    assert_eq!((a.n, a.shape), (b.n, b.shape));
+    let pairs = a.data.iter().zip(&b.data);
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
-impl Outcome {
-    /// The layers on slots, without noise.
-    pub fn reference(&self, x: &PlainTensor, weights: Weights) -> PlainTensor {
-        let mut slots = self.prepared[0].input().layout.pack(x).unwrap();
-        for layer in &self.prepared {
-            slots = layer.forward_slots(&slots, weights).unwrap();
-        }
-        self.prepared
-            .last()
-            .unwrap()
-            .output()
-            .layout
-            .unpack(&slots, x.n)
-            .unwrap()
-    }
+/// Root mean square of the differences.
+pub fn deviation(a: &PlainTensor, b: &PlainTensor) -> f64 {
+    assert_eq!((a.n, a.shape), (b.n, b.shape));
+    let squares = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).powi(2));
+    (squares.sum::<f64>() / a.data.len() as f64).sqrt()
 }
 
-/// Prepares layers one after another.
-pub fn prepare(
-    layers: &[&dyn Layer],
-    input: &TensorSpec,
-    chain: &ScaleChain,
-) -> Vec<Box<dyn PreparedLayer>> {
-    let mut prepared: Vec<Box<dyn PreparedLayer>> = Vec::new();
-    for layer in layers {
-        let spec = prepared.last().map_or(input, |p| p.output());
-        let next = layer.prepare(spec, chain).unwrap();
-        prepared.push(next);
-    }
-    prepared
+pub fn numbers(rng: &mut ChaCha20Rng, n: usize, most: f64) -> Vec<f64> {
+    (0..n).map(|_| rng.random_range(-most..most)).collect()
 }
 
-pub fn plain(layers: &[&dyn Layer], x: &PlainTensor) -> PlainTensor {
-    layers
-        .iter()
-        .fold(x.clone(), |x, layer| layer.forward_plain(&x).unwrap())
-}
-
-pub fn rms_difference(a: &PlainTensor, b: &PlainTensor) -> f64 {
-    let square: f64 = a
-        .data
-        .iter()
-        .zip(&b.data)
-        .map(|(a, b)| (a - b).powi(2))
-        .sum();
-    (square / a.data.len() as f64).sqrt()
-}
-
-pub fn activation(rng: &mut ChaCha20Rng, channels: usize) -> SquareActivation {
-    SquareActivation::new(
-        "act",
-        random_numbers(rng, channels),
-        vec![30.0; channels],
-        vec![1.3; channels],
+/// A convolution of `kernel x kernel`, padded to keep maps of stride 1, that keeps about the size of numbers.
+pub fn conv(
+    rng: &mut ChaCha20Rng,
+    name: &str,
+    (ins, outs): (usize, usize),
+    kernel: usize,
+    stride: usize,
+) -> Conv2d {
+    let n = ins * kernel * kernel;
+    let weight = numbers(rng, outs * n, 1.0 / (n as f64).sqrt());
+    let (kernels, padding) = ((kernel, kernel), (kernel / 2, kernel / 2));
+    let mut conv = Conv2d::new(
+        name,
+        (ins, outs),
+        kernels,
+        (stride, stride),
+        padding,
+        weight,
     )
-    .unwrap()
+    .unwrap();
+    conv.bias = numbers(rng, outs, 0.2);
+    conv.tap_bias = numbers(rng, outs * kernel * kernel, 0.1);
+    conv
 }
 
-/// A small residual network: stem, identity block, strided block, head.
-pub struct Network {
-    pub stem: Stem,
-    pub blocks: [PreActBlock; 2],
-    pub head: Head,
+pub fn square(rng: &mut ChaCha20Rng, name: &str, channels: usize) -> Square {
+    let t = numbers(rng, channels, 0.5);
+    Square::new(name, t, vec![30.0; channels], vec![1.0; channels]).unwrap()
 }
 
-impl Network {
-    pub fn new(rng: &mut ChaCha20Rng) -> Self {
-        let conv =
-            |rng: &mut ChaCha20Rng, ins: usize, outs: usize, kernel: usize, stride: usize| {
-                let mut conv = random_conv(
-                    rng,
-                    (ins, outs),
-                    (kernel, kernel),
-                    (stride, stride),
-                    (kernel / 2, kernel / 2),
-                );
-                let norm = (0.5 / (ins * kernel * kernel) as f64).sqrt();
-                conv.weight
-                    .iter_mut()
-                    .chain(&mut conv.bias)
-                    .for_each(|w| *w *= norm);
-                conv.tap_bias.iter_mut().for_each(|w| *w *= 0.01);
-                conv
-            };
-        let stem = Stem {
-            conv: conv(rng, 3, 4, 3, 1),
-            input_mean: vec![0.0; 3],
-        };
-        let same = PreActBlock {
-            name: "block1".to_owned(),
-            act1: activation(rng, 4),
-            conv1: conv(rng, 4, 4, 3, 1),
-            act2: activation(rng, 4),
-            conv2: conv(rng, 4, 4, 3, 1),
-            shortcut: None,
-        };
-        let down = PreActBlock {
-            name: "block2".to_owned(),
-            act1: activation(rng, 4),
-            conv1: conv(rng, 4, 8, 3, 2),
-            act2: activation(rng, 8),
-            conv2: conv(rng, 8, 8, 3, 1),
-            shortcut: Some(conv(rng, 4, 8, 1, 2)),
-        };
-        let head = Head {
-            act: activation(rng, 8),
-            classes: 10,
-            weight: random_numbers(rng, 80)
-                .into_iter()
-                .map(|w| w / 16.0)
-                .collect(),
-            bias: random_numbers(rng, 10),
-        };
-        Self {
-            stem,
-            blocks: [same, down],
-            head,
-        }
-    }
-
-    pub fn layers(&self) -> [&dyn Layer; 4] {
-        [&self.stem, &self.blocks[0], &self.blocks[1], &self.head]
-    }
-
-    /// Sets offsets, means, second moments and declared ranges to what `x` gives, as training would.
-    pub fn calibrate(&mut self, x: &PlainTensor) {
-        let pixels = x.shape.pixels();
-        let mean = |c: usize| {
-            let maps = x.data.chunks(pixels).skip(c).step_by(x.shape.channels);
-            maps.flatten().sum::<f64>() / (x.n * pixels) as f64
-        };
-        self.stem.input_mean = (0..x.shape.channels).map(mean).collect();
-        let mut stream = self.stem.conv.forward_plain(x).unwrap();
-        for block in &mut self.blocks {
-            observe(&mut block.act1, &stream);
-            let inner = block
-                .conv1
-                .forward_plain(&block.act1.forward_plain(&stream).unwrap())
-                .unwrap();
-            observe(&mut block.act2, &inner);
-            stream = block.forward_plain(&stream).unwrap();
-        }
-        observe(&mut self.head.act, &stream);
-    }
+pub fn head(rng: &mut ChaCha20Rng, input: Chw, classes: usize) -> Dense {
+    let most = 1.0 / input.pixels() as f64;
+    let weight = numbers(rng, classes * input.channels, most);
+    Dense::pooled("head", input, classes, &weight, numbers(rng, classes, 0.2)).unwrap()
 }
 
-fn observe(act: &mut SquareActivation, x: &PlainTensor) {
-    let pixels = x.shape.pixels();
-    for c in 0..act.channels() {
-        let maps = x.data.chunks(pixels).skip(c).step_by(act.channels());
-        act.t[c] = -maps.flatten().sum::<f64>() / (x.n * pixels) as f64;
-    }
-    let squares = act.forward_plain(x).unwrap();
-    act.declared = act
-        .largest_inputs(x)
-        .unwrap()
-        .iter()
-        .map(|m| 2.0 * m)
-        .collect();
-    for c in 0..act.channels() {
-        let maps = squares.data.chunks(pixels).skip(c).step_by(act.channels());
-        act.second_moment[c] = maps.flatten().sum::<f64>() / (x.n * pixels) as f64;
-    }
+/// Stem, two residual blocks of which the second has stride 2, a last square, a head: 7 levels.
+pub fn residual_network(r: &mut ChaCha20Rng, side: usize, width: usize) -> Program {
+    let block =
+        |r: &mut ChaCha20Rng, name: &str, (ins, outs): (usize, usize), stride: usize| PreActBlock {
+            name: name.into(),
+            act1: square(r, &format!("{name}.act1"), ins),
+            conv1: conv(r, &format!("{name}.conv1"), (ins, outs), 3, stride),
+            act2: square(r, &format!("{name}.act2"), outs),
+            conv2: conv(r, &format!("{name}.conv2"), (outs, outs), 3, 1),
+            shortcut: (ins != outs)
+                .then(|| conv(r, &format!("{name}.shortcut"), (ins, outs), 1, stride)),
+        };
+    let stem = conv(r, "stem", (3, width), 3, 1);
+    let first = block(r, "first", (width, width), 1);
+    let second = block(r, "second", (width, 2 * width), 2);
+    let last = square(r, "last", 2 * width);
+    let head = head(r, Chw::new(2 * width, side / 2, side / 2), 10);
+    let input = Chw::new(3, side, side);
+    Program::of_layers("residual", input, &[&stem, &first, &second, &last, &head]).unwrap()
 }

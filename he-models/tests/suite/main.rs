@@ -1,11 +1,7 @@
-//! Tests of models as their users see them: files in, logits and folded layers out.
+//! Tests of models as their users see them: files in, logits and programs out.
 
 #![allow(clippy::unwrap_used)]
 
 mod bundled;
-mod files;
-mod fold;
 mod network;
-mod plain;
-mod relu;
-mod weights;
+mod passes;

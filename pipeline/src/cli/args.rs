@@ -55,6 +55,14 @@ fn gib(text: &str) -> Result<f64, &'static str> {
         .ok_or("expected a number of GiB above 0")
 }
 
+/// An error in deviations of the logits.
+fn error_bound(text: &str) -> Result<f64, &'static str> {
+    let error: Option<f64> = text.parse().ok();
+    error
+        .filter(|error| *error > 0.0)
+        .ok_or("expected a number above 0")
+}
+
 /// Which network.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
@@ -140,7 +148,12 @@ pub struct PlanningArgs {
     #[arg(long, value_name = "FILE.ron", conflicts_with = "pin")]
     pub plan: Option<PathBuf>,
 
-    /// Fix a choice of the planner: log_n, packing, grid, prime_bits, digits, log_scale, group; may be repeated
+    /// Largest error of a logit that the plan may lead to, in deviations of the logits
+    #[arg(long, value_name = "E", default_value = "0.02", value_parser = error_bound)]
+    pub max_logit_error: f64,
+
+    /// Fix a choice of the planner: log_n, packing, grid, prime_bits, digits, log_scale, blocks,
+    /// bootstrap=never|allowed|N; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub pin: Vec<Pin>,
 }

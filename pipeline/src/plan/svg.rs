@@ -1,6 +1,6 @@
 //! A plan as a picture: seconds and limb pool of each stage.
 
-use super::{Plan, StagePlan};
+use super::{Plan, StageForecast};
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 
@@ -37,7 +37,8 @@ impl Plan {
     }
 
     fn draw(&self, out: &mut String) -> fmt::Result {
-        let height = TOP + ROW * self.stages.len() as f64 + 20.0;
+        let stages = self.forecast.stages();
+        let height = TOP + ROW * stages.len() as f64 + 20.0;
         writeln!(
             out,
             r#"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="13" fill="black">"#
@@ -52,7 +53,7 @@ impl Plan {
         )?;
         text(out, (NAMES, 28.0), r#" font-weight="bold""#, title)?;
         text(out, (NAMES, 48.0), "", lines.next().unwrap_or_default())?;
-        let seconds = if self.groups == 1 {
+        let seconds = if self.forecast.groups == 1 {
             "seconds"
         } else {
             "seconds, one group"
@@ -62,13 +63,13 @@ impl Plan {
         legend(out, POOL, GREY, "GB of switching keys")?;
         legend(out, POOL + 170.0, YELLOW, "other limbs")?;
 
-        let longest = |f: &dyn Fn(&StagePlan) -> f64| {
-            let most = self.stages.iter().map(f).fold(0.0, f64::max);
+        let longest = |f: &dyn Fn(&StageForecast) -> f64| {
+            let most = stages.iter().map(f).fold(0.0, f64::max);
             if most > 0.0 { BAR / most } else { 0.0 }
         };
         let per_second = longest(&|s| s.seconds);
         let per_byte = longest(&|s| s.pool_bytes as f64);
-        for (row, stage) in self.stages.iter().enumerate() {
+        for (row, stage) in stages.iter().enumerate() {
             let y = TOP + ROW * row as f64;
             text(out, (NAMES, y), "", &shortened(&stage.name))?;
             let length = stage.seconds * per_second;
@@ -76,7 +77,7 @@ impl Plan {
             let label = format!("{:.2}", stage.seconds);
             text(out, (SECONDS + length + 6.0, y), "", &label)?;
 
-            let keys = self.key_bytes.min(stage.pool_bytes) as f64 * per_byte;
+            let keys = self.forecast.key_bytes.min(stage.pool_bytes) as f64 * per_byte;
             let length = stage.pool_bytes as f64 * per_byte;
             bar(out, POOL, y, keys, GREY)?;
             bar(out, POOL + keys, y, length - keys, YELLOW)?;

@@ -1,15 +1,15 @@
 //! Choices that the user makes instead of the planner.
 
-use super::{LEAST_PRIME_BITS, MOST_DIGITS, RINGS, WORD_BITS};
+use super::chains::{LEAST_PRIME_BITS, MOST_DIGITS, RINGS, WORD_BITS};
 use he_layers::{Grid, Packing};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use thiserror::Error;
 
 /// Logarithms of scales that leave precision to the values and to the weights.
-pub(super) const LOG_SCALES: RangeInclusive<u32> = 20..=40;
+pub(crate) const LOG_SCALES: RangeInclusive<u32> = 20..=40;
 /// Most channel blocks taken at a time; more than any network has are all of them.
-pub(super) const MOST_BLOCKS: u32 = 1 << 16;
+pub(crate) const MOST_BLOCKS: u32 = 1 << 16;
 /// Longest side of a grid; what fits is known when the ring is.
 const LONGEST_SIDE: usize = 1 << 16;
 
@@ -28,8 +28,22 @@ pub struct Pins {
     pub digits: Option<usize>,
     /// Base-2 logarithm of the nominal scale.
     pub log_scale: Option<u32>,
-    /// Channel blocks taken at a time, in every stage.
-    pub group: Option<usize>,
+    /// Channel blocks taken at a time, in every step.
+    pub blocks: Option<usize>,
+    /// Refreshes.
+    pub bootstrap: Bootstrap,
+}
+
+/// Whether values may be refreshed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bootstrap {
+    /// Never.
+    Never,
+    /// Where it pays, or where the network is too deep without.
+    #[default]
+    Allowed,
+    /// Exactly so many tensors.
+    Exactly(usize),
 }
 
 /// One pinned choice: `KEY=VALUE`.
@@ -47,8 +61,10 @@ pub enum Pin {
     Digits(usize),
     /// `log_scale=`
     LogScale(u32),
-    /// `group=`
-    Group(usize),
+    /// `blocks=`
+    Blocks(usize),
+    /// `bootstrap=`
+    Bootstrap(Bootstrap),
 }
 
 /// A pin that is not understood, and what would be.
@@ -85,9 +101,17 @@ impl FromStr for Pin {
             "prime_bits" => number(LEAST_PRIME_BITS..=WORD_BITS).map(Self::PrimeBits),
             "digits" => number(1..=MOST_DIGITS as u32).map(|d| Self::Digits(d as usize)),
             "log_scale" => number(LOG_SCALES).map(Self::LogScale),
-            "group" => number(1..=MOST_BLOCKS).map(|g| Self::Group(g as usize)),
+            "blocks" => number(1..=MOST_BLOCKS).map(|g| Self::Blocks(g as usize)),
+            "bootstrap" => match (value, value.parse()) {
+                ("never", _) => Ok(Self::Bootstrap(Bootstrap::Never)),
+                ("allowed", _) => Ok(Self::Bootstrap(Bootstrap::Allowed)),
+                (_, Ok(count)) if count > 0 => Ok(Self::Bootstrap(Bootstrap::Exactly(count))),
+                _ => Err(one_of(
+                    "bootstrap=never, bootstrap=allowed or bootstrap=N, the number of tensors to refresh",
+                )),
+            },
             _ => Err(one_of(
-                "KEY=VALUE with one of the keys log_n, packing, grid, prime_bits, digits, log_scale, group",
+                "KEY=VALUE with one of the keys log_n, packing, grid, prime_bits, digits, log_scale, blocks, bootstrap",
             )),
         }
     }
@@ -112,7 +136,8 @@ impl Extend<Pin> for Pins {
                 Pin::PrimeBits(v) => self.prime_bits = Some(v),
                 Pin::Digits(v) => self.digits = Some(v),
                 Pin::LogScale(v) => self.log_scale = Some(v),
-                Pin::Group(v) => self.group = Some(v),
+                Pin::Blocks(v) => self.blocks = Some(v),
+                Pin::Bootstrap(v) => self.bootstrap = v,
             }
         }
     }
@@ -125,13 +150,13 @@ mod tests {
     #[test]
     fn pins_are_parsed() {
         let mut pins = Pins::default();
-        let given = ["log_n=16", "packing=real", "grid=8x16", "group=3"];
+        let given = ["log_n=16", "packing=real", "grid=8x16", "blocks=3"];
         pins.extend(given.map(|s| s.parse::<Pin>().unwrap()));
         let expected = Pins {
             log_n: Some(16),
             packing: Some(Packing::Real),
             grid: Some(Grid::new(8, 16)),
-            group: Some(3),
+            blocks: Some(3),
             ..Pins::default()
         };
         assert_eq!(pins, expected);
@@ -141,7 +166,7 @@ mod tests {
     fn pins_that_are_not_understood_say_what_would_be() {
         let says = |s: &str| s.parse::<Pin>().unwrap_err().to_string();
         assert_eq!(says("log_n=40"), "expected log_n=13 to log_n=17");
-        assert_eq!(says("group=0"), "expected group=1 to group=65536");
+        assert_eq!(says("blocks=0"), "expected blocks=1 to blocks=65536");
         assert_eq!(says("packing"), "expected packing=real or packing=complex");
         for grid in ["0x0", "3x4", "8", "8x", "8x16x2", "-8x8", "131072x1"] {
             let error = says(&format!("grid={grid}"));

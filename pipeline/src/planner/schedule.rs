@@ -1,196 +1,210 @@
-//! Group sizes and key levels of a network that is prepared: what fits the memory and is fastest there.
+//! Key levels and channel blocks at a time of a network that is prepared: what fits the memory and is fastest there.
 
-use super::{Machine, PlanError};
-use crate::cost::KeySteps;
-use crate::memory;
-use crate::network::Network;
-use crate::plan::{FORMAT, Plan, StagePlan};
-use ckks_scheme::{Level, Parameters};
-use he_layers::{Op, Packing, PreparedLayer};
-use std::num::NonZeroUsize;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 
-/// Plans a network that is prepared already, made of any layers: decides the levels that have keys of their own and how
-/// many channel blocks each layer takes at a time (`group`, where that is given). `name` is for people.
-///
-/// It predicts no error of the logits ([`Plan::predicted_max_logit_error`] is 0), and does not bind the limb pool to the
-/// memory; `params.pool().set_budget()` does.
-///
-/// # Errors
-/// [`PlanError::Memory`].
-pub fn schedule(
-    name: &str,
-    network: &Network,
-    params: &Parameters,
-    batch: NonZeroUsize,
-    machine: &Machine,
-    group: Option<usize>,
-) -> Result<Plan, PlanError> {
-    let schedule = Schedule {
-        name,
-        network,
-        params,
-        batch: batch.get(),
-        machine,
-    };
-    let fits = |plan: &Plan| plan.predicted_peak_bytes <= machine.memory_bytes;
-    // Whatever fits comes before whatever does not; then the fastest of the one, the smallest of the other.
-    let best = key_step_choices(&network.level_steps())
-        .into_iter()
-        .map(|steps| schedule.plan(steps, |_| group))
-        .min_by(|a, b| match (fits(a), fits(b)) {
-            (true, true) => {
-                let seconds = |plan: &Plan| plan.predicted_seconds_infer;
-                seconds(a).total_cmp(&seconds(b))
-            }
-            (false, false) => a.predicted_peak_bytes.cmp(&b.predicted_peak_bytes),
-            (a, b) => b.cmp(&a),
-        });
-    schedule.within_memory(best.expect("there is a choice without any level"))
-}
+use ckks_scheme::Level;
+use he_layers::{OpCounts, PreparedProgram};
 
-/// Every choice of key levels that has the highest: more of them are faster at low levels and take more memory.
-fn key_step_choices(levels: &[Level]) -> Vec<KeySteps> {
-    let Some((&top, rest)) = levels.split_first() else {
-        return vec![KeySteps(Vec::new())];
-    };
-    let chosen = |mask: usize| {
-        rest.iter()
-            .enumerate()
-            .filter(move |(i, _)| mask >> i & 1 == 1)
-    };
-    (0..1usize << rest.len())
-        .map(|mask| {
-            KeySteps(
-                std::iter::once(top)
-                    .chain(chosen(mask).map(|(_, l)| *l))
-                    .collect(),
-            )
-        })
-        .collect()
-}
+use super::chains::Chain;
+use super::{Machine, Task};
+use crate::decisions::{Decisions, FORMAT, KeySteps};
+use crate::estimate::memory;
+use crate::estimate::time::Clock;
+use crate::plan::{Forecast, Plan, StepForecast};
 
-/// Everything about a plan but its group sizes and key levels.
+/// Most channel blocks at a time that are considered.
+const MOST_CONSIDERED: usize = 16;
+
+/// Everything about a plan but its key levels and channel blocks at a time.
 pub(super) struct Schedule<'a> {
-    pub name: &'a str,
-    pub network: &'a Network,
-    pub params: &'a Parameters,
-    pub batch: usize,
+    pub task: &'a Task<'a>,
+    pub chain: &'a Chain,
+    pub prepared: &'a PreparedProgram,
+    pub log_scale: u32,
     pub machine: &'a Machine,
 }
 
+/// Operations of a step, by the step and the channel blocks at a time: counted once for all key levels.
+type Counted = RefCell<HashMap<(usize, usize), Rc<OpCounts>>>;
+
 impl Schedule<'_> {
-    /// Memory of the process beside the limb pool.
-    fn fixed_bytes(&self) -> u64 {
-        memory::fixed_bytes(self.network, self.params, self.batch)
+    /// The fastest plan that fits the memory; the smallest if none does. Key levels are added one by one, as long as that
+    /// helps: more of them are faster at low levels and take more memory. `blocks` fixes the channel blocks at a time.
+    pub fn best(&self, blocks: Option<usize>) -> Plan {
+        let counted = Counted::default();
+        let levels = self.falling_levels();
+        let Some((&top, rest)) = levels.split_first() else {
+            return self.plan_counted(&KeySteps(Vec::new()), &|_| blocks, &counted);
+        };
+        let mut steps = KeySteps(vec![top]);
+        let mut best = self.plan_counted(&steps, &|_| blocks, &counted);
+        loop {
+            let mut next: Option<(Plan, KeySteps)> = None;
+            for level in rest.iter().filter(|l| !steps.0.contains(l)) {
+                let mut with = steps.clone();
+                with.0.push(*level);
+                with.0.sort_unstable_by(|a, b| b.cmp(a));
+                let plan = self.plan_counted(&with, &|_| blocks, &counted);
+                let current = next.as_ref().map_or(&best, |(plan, _)| plan);
+                if self.is_better(&plan, current) {
+                    next = Some((plan, with));
+                }
+            }
+            match next {
+                Some((plan, with)) => (best, steps) = (plan, with),
+                None => return best,
+            }
+        }
     }
 
-    /// The plan with keys at `steps`; `group` says how many channel blocks a stage takes at a time where that is fixed.
-    pub fn plan(&self, steps: KeySteps, group: impl Fn(usize) -> Option<usize>) -> Plan {
-        let (params, network, threads) = (self.params, self.network, self.machine.threads);
-        let request = network
-            .required_keys()
-            .reduced(params.log_n())
-            .at_steps(&steps.0);
-        let key_bytes = request.bytes(params);
-        let stages: Vec<StagePlan> = network
-            .layers()
-            .iter()
-            .enumerate()
-            .map(|(index, layer)| self.stage(layer.as_ref(), &steps, key_bytes, group(index)))
+    /// Whatever fits comes before whatever does not; then the faster of the one, the smaller of the other.
+    fn is_better(&self, a: &Plan, b: &Plan) -> bool {
+        let fits = |plan: &Plan| plan.forecast.predicted_peak_bytes <= self.machine.memory_bytes;
+        match (fits(a), fits(b)) {
+            (true, true) => a.forecast.predicted_seconds_infer < b.forecast.predicted_seconds_infer,
+            (false, false) => a.forecast.predicted_peak_bytes < b.forecast.predicted_peak_bytes,
+            (fits, _) => fits,
+        }
+    }
+
+    /// Levels at which the number of ciphertexts falls: good steps for smaller keys.
+    fn falling_levels(&self) -> Vec<Level> {
+        let mut levels = Vec::new();
+        let mut ciphertexts = usize::MAX;
+        for step in 0..self.prepared.steps() {
+            let input = self.prepared.step_input(step);
+            // What is encrypted has no activation before it that needs keys at its level.
+            if step > 0 && input.layout.ciphertexts() < ciphertexts {
+                ciphertexts = input.layout.ciphertexts();
+                levels.push(input.level);
+            }
+        }
+        levels.sort_unstable_by(|a, b| b.cmp(a));
+        levels.dedup();
+        levels
+    }
+
+    /// The plan with keys at `steps`; `blocks` says how many channel blocks a step takes at a time where that is fixed.
+    pub fn plan(&self, steps: &KeySteps, blocks: &dyn Fn(usize) -> Option<usize>) -> Plan {
+        self.plan_counted(steps, blocks, &Counted::default())
+    }
+
+    fn plan_counted(
+        &self,
+        steps: &KeySteps,
+        blocks: &dyn Fn(usize) -> Option<usize>,
+        counted: &Counted,
+    ) -> Plan {
+        let (task, chain, prepared) = (self.task, self.chain, self.prepared);
+        let (modulus, threads) = (&chain.modulus, self.machine.threads);
+        let input = &prepared.input().layout;
+        let request = prepared.keys_at(&steps.0, modulus.log_n());
+        let key_bytes = request.bytes(modulus);
+        let held = key_bytes + chain.matrix_bytes;
+        let clock = Clock::new(
+            modulus,
+            steps,
+            &self.machine.speed,
+            input.grid().cells(),
+            chain.refresh_work,
+        );
+        let fixed = memory::fixed_bytes(prepared, modulus, task.batch.get());
+        let budget = self.machine.memory_bytes.saturating_sub(fixed);
+        let forecasts: Vec<StepForecast> = (0..prepared.steps())
+            .map(|step| self.step(step, &clock, held, budget, blocks(step), counted))
             .collect();
-        let encryption = memory::encryption_limbs(network, params, threads) as u64;
-        let pool_bytes = stages
+        let encryption = memory::encryption_limbs(prepared, modulus, threads) as u64;
+        let pool_bytes = forecasts
             .iter()
             .map(|s| s.pool_bytes)
-            .fold(key_bytes + encryption * params.limb_bytes(), u64::max);
-        let groups = self.batch.div_ceil(network.images());
+            .fold(held + encryption * modulus.limb_bytes(), u64::max);
+        let groups = task.batch.get().div_ceil(prepared.images());
+        let seconds: f64 = forecasts.iter().map(|s| s.seconds).sum();
         Plan {
-            format: FORMAT,
-            model: self.name.to_owned(),
-            model_checksum: String::new(),
-            batch: self.batch,
-            images_per_group: network.images(),
-            groups,
-            params: params.literal().clone(),
-            log_scale: self.log_scale(),
-            packing: network.input().layout.packing(),
-            grid: network.input().layout.grid(),
-            key_steps: steps,
-            threads,
-            keys: request.count(),
-            key_bytes,
-            pool_bytes,
-            predicted_peak_bytes: pool_bytes.saturating_add(self.fixed_bytes()),
-            predicted_seconds_infer: groups as f64 * stages.iter().map(|s| s.seconds).sum::<f64>(),
-            predicted_max_logit_error: 0.0,
-            stages,
+            decisions: Decisions {
+                format: FORMAT,
+                model: task.program.name().to_owned(),
+                model_checksum: task.checksum.to_owned(),
+                batch: task.batch.get(),
+                params: modulus.literal().clone(),
+                bootstrap: chain.bootstrap.clone(),
+                refreshes: chain.refreshes.clone(),
+                log_scale: self.log_scale,
+                packing: input.packing(),
+                grid: input.grid(),
+                key_steps: steps.clone(),
+                threads,
+                blocks_at_a_time: forecasts.iter().map(|s| s.blocks).collect(),
+            },
+            forecast: Forecast {
+                images_per_group: prepared.images(),
+                groups,
+                bootstraps: groups * prepared.refreshes(),
+                keys: request.count(),
+                key_bytes,
+                matrix_bytes: chain.matrix_bytes,
+                pool_bytes,
+                predicted_peak_bytes: pool_bytes.saturating_add(fixed),
+                predicted_seconds_infer: groups as f64 * seconds,
+                errors: None,
+                steps: forecasts,
+            },
         }
     }
 
-    /// The group size that is fastest within the memory; the smallest if none is.
-    fn stage(
+    /// The channel blocks at a time that are fastest within the memory; the fewest if none are.
+    fn step(
         &self,
-        layer: &dyn PreparedLayer,
-        steps: &KeySteps,
-        key_bytes: u64,
-        group: Option<usize>,
-    ) -> StagePlan {
-        let (input, output) = (layer.input(), layer.output());
-        let (params, threads) = (self.params, self.machine.threads);
-        let at = |group: usize| {
-            let counts = layer.op_counts(group);
-            let limbs = memory::layer_limbs(layer, group, &counts, params, steps, threads);
-            let cost = &self.machine.cost;
-            let seconds = cost.seconds(&counts, params, steps, input.layout.grid().cells());
-            StagePlan {
-                name: layer.name().to_owned(),
-                shape: output.layout.shape(),
+        step: usize,
+        clock: &Clock<'_>,
+        held_bytes: u64,
+        budget: u64,
+        blocks: Option<usize>,
+        counted: &Counted,
+    ) -> StepForecast {
+        let (prepared, modulus) = (self.prepared, &self.chain.modulus);
+        let threads = self.machine.threads;
+        let input = prepared.step_input(step);
+        let at = |blocks: usize| {
+            let counts = counted
+                .borrow_mut()
+                .entry((step, blocks))
+                .or_insert_with(|| Rc::new(prepared.op_counts(step, blocks)))
+                .clone();
+            let key_level = |level| clock.key_level(level);
+            let limbs = memory::step_limbs(
+                prepared, step, blocks, &counts, modulus, &key_level, threads,
+            );
+            let (mut shape, mut level_out, mut ciphertexts_out) =
+                (input.layout.shape(), input.level, 0);
+            for (_, output) in prepared.step_outputs(step) {
+                (shape, level_out) = (output.layout.shape(), output.level);
+                ciphertexts_out += output.layout.ciphertexts();
+            }
+            StepForecast {
+                stage: prepared.step_stage(step).to_owned(),
+                shape,
                 ciphertexts_in: input.layout.ciphertexts(),
-                ciphertexts_out: output.layout.ciphertexts(),
+                ciphertexts_out,
                 level_in: input.level,
-                level_out: output.level,
-                group_blocks: group,
-                rotations: [Op::HoistedRotation, Op::GiantRotation, Op::FoldRotation]
-                    .into_iter()
-                    .map(|op| counts.total(op))
-                    .sum(),
-                pool_bytes: key_bytes + limbs as u64 * params.limb_bytes(),
-                seconds: seconds / threads as f64,
+                level_out,
+                blocks,
+                rotations: counts.rotations(),
+                pool_bytes: held_bytes + limbs as u64 * modulus.limb_bytes(),
+                seconds: clock.seconds(&counts) / threads as f64,
             }
         };
-        if let Some(group) = group {
-            return at(group);
+        if let Some(blocks) = blocks {
+            return at(blocks);
         }
-        let budget = self.machine.memory_bytes.saturating_sub(self.fixed_bytes());
         let sizes = std::iter::successors(Some(1), |g| Some(g * 2))
-            .take_while(|g| *g <= input.layout.blocks().min(16));
+            .take_while(|g| *g <= input.layout.blocks().min(MOST_CONSIDERED));
         sizes
             .map(at)
             .filter(|s| s.pool_bytes <= budget)
             .min_by(|a, b| a.seconds.total_cmp(&b.seconds))
             .unwrap_or_else(|| at(1))
-    }
-
-    /// The plan, if the memory is enough for it.
-    pub fn within_memory(&self, plan: Plan) -> Result<Plan, PlanError> {
-        if plan.predicted_peak_bytes <= self.machine.memory_bytes {
-            return Ok(plan);
-        }
-        Err(PlanError::Memory {
-            model: self.name.to_owned(),
-            batch: self.batch,
-            budget_bytes: self.machine.memory_bytes,
-            needed_bytes: plan.predicted_peak_bytes,
-        })
-    }
-
-    /// Base-2 logarithm of the nominal scale S; the input stands at S^2, packed complex at 4 S^2.
-    fn log_scale(&self) -> u32 {
-        let input = self.network.input();
-        let factor = match input.layout.packing() {
-            Packing::Real => 0.0,
-            Packing::Complex => 2.0,
-        };
-        ((input.scale.log2() - factor) / 2.0).round() as u32
     }
 }

@@ -1,19 +1,16 @@
 //! `polyphase eval`: the plaintext network on a data set.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 
 use ckks_scheme::exec::KernelChoice;
 use he_models::Model;
-use pipeline::cost::CostModel;
+use pipeline::decisions::Instance;
 use pipeline::inference::Batch;
-use pipeline::network::Network;
-use pipeline::planner::{self, Machine};
+use pipeline::plan::Plan;
 use pipeline::progress::Progress;
 use pipeline::references;
 use pipeline::report::{EvalReport, LayerInput, RoundedReport};
 
-use super::plan;
 use crate::cli::args::EvalArgs;
 use crate::cli::data;
 use crate::cli::output::Output;
@@ -54,7 +51,8 @@ pub fn run(args: &EvalArgs, ui: &dyn Progress) -> Result<EvalReport, CliError> {
     let whole = &reference.evaluation;
     let rounded = match &rounding {
         Some(network) => {
-            let rounded = reference.with_logits(references::rounded(network, batch, ui)?);
+            let logits = references::rounded(&network.program, &network.prepared, batch, ui)?;
+            let rounded = reference.with_logits(logits);
             Some(RoundedReport {
                 accuracy_rounded: reference.accuracy(&rounded),
                 agreement_rounded: rounded.agreement(whole),
@@ -73,17 +71,11 @@ pub fn run(args: &EvalArgs, ui: &dyn Progress) -> Result<EvalReport, CliError> {
     })
 }
 
-/// The network as a run of the plan in a file prepares it. It is not run here, so no memory is too small.
-fn prepare(path: &Path, model: &Model) -> Result<Network, CliError> {
-    let plan = plan::read(path)?;
-    let machine = Machine {
-        threads: plan.threads,
-        memory_bytes: u64::MAX,
-        cost: CostModel::default(),
-    };
-    let batch = NonZeroUsize::new(plan.batch).unwrap_or(NonZeroUsize::MIN);
-    let planned = planner::obey(&plan, &model.fold()?, batch, &machine, &KernelChoice::Auto)?;
-    Ok(planned.network)
+/// The network as a run of the plan in a file prepares it.
+fn prepare(path: &Path, model: &Model) -> Result<Instance, CliError> {
+    let plan = Plan::read(path)?;
+    let program = model.lower()?.program;
+    Ok(plan.decisions.instantiate(&program, &KernelChoice::Auto)?)
 }
 
 fn layer_input(record: &he_models::ActivationRecord) -> LayerInput {

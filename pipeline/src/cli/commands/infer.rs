@@ -35,7 +35,7 @@ pub fn run(args: &InferArgs, ui: &dyn Progress) -> Result<InferReport, CliError>
         images: planning.batch.get(),
     };
     data::check_left(batch.data, batch.first, batch.images)?;
-    let planned = plan::prepare(&model.fold()?, planning)?;
+    let planned = plan::prepare(&model.lower()?, planning)?;
     ui.note(&planned.plan.to_string());
     if args.seed.is_some() {
         ui.note("keys and encryptions from a seed: reproducible, not secure");

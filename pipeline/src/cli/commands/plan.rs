@@ -1,13 +1,11 @@
 //! `polyphase plan`: how a batch would be run, without running it.
 
 use std::fmt;
-use std::fs;
-use std::path::Path;
 
-use he_models::{FoldedModel, Model};
-use pipeline::cost::CostModel;
+use he_models::{Lowered, Model};
+use pipeline::estimate::time::Speed;
 use pipeline::plan::Plan;
-use pipeline::planner::{self, Machine, Pins, Planned};
+use pipeline::planner::{self, Machine, Pins, Planned, Task};
 use pipeline::progress::Progress;
 use serde::Serialize;
 
@@ -31,10 +29,10 @@ pub fn command(args: &PlanArgs, _: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
     let mut files = args.out.iter().chain(&args.svg);
     files.try_for_each(|path| check_writable(path))?;
-    let model = Model::open(&args.planning.model.model)?.fold()?;
+    let model = Model::open(&args.planning.model.model)?.lower()?;
     let planned = prepare(&model, &args.planning)?;
     if let Some(path) = &args.out {
-        write_whole(path, to_ron(&planned.plan)?.as_bytes())?;
+        write_whole(path, planned.plan.to_ron().as_bytes())?;
     }
     if let Some(path) = &args.svg {
         write_whole(path, planned.plan.to_svg().as_bytes())?;
@@ -42,41 +40,30 @@ pub fn command(args: &PlanArgs, _: &dyn Progress) -> Result<(), CliError> {
     output.write(&PlanReport(planned.plan))
 }
 
-fn to_ron(plan: &Plan) -> Result<String, CliError> {
-    let pretty = ron::ser::PrettyConfig::new().depth_limit(3);
-    Ok(ron::ser::to_string_pretty(plan, pretty)? + "\n")
-}
-
-/// Plans, or reads and checks the plan that the user names.
-pub fn prepare(model: &FoldedModel, args: &PlanningArgs) -> Result<Planned, CliError> {
+/// Plans, or obeys the plan that the user names.
+pub fn prepare(model: &Lowered, args: &PlanningArgs) -> Result<Planned, CliError> {
+    let kernel = args.machine.kernel();
     let machine = Machine {
         threads: args.machine.threads(),
         memory_bytes: args.machine.memory_bytes(),
-        cost: CostModel::default(),
+        speed: Speed::built_in(kernel.name()),
     };
-    let kernel = args.machine.kernel();
+    let checksum = hex(&model.checksum);
+    let task = Task {
+        program: &model.program,
+        checksum: &checksum,
+        batch: args.batch,
+        max_logit_error: args.max_logit_error,
+    };
     if let Some(path) = &args.plan {
-        return Ok(planner::obey(
-            &read(path)?,
-            model,
-            args.batch,
-            &machine,
-            &kernel,
-        )?);
+        let plan = Plan::read(path)?;
+        return Ok(planner::obey(&plan.decisions, &task, &machine, &kernel)?);
     }
     let mut pins = Pins::default();
     pins.extend(args.pin.iter().copied());
-    Ok(planner::plan(model, args.batch, &machine, &pins, &kernel)?)
+    Ok(planner::plan(&task, &machine, &pins, &kernel)?)
 }
 
-/// Reads a plan from a file.
-pub fn read(path: &Path) -> Result<Plan, CliError> {
-    let text = fs::read_to_string(path).map_err(|source| CliError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    ron::from_str(&text).map_err(|error| CliError::PlanFile {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -87,7 +87,7 @@ fn needed_bytes(boot: &CosineBootstrapper, parallel: usize) -> u64 {
     let params = boot.params();
     let scheme = params.scheme();
     let input = 2 * params.input_level().limbs() as u64 * scheme.limb_bytes();
-    let keys = boot.request().bytes(scheme);
+    let keys = boot.request().bytes(scheme.chain());
     keys + boot.transform_bytes() + parallel as u64 * (boot.working_bytes() + input)
 }
 

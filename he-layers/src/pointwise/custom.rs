@@ -1,0 +1,133 @@
+//! Functions of one's own as pointwise stages.
+
+use std::fmt;
+
+use super::circuit::{Circuit, Wire};
+use super::real::{self, PreparedReal};
+use super::{Depth, Pointwise, PreparedPointwise, Setting};
+use crate::error::LayerError;
+use crate::spec::{Form, TensorSpec};
+use ckks_scheme::Scale;
+
+/// A function of real numbers, written once as a circuit. Levels, keys, operations, memory and error follow from it.
+///
+/// # Example
+/// ```
+/// use he_layers::{Circuit, Custom, Function, LayerError, Pointwise, Wire};
+///
+/// /// `x^3 / 4 + x`.
+/// #[derive(Clone, Debug)]
+/// struct Cubic;
+///
+/// impl Function for Cubic {
+///     fn name(&self) -> &str {
+///         "cubic"
+///     }
+///     fn evaluate(&self, x: f64) -> f64 {
+///         x * x * x / 4.0 + x
+///     }
+///     fn declared(&self, _channel: usize) -> f64 {
+///         3.0
+///     }
+///     fn run(&self, c: &Circuit<'_>, x: Wire, _declared: f64) -> Result<Wire, LayerError> {
+///         let square = c.square(&x).map_err(|e| self.failed(e))?;
+///         let cube = c.mul(&square, &x).map_err(|e| self.failed(e))?;
+///         c.combine(&[(0.25, &cube), (1.0, &x)], 0.0).map_err(|e| self.failed(e))
+///     }
+/// }
+///
+/// assert_eq!(Custom(Cubic).evaluate(2.0, 0), 4.0);
+/// ```
+pub trait Function: fmt::Debug + Send + Sync {
+    /// Name for reports and errors.
+    fn name(&self) -> &str;
+
+    /// The function in the clear.
+    fn evaluate(&self, x: f64) -> f64;
+
+    /// Largest `|x|` of channel `channel` that the encrypted run is built for.
+    fn declared(&self, channel: usize) -> f64;
+
+    /// The function on a real ciphertext whose values are at most `declared`. Wires carry levels and scales only while the
+    /// circuit is counted, so it must not depend on anything else.
+    ///
+    /// # Errors
+    /// What the circuit's operations give, see [`Self::failed`].
+    fn run(&self, circuit: &Circuit<'_>, x: Wire, declared: f64) -> Result<Wire, LayerError>;
+
+    /// Checks that the function can take `found` channels.
+    ///
+    /// # Errors
+    /// [`LayerError::Channels`]; by default none.
+    fn check_channels(&self, _found: usize) -> Result<(), LayerError> {
+        Ok(())
+    }
+
+    /// The scale that the argument should have where the first product is divided by `prime`; the nominal one if nothing is
+    /// said.
+    fn argument_scale(&self, _prime: f64) -> Option<Scale> {
+        None
+    }
+
+    /// Bound on `|f(x)|` over the declared range of channel 0; by default from 1025 points.
+    fn bound(&self) -> f64 {
+        let range = self.declared(0);
+        let points = (0..=1024).map(|k| self.evaluate(range * (f64::from(k) / 512.0 - 1.0)));
+        points.fold(0.0, |m, y| m.max(y.abs()))
+    }
+
+    /// Mean and standard deviation of what channel `channel` gives over data.
+    fn moments(&self, _channel: usize) -> (f64, f64) {
+        let bound = self.bound();
+        (0.0, bound / 3.0)
+    }
+
+    /// Predicted standard deviation of its own error, in ciphertexts of `slots` slots: argument at scale `argument`, result
+    /// at scale `result`, after `rescales` rescales.
+    fn error(&self, slots: usize, argument: Scale, result: Scale, rescales: usize) -> f64 {
+        real::rescale_error(slots, argument, result, rescales)
+    }
+
+    /// Names the function in the error of an operation.
+    fn failed(&self, error: ckks_scheme::EvalError) -> LayerError {
+        LayerError::eval(self.name())(error)
+    }
+}
+
+/// A [`Function`] as a pointwise stage.
+#[derive(Clone, Debug)]
+pub struct Custom<F>(pub F);
+
+impl<F: Function + Clone + 'static> Pointwise for Custom<F> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn check_channels(&self, found: usize) -> Result<(), LayerError> {
+        self.0.check_channels(found)
+    }
+
+    fn evaluate(&self, x: f64, _channel: usize) -> f64 {
+        self.0.evaluate(x)
+    }
+
+    fn declared(&self, channel: usize) -> f64 {
+        self.0.declared(channel)
+    }
+
+    fn moments(&self, channel: usize) -> (f64, f64) {
+        self.0.moments(channel)
+    }
+
+    fn depth(&self, from: Form, _setting: &Setting<'_>) -> Result<Depth, LayerError> {
+        real::depth(&self.0, from)
+    }
+
+    fn prepare(
+        &self,
+        input: &TensorSpec,
+        setting: &Setting<'_>,
+    ) -> Result<Box<dyn PreparedPointwise>, LayerError> {
+        PreparedReal::boxed(&self.0, input, setting)
+    }
+}

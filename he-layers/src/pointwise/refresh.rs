@@ -1,0 +1,323 @@
+//! Refreshing: ciphertexts of few primes become ciphertexts of many, of the same values.
+
+use std::sync::Arc;
+
+use ckks_scheme::bootstrap::BootstrapOutline;
+use ckks_scheme::{
+    BootstrapParams, Bootstrapper, Ciphertext, Content, CosineBootstrapper, Evaluator, KeyRequest,
+    Level, Scale,
+};
+
+use super::approach::Approach;
+use super::{Depth, Operand, Pointwise, PreparedBlock, PreparedPointwise, Setting, StageError};
+use crate::cost::{Op, OpCounts};
+use crate::error::{LayerError, check_array};
+use crate::layout::Packing;
+use crate::spec::{Form, TensorSpec};
+
+/// What a bootstrapping takes and how well it does it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RefreshLimits {
+    /// Lowest level of a ciphertext that can be refreshed.
+    pub input_level: Level,
+    /// Level of a refreshed ciphertext.
+    pub output_level: Level,
+    /// Slots that it refreshes: all of a ciphertext's for layouts of this crate.
+    pub slots: usize,
+    /// What the slots may hold.
+    pub content: Content,
+    /// Largest absolute value of a real component at [`Self::scale`]. At another scale, inversely as much. Less than the
+    /// bootstrapping's own keeps values on the straight part of its sine.
+    pub max_value: f64,
+    /// The scale that it is made for.
+    pub scale: Scale,
+    /// Standard deviation of the error that a refresh adds to a real component, for values at [`Self::scale`].
+    pub error_std: f64,
+    /// Limb memory of one refresh, in bytes, its result included.
+    pub working_bytes: u64,
+    /// Bytes of one limb.
+    pub limb_bytes: u64,
+}
+
+/// What carries out the refreshes of a network: a bootstrapping and what is known of it. A planner has the latter alone.
+#[derive(Clone, Debug)]
+pub struct Refresher {
+    bootstrapper: Option<Arc<dyn Bootstrapper>>,
+    limits: RefreshLimits,
+    keys: KeyRequest,
+}
+
+impl Refresher {
+    /// A refresher of any bootstrapping.
+    pub fn new(bootstrapper: Arc<dyn Bootstrapper>, limits: RefreshLimits) -> Self {
+        Self {
+            keys: bootstrapper.request(),
+            bootstrapper: Some(bootstrapper),
+            limits,
+        }
+    }
+
+    /// The scheme's own bootstrapping, whose refreshes add errors of standard deviation `error_std`, for values at its
+    /// output scale.
+    pub fn of(bootstrapper: CosineBootstrapper, error_std: f64) -> Self {
+        let working_bytes = bootstrapper.working_bytes();
+        let limits = RefreshLimits::of(bootstrapper.params(), working_bytes, error_std);
+        Self::new(Arc::new(bootstrapper), limits)
+    }
+
+    /// As [`Self::of`], to plan with: nothing is encoded, and nothing can be run.
+    pub fn outlined(outline: &BootstrapOutline, error_std: f64) -> Self {
+        Self {
+            bootstrapper: None,
+            limits: RefreshLimits::of(outline.params(), outline.working_bytes(), error_std),
+            keys: outline.request(),
+        }
+    }
+
+    /// A refresher from level `input` to level `output` that is good for counting levels alone.
+    pub fn levels_only(input: Level, output: Level) -> Self {
+        let limits = RefreshLimits {
+            input_level: input,
+            output_level: output,
+            slots: 0,
+            content: Content::Complex,
+            max_value: 1.0,
+            scale: Scale::new(1.0),
+            error_std: 0.0,
+            working_bytes: 0,
+            limb_bytes: 1,
+        };
+        Self {
+            bootstrapper: None,
+            limits,
+            keys: KeyRequest::new(),
+        }
+    }
+
+    /// What it takes.
+    pub fn limits(&self) -> &RefreshLimits {
+        &self.limits
+    }
+}
+
+impl RefreshLimits {
+    /// Those of a bootstrapping of the scheme.
+    fn of(params: &BootstrapParams, working_bytes: u64, error_std: f64) -> Self {
+        Self {
+            input_level: params.input_level(),
+            output_level: params.output_level(),
+            slots: params.slots(),
+            content: params.literal().content,
+            max_value: params.literal().max_value,
+            scale: params.output_scale(),
+            error_std,
+            working_bytes,
+            limb_bytes: params.scheme().limb_bytes(),
+        }
+    }
+}
+
+/// A refresh: the identity on values, up to the precision of the bootstrapping. What refreshes is given when the network is
+/// prepared ([`Setting::refresher`]).
+///
+/// Values are brought as near to the bootstrapping's range as an integer factor allows, which is part of the scale, and
+/// come out at that scale. Their readers divide it out of their weights.
+///
+/// # Errors that add up
+/// A modular reduction by a sine is off by a third power of the value: `(2 pi)^2 / 6 x^3` for values of `x` base primes. This
+/// error is the same wherever the value is, so that sums over many equally large values add it up. The scheme's tracker
+/// counts it apart and adds it linearly (`Tracked::systematic`). A smaller [`RefreshLimits::max_value`] or an arcsine helps
+/// where sums are wide and values large.
+#[derive(Clone, Debug)]
+pub struct Refresh {
+    /// Name for reports and errors.
+    pub name: String,
+    /// Largest absolute value of each channel that the encrypted run is built for.
+    pub declared: Vec<f64>,
+}
+
+impl Refresh {
+    /// A refresh of `declared.len()` channels.
+    pub fn new(name: impl Into<String>, declared: Vec<f64>) -> Self {
+        let name = name.into();
+        Self { name, declared }
+    }
+
+    fn refresher<'a>(&self, setting: &Setting<'a>) -> Result<&'a Refresher, LayerError> {
+        setting.refresher.ok_or_else(|| LayerError::NoRefresher {
+            stage: self.name.clone(),
+        })
+    }
+}
+
+impl Pointwise for Refresh {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check_channels(&self, found: usize) -> Result<(), LayerError> {
+        LayerError::check_channels(&self.name, found, self.declared.len())?;
+        check_array(&self.name, "declared", &self.declared, found)
+    }
+
+    fn evaluate(&self, x: f64, _channel: usize) -> f64 {
+        x
+    }
+
+    fn declared(&self, channel: usize) -> f64 {
+        self.declared[channel]
+    }
+
+    fn output_form(&self) -> Form {
+        Form::Refreshed
+    }
+
+    fn depth(&self, from: Form, setting: &Setting<'_>) -> Result<Depth, LayerError> {
+        let limits = self.refresher(setting)?.limits;
+        let rescale = usize::from(from == Form::Sums);
+        Ok(Depth::Refresh {
+            input: Level::new(limits.input_level.limbs() + rescale),
+            output: limits.output_level,
+        })
+    }
+
+    fn prepare(
+        &self,
+        input: &TensorSpec,
+        setting: &Setting<'_>,
+    ) -> Result<Box<dyn PreparedPointwise>, LayerError> {
+        let (name, chain) = (&self.name, setting.chain);
+        let refresher = self.refresher(setting)?;
+        let limits = &refresher.limits;
+        self.check_channels(input.layout.shape().channels)?;
+        if limits.content == Content::Real && input.layout.packing() == Packing::Complex {
+            return Err(LayerError::RefreshContent {
+                layer: name.clone(),
+            });
+        }
+        if limits.slots != input.layout.slots() {
+            return Err(LayerError::ParameterValue {
+                layer: name.clone(),
+                what: "number of slots refreshed",
+                found: limits.slots,
+                expected: "all slots of the layout",
+            });
+        }
+        let max = self.declared.iter().fold(0.0, |m: f64, v| m.max(*v));
+        chain.check_range(name, input, max)?;
+        // Without any declared value there is nothing to scale.
+        let max = if max > 0.0 { max } else { limits.max_value };
+        let limit = limits.scale.value() * limits.max_value / max;
+        let approach = Approach::within(name, input, chain, limit)?;
+        let least = limits.input_level;
+        if approach.level() < least {
+            return Err(LayerError::Level {
+                layer: name.clone(),
+                found: input.level,
+                least: Level::new(least.limbs() + approach.rescales()),
+                most: chain.max_level(),
+            });
+        }
+        let output = TensorSpec {
+            layout: input.layout.clone(),
+            form: Form::Refreshed,
+            level: limits.output_level,
+            scale: approach.scale(),
+        };
+        chain.below(name, output.level, 0, 1)?;
+        Ok(Box::new(PreparedRefresh {
+            refresh: self.clone(),
+            refresher: refresher.clone(),
+            input: input.clone(),
+            output,
+            approach,
+        }))
+    }
+}
+
+/// A refresh for one input: anything that has the levels left to values at the bootstrapping's output level.
+#[derive(Debug)]
+struct PreparedRefresh {
+    refresh: Refresh,
+    refresher: Refresher,
+    input: TensorSpec,
+    output: TensorSpec,
+    approach: Approach,
+}
+
+impl PreparedPointwise for PreparedRefresh {
+    fn input(&self) -> &TensorSpec {
+        &self.input
+    }
+
+    fn output(&self) -> &TensorSpec {
+        &self.output
+    }
+
+    fn request_keys(&self, _keys: &mut KeyRequest) {}
+
+    fn request_fixed_keys(&self, keys: &mut KeyRequest) {
+        keys.extend(&self.refresher.keys);
+    }
+
+    fn count_ops(&self, counts: &mut OpCounts) {
+        let n = self.input.layout.ciphertexts();
+        self.approach.count_ops(counts, n);
+        counts.add(Op::Refresh, self.output.level, n);
+    }
+
+    fn working_limbs(&self) -> usize {
+        let limits = &self.refresher.limits;
+        let refresh = limits.working_bytes.div_ceil(limits.limb_bytes.max(1)) as usize;
+        // The input, and its copy at the scale of the refresh.
+        refresh + 4 * self.input.level.limbs()
+    }
+
+    fn error(&self) -> StageError {
+        let limits = &self.refresher.limits;
+        StageError {
+            argument: self
+                .approach
+                .predicted_error(self.input.layout.slots(), 0.0),
+            result: limits.error_std * limits.scale.value() / self.output.scale.value(),
+        }
+    }
+
+    fn block(&self, block: usize) -> Result<Box<dyn PreparedBlock + '_>, LayerError> {
+        let layout = &self.input.layout;
+        let plane = layout.channel_plane(block, &self.refresh.declared);
+        let declared = plane.iter().fold(0.0, |m: f64, v| m.max(*v));
+        let slots = layout.packing().modulus(declared);
+        Ok(Box::new(RefreshBlock { stage: self, slots }))
+    }
+}
+
+struct RefreshBlock<'a> {
+    stage: &'a PreparedRefresh,
+    /// Largest modulus of a slot of the block.
+    slots: f64,
+}
+
+impl PreparedBlock for RefreshBlock<'_> {
+    fn apply(&self, evaluator: &Evaluator, x: Operand<'_>) -> Result<Ciphertext, LayerError> {
+        let PreparedRefresh {
+            refresh,
+            refresher,
+            approach,
+            ..
+        } = self.stage;
+        let named = LayerError::eval(&refresh.name);
+        let mut ct = x.into_ciphertext().map_err(&named)?;
+        ct.declare_values(self.slots, self.slots);
+        let ct = approach.begin(evaluator, ct).map_err(&named)?;
+        let ct = approach.end(evaluator, ct).map_err(&named)?;
+        let Some(bootstrapper) = &refresher.bootstrapper else {
+            return Err(LayerError::NoRefresher {
+                stage: refresh.name.clone(),
+            });
+        };
+        bootstrapper
+            .bootstrap(evaluator, &ct)
+            .map_err(LayerError::refresh(&refresh.name))
+    }
+}

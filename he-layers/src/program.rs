@@ -1,0 +1,28 @@
+//! Networks in the normal form of this crate: `y = sum_k L_k(v_k) + sum_j v_j`, node by node.
+//!
+//! A [`Program`] says what is computed. [`Program::prepare`] fixes it for a ring, a layout and levels. The
+//! [`PreparedProgram`] is walked for everything else: keys, operations, memory, plain slots and the encrypted [`Run`].
+
+mod accumulator;
+mod compiled;
+mod counts;
+mod description;
+mod levels;
+mod memory;
+mod plain;
+mod prepared;
+mod product;
+mod refreshed;
+mod run;
+mod simulate;
+mod slots;
+mod sums;
+
+pub use compiled::CompiledMaps;
+pub use description::{Layer, Node, Program, Term, Value};
+pub use levels::Shortage;
+pub use plain::Point;
+pub use prepared::{Preparation, PreparedNode, PreparedProgram};
+pub use run::Run;
+pub use simulate::Errors;
+pub use slots::Weights;

@@ -1,0 +1,216 @@
+//! Sums of products, kept by output ciphertext and giant step until all inputs have been absorbed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use ckks_scheme::{
+    Ciphertext, EncodeError, EvalError, Evaluator, PeriodicMatrix, PeriodicPlain, Scale,
+};
+use num_complex::Complex64;
+use rayon::prelude::*;
+
+use crate::linear::{LinearMap, ProductTask, TermWeight};
+use crate::rounding::{period, periodic};
+use crate::spec::TensorSpec;
+
+/// Inner sums of an output that are rotated one after another with one last part of the key switch for all. More of them run
+/// in parallel; a fixed number, so that results do not depend on the number of threads.
+pub(crate) const GIANTS_A_SUM: usize = 8;
+
+/// The rotations of one input ciphertext, by step.
+pub(crate) type Rotations = BTreeMap<i64, Ciphertext>;
+
+/// Output ciphertexts with what rounding some of their weights does to the mean, one number a cell.
+type Corrections = Vec<(usize, Vec<f64>)>;
+
+/// Accumulates products of one or several maps with one output.
+#[derive(Debug)]
+pub(crate) struct Accumulator<'a> {
+    evaluator: &'a Evaluator,
+    output: &'a TensorSpec,
+    /// For each output ciphertext its inner sums by giant step.
+    sums: Vec<BTreeMap<i64, Ciphertext>>,
+    /// For each output ciphertext the mean error of its rounded weights, one number a cell, before any fold.
+    corrections: Vec<Vec<f64>>,
+}
+
+impl<'a> Accumulator<'a> {
+    pub(crate) fn new(evaluator: &'a Evaluator, output: &'a TensorSpec) -> Self {
+        let n = output.layout.ciphertexts();
+        let cells = output.layout.grid().cells();
+        Self {
+            evaluator,
+            output,
+            sums: (0..n).map(|_| BTreeMap::new()).collect(),
+            corrections: vec![vec![0.0; cells]; n],
+        }
+    }
+
+    /// Adds a ciphertext of the output's level and scale to output `index`.
+    pub(crate) fn add(&mut self, index: usize, ct: Ciphertext) -> Result<(), EvalError> {
+        match self.sums[index].get_mut(&0) {
+            Some(sum) => self.evaluator.add_assign(sum, &ct)?,
+            None => {
+                self.sums[index].insert(0, ct);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the products of channel blocks `blocks` of the input; `inputs` holds the rotations of their ciphertexts.
+    pub(crate) fn absorb(
+        &mut self,
+        map: &LinearMap,
+        weight_scale: Scale,
+        blocks: Range<usize>,
+        inputs: &[Rotations],
+    ) -> Result<(), EvalError> {
+        let first = blocks.start * map.input().ciphertexts_per_block();
+        let tasks: Vec<(&ProductTask, Range<usize>)> = map
+            .tasks()
+            .iter()
+            .map(|task| (task, task.columns_of(blocks.clone())))
+            .collect();
+
+        // Hand every product its own sums.
+        let mut owners = HashMap::new();
+        for (index, (task, cols)) in tasks.iter().enumerate() {
+            for output in task.outputs().iter().filter(|_| !cols.is_empty()) {
+                owners.insert((*output, task.giant()), index);
+                if !self.sums[*output].contains_key(&task.giant()) {
+                    let zero = self.evaluator.zero(self.output.level, self.output.scale)?;
+                    self.sums[*output].insert(task.giant(), zero);
+                }
+            }
+        }
+        let mut sums: Vec<Vec<&mut Ciphertext>> = tasks.iter().map(|_| Vec::new()).collect();
+        for (output, by_giant) in self.sums.iter_mut().enumerate() {
+            for (giant, sum) in by_giant {
+                if let Some(index) = owners.get(&(output, *giant)) {
+                    sums[*index].push(sum);
+                }
+            }
+        }
+
+        let product =
+            |((task, cols), mut sums): ((&ProductTask, Range<usize>), Vec<&mut Ciphertext>)| {
+                if cols.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let x: Vec<&Ciphertext> = task.inputs()[cols.clone()]
+                    .iter()
+                    .map(|(index, baby)| &inputs[index - first][baby])
+                    .collect();
+                let (weights, corrections) = round_weights(map, task, cols, weight_scale)?;
+                self.evaluator.matmul_accumulate(&mut sums, &x, &weights)?;
+                Ok(corrections)
+            };
+        let corrections: Vec<Corrections> = tasks
+            .into_par_iter()
+            .zip(sums)
+            .map(product)
+            .collect::<Result<_, EvalError>>()?;
+        for (output, correction) in corrections.into_iter().flatten() {
+            self.corrections[output]
+                .iter_mut()
+                .zip(correction)
+                .for_each(|(a, b)| *a += b);
+        }
+        Ok(())
+    }
+
+    /// Rotates the inner sums and adds them up, folds, and adds the biases of `maps`, all those that were absorbed.
+    pub(crate) fn finish(self, maps: &[&LinearMap]) -> Result<Vec<Ciphertext>, EvalError> {
+        let Self {
+            evaluator,
+            output,
+            sums,
+            corrections,
+        } = self;
+        let finish =
+            |(index, (sums, correction)): (usize, (BTreeMap<i64, Ciphertext>, Vec<f64>))| {
+                let mut sum = rotated_sum(evaluator, output, sums)?;
+                // Maps that meet in one sum have the same fold.
+                for step in maps.first().map_or(&[][..], |map| map.fold()) {
+                    let turned = evaluator.rotate(&sum, *step)?;
+                    evaluator.add_assign(&mut sum, &turned)?;
+                }
+                let mut bias = vec![0.0; correction.len()];
+                for (n, map) in maps.iter().enumerate() {
+                    // The mean error is common to all maps: taken off with the first.
+                    let error = if n == 0 {
+                        correction.clone()
+                    } else {
+                        vec![0.0; correction.len()]
+                    };
+                    bias.iter_mut()
+                        .zip(map.bias_plane(index, error))
+                        .for_each(|(a, b)| *a += b);
+                }
+                if maps.is_empty() {
+                    return Ok(sum);
+                }
+                let unit = output.layout.packing().unit();
+                let cells: Vec<Complex64> = periodic(bias).iter().map(|b| unit * b).collect();
+                evaluator
+                    .add_periodic_assign(&mut sum, &PeriodicPlain::new(&cells, output.scale)?)?;
+                Ok(sum)
+            };
+        sums.into_par_iter()
+            .zip(corrections)
+            .enumerate()
+            .map(finish)
+            .collect()
+    }
+}
+
+fn rotated_sum(
+    evaluator: &Evaluator,
+    output: &TensorSpec,
+    mut sums: BTreeMap<i64, Ciphertext>,
+) -> Result<Ciphertext, EvalError> {
+    if sums.keys().any(|giant| *giant != 0) {
+        let terms: Vec<(&Ciphertext, i64)> =
+            sums.iter().map(|(giant, sum)| (sum, *giant)).collect();
+        let parts: Vec<_> = terms
+            .par_chunks(GIANTS_A_SUM)
+            .map(|terms| evaluator.rotate_sum(terms))
+            .collect::<Result<_, _>>()?;
+        let mut parts = parts.into_iter();
+        let mut total = parts.next().expect("a giant step makes a part");
+        parts.try_for_each(|part| evaluator.add_assign(&mut total, &part))?;
+        return Ok(total);
+    }
+    match sums.remove(&0) {
+        Some(sum) => Ok(sum),
+        None => evaluator.zero(output.level, output.scale),
+    }
+}
+
+/// The weights of the columns `cols` of a product as the evaluator takes them, and for each output ciphertext the mean error
+/// that rounding them causes.
+fn round_weights(
+    map: &LinearMap,
+    task: &ProductTask,
+    cols: Range<usize>,
+    scale: Scale,
+) -> Result<(PeriodicMatrix, Corrections), EncodeError> {
+    let cells = map.input().grid().cells();
+    let mut matrix = PeriodicMatrix::new(task.outputs().len(), cols.len(), period(cells), scale)?;
+    let mut corrections = Vec::with_capacity(task.outputs().len());
+    for (row, output) in task.outputs().iter().enumerate() {
+        let mut correction = vec![0.0; cells];
+        for col in cols.clone() {
+            let exact = map.weight(task, row, col);
+            let at = col - cols.start;
+            let rounded = match &exact {
+                TermWeight::Zero => continue,
+                TermWeight::Constant(w) => TermWeight::Constant(matrix.set_scalar(row, at, *w)?),
+                TermWeight::Masked(w) => TermWeight::Masked(matrix.set_masked(row, at, w)?),
+            };
+            map.add_mean_error(&mut correction, (task, col), &exact, &rounded);
+        }
+        corrections.push((*output, correction));
+    }
+    Ok((matrix, corrections))
+}

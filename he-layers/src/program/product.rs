@@ -1,0 +1,109 @@
+//! A linear map of a node with its weight scale.
+
+use ckks_scheme::{KeyRequest, Scale};
+use num_complex::Complex64;
+
+use super::accumulator::GIANTS_A_SUM;
+use super::slots::Weights;
+use crate::cost::{Op, OpCounts};
+use crate::error::LayerError;
+use crate::linear::LinearMap;
+use crate::spec::TensorSpec;
+
+/// Weights below this scale would be rounded away.
+const LEAST_WEIGHT_SCALE: f64 = 16.0;
+
+/// A linear map of a node: squares or values in, sums at the level of the node out.
+#[derive(Debug)]
+pub(super) struct Product {
+    /// The value that it reads, by its number.
+    pub value: usize,
+    pub map: LinearMap,
+    pub weight_scale: Scale,
+    /// Deviation of each input channel from its mean.
+    pub spread: Vec<f64>,
+}
+
+impl Product {
+    /// A product that reads `input`, whose channels have means and deviations `moments`, and gives `sums`.
+    pub fn new(
+        value: usize,
+        map: LinearMap,
+        input: &TensorSpec,
+        sums: &TensorSpec,
+        moments: &[(f64, f64)],
+    ) -> Result<Self, LayerError> {
+        let weight_scale = sums.scale.value() / input.scale.value();
+        if weight_scale < LEAST_WEIGHT_SCALE {
+            return Err(LayerError::WeightScale {
+                layer: map.name().to_owned(),
+                found_log2: weight_scale.log2(),
+                least_log2: LEAST_WEIGHT_SCALE.log2(),
+            });
+        }
+        let (mean, spread): (Vec<f64>, Vec<f64>) = moments.iter().copied().unzip();
+        Ok(Self {
+            value,
+            map: map.with_input_mean(&mean)?,
+            weight_scale: Scale::new(weight_scale),
+            spread,
+        })
+    }
+
+    /// The map on plain slots.
+    pub fn forward_slots(
+        &self,
+        x: &[Vec<Complex64>],
+        weights: Weights,
+    ) -> Result<Vec<Vec<Complex64>>, LayerError> {
+        match weights {
+            Weights::Exact => self.map.forward_slots(x, None),
+            Weights::Rounded => self.map.forward_slots(x, Some(self.weight_scale)),
+        }
+    }
+}
+
+/// The end of a node: inner sums rotated and added, folded, biases added.
+#[derive(Debug)]
+pub(super) struct Finish {
+    /// For each output ciphertext the giant steps of its inner sums, sorted.
+    pub giants: Vec<Vec<i64>>,
+    /// Rotations by which the sum is added to itself one after another.
+    pub fold: Vec<i64>,
+}
+
+impl Finish {
+    pub fn request_keys(&self, sums: &TensorSpec, keys: &mut KeyRequest) {
+        for step in self.giants.iter().flatten().chain(&self.fold) {
+            keys.rotation(*step, sums.level);
+        }
+    }
+
+    /// Adds the end of a node of so many products.
+    pub fn count_ops(&self, sums: &TensorSpec, products: usize, counts: &mut OpCounts) {
+        let level = sums.level;
+        for giants in &self.giants {
+            if giants.is_empty() {
+                counts.add(Op::Zero, level, 1);
+            }
+            if giants.iter().any(|giant| *giant != 0) {
+                for part in giants.chunks(GIANTS_A_SUM) {
+                    let rotated = part.iter().filter(|giant| **giant != 0).count();
+                    let others = part.len() - rotated;
+                    counts.add(Op::RotatedSum { rotated, others }, level, 1);
+                }
+                counts.add(Op::Add, level, giants.len().div_ceil(GIANTS_A_SUM) - 1);
+            }
+        }
+        let outputs = self.giants.len();
+        counts.add(Op::FoldRotation, level, outputs * self.fold.len());
+        counts.add(Op::Add, level, outputs * self.fold.len());
+        counts.add(Op::AddPlane, level, if products > 0 { outputs } else { 0 });
+    }
+
+    /// Sums of rotations that wait for the other parts of their output.
+    pub fn waiting_parts(&self) -> usize {
+        let parts = self.giants.iter().map(|g| g.len().div_ceil(GIANTS_A_SUM));
+        parts.filter(|parts| *parts > 1).sum()
+    }
+}

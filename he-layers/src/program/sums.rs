@@ -1,0 +1,85 @@
+//! Which inner sums a run holds, group by group: what is opened, added to and multiplied.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::prepared::{PreparedProgram, Step};
+use crate::cost::{Op, OpCounts};
+
+/// The inner sums of all nodes under way, by output ciphertext and giant step: as the accumulators of a run have them.
+#[derive(Clone, Debug)]
+pub(super) struct Opened {
+    nodes: Vec<BTreeSet<(usize, i64)>>,
+}
+
+impl Opened {
+    /// Before step `number`. Nodes that are finished have none.
+    pub fn before(program: &PreparedProgram, number: usize) -> Self {
+        let finished: BTreeSet<usize> = program.steps[..number]
+            .iter()
+            .flat_map(|step| step.finishes.iter().copied())
+            .collect();
+        let nodes = vec![BTreeSet::new(); program.nodes.len()];
+        let mut opened = Self { nodes };
+        let mut ignored = OpCounts::default();
+        for step in &program.steps[..number] {
+            let blocks = program.values[step.tensor].spec.layout.blocks();
+            let under_way = |node: usize| !finished.contains(&node);
+            opened.absorb(program, step, 0..blocks, &under_way, &mut ignored);
+        }
+        opened
+    }
+
+    /// Takes channel blocks `blocks` of a step's tensor, and counts what the accumulators of the nodes `of` do.
+    pub fn absorb(
+        &mut self,
+        program: &PreparedProgram,
+        step: &Step,
+        blocks: Range<usize>,
+        of: &dyn Fn(usize) -> bool,
+        counts: &mut OpCounts,
+    ) {
+        let per_block = program.values[step.tensor]
+            .spec
+            .layout
+            .ciphertexts_per_block();
+        let values = || step.values.iter().map(|v| &program.values[*v]);
+        for &node in values().flat_map(|v| &v.adds).filter(|node| of(**node)) {
+            let level = program.values[program.nodes[node].value].spec.level;
+            for index in blocks.start * per_block..blocks.end * per_block {
+                if !self.nodes[node].insert((index, 0)) {
+                    counts.add(Op::Add, level, 1);
+                }
+            }
+        }
+        for &(node, product) in values().flat_map(|v| &v.products).filter(|p| of(p.0)) {
+            let level = program.values[program.nodes[node].value].spec.level;
+            let map = &program.nodes[node].products[product].map;
+            for task in map.tasks() {
+                let cols = task.columns_of(blocks.clone());
+                if cols.is_empty() {
+                    continue;
+                }
+                let sums = task.outputs().iter().map(|output| (*output, task.giant()));
+                let new = sums.filter(|sum| self.nodes[node].insert(*sum)).count();
+                counts.add(Op::Zero, level, new);
+                let (rows, masked) = (task.outputs().len(), map.masked_weights(task, cols.clone()));
+                let cols = cols.len();
+                counts.add(Op::Product { rows, cols, masked }, level, 1);
+            }
+        }
+    }
+
+    /// Limbs of the inner sums of a node.
+    pub fn limbs_of(&self, program: &PreparedProgram, node: usize) -> usize {
+        let sums = &program.values[program.nodes[node].value].spec;
+        sums.limbs(self.nodes[node].len())
+    }
+
+    /// Limbs of all inner sums.
+    pub fn limbs(&self, program: &PreparedProgram) -> usize {
+        (0..self.nodes.len())
+            .map(|node| self.limbs_of(program, node))
+            .sum()
+    }
+}
