@@ -8,8 +8,8 @@
 use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::{
     BootstrapParams, BootstrapPreset, Bootstrapper, Chebyshev, Ciphertext, CosineBootstrapper,
-    Decryptor, Encoder, Evaluator, KeyGenerator, PrecisionStats, RefreshFunction, SecretEncryptor,
-    SecretKey,
+    Decryptor, Encoder, Evaluator, KeyGenerator, PrecisionStats, RefreshFunction, Scale,
+    SecretEncryptor, SecretKey,
 };
 use num_complex::Complex64;
 use rand::{RngExt, SeedableRng};
@@ -63,7 +63,12 @@ impl Run {
         let mut part = || rng.random_range(-1.0..1.0);
         let slots = params.slots();
         let values: Vec<_> = (0..slots).map(|_| Complex64::new(part(), part())).collect();
-        let plaintext = encoder.encode(&values, params.input_level(), params.output_scale())?;
+        // Parts come out of a sum at twice their size: at half the scale, they have the right one then.
+        let scale = match &function {
+            RefreshFunction::Identity => Scale::new(params.output_scale().value() / 2.0),
+            _ => params.output_scale(),
+        };
+        let plaintext = encoder.encode(&values, params.input_level(), scale)?;
         let fresh = SecretEncryptor::new(&secret).encrypt(&plaintext, &mut rng)?;
         drop(boot.bootstrap(&eval, &fresh)?);
         let clock = Clock::start();
