@@ -224,7 +224,7 @@ fn without_refresh(program: &Program, pins: &Pins) -> Result<Vec<Chain>, PlanErr
         bits.iter()
             .flat_map(|bits| digits.iter().map(move |digits| (*bits, *digits)))
             .map(|(bits, digits)| with_specials(log_n, vec![bits; levels], digits))
-            .find(|literal| is_secure(literal))
+            .find(is_secure)
     };
     let chain = |literal: ParamsLiteral| {
         Ok(Chain {

@@ -372,11 +372,7 @@ fn data_that_cannot_be_used_is_refused() {
     );
     refused(
         &["--model", "tiny"],
-        &[
-            "found CIFAR-10",
-            "3 x 32 x 32",
-            "expected images of 3 x 8 x 8",
-        ],
+        &["CIFAR-10 test split: found images of 3 x 32 x 32; expected images of 3 x 8 x 8"],
     );
 
     let file = dir.path().join("cifar-10-batches-bin/test_batch.bin");
