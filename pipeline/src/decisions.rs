@@ -133,11 +133,14 @@ impl Decisions {
         })
     }
 
-    /// Checks that the decisions are for the network of this checksum, in hexadecimal digits.
+    /// Checks that the decisions are for the network of this name and checksum, in hexadecimal digits.
     ///
     /// # Errors
     /// [`PlanError::Foreign`].
-    pub fn check_model(&self, checksum: &str) -> Result<(), PlanError> {
+    pub fn check_model(&self, name: &str, checksum: &str) -> Result<(), PlanError> {
+        if self.model != name {
+            return Err(foreign("model", &self.model, name));
+        }
         match self.model_checksum == checksum {
             true => Ok(()),
             false => Err(foreign("model checksum", &self.model_checksum, checksum)),

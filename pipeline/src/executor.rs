@@ -79,8 +79,11 @@ impl<'a> Executor<'a> {
             Unit::Parts,
         );
         let mut execution = self.begin(images)?;
+        let mut stage = None;
         while let Some(forecast) = execution.next_step() {
-            progress.stage(&forecast.stage);
+            if stage.replace(&forecast.stage) != Some(&forecast.stage) {
+                progress.stage(&forecast.stage);
+            }
             execution.step()?;
             progress.advance(milliseconds(forecast.seconds));
         }

@@ -323,7 +323,7 @@ pub fn obey(
     kernel: &KernelChoice,
 ) -> Result<Planned, PlanError> {
     decisions.check_format()?;
-    decisions.check_model(task.checksum)?;
+    decisions.check_model(task.program.name(), task.checksum)?;
     if decisions.batch != task.batch.get() {
         return Err(foreign("batch", decisions.batch, task.batch));
     }

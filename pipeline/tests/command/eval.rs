@@ -187,7 +187,7 @@ fn a_plan_says_how_weights_are_rounded() {
         "{report}"
     );
 
-    let says = ["plan: model checksum is "];
+    let says = ["plan: model is tiny, expected resnet20"];
     assert_fails(&["eval", "--plan", text(&file)], 3, &says);
     // The same name, other weights.
     let plan = fs::read_to_string(&file).unwrap();

@@ -347,7 +347,7 @@ fn models_that_cannot_be_used_are_refused() {
         &["weights of model `tiny`", "not a whole safetensors file"],
     );
 
-    let narrower = model(|ron| ron.replacen("kernel: 3", "kernel: 1", 1));
+    let narrower = model(|ron| ron.replacen("kernel: (3, 3)", "kernel: (1, 1)", 1));
     refused(&narrower, &["tensor `", "has shape [", "expected ["]);
     refused(
         &model(|ron| ron[..ron.len() / 2].to_owned()),

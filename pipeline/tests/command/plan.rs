@@ -106,7 +106,7 @@ fn what_is_not_feasible_says_so() {
     );
     fails(
         &["--model", "tiny", "--pin", "grid=512x512"],
-        &["no layout fits tiny", "512x512", "8192 slots"],
+        &["no layout fits tiny", "512x512", "65536 slots"],
     );
 }
 

@@ -12,11 +12,12 @@ use pipeline::planner::{Machine, Pin, PinError, Pins, PlanError, Task};
 
 pub const GIB: u64 = 1 << 30;
 
+/// Two threads of the built-in speed, so that plans are the same everywhere.
 pub fn machine(memory_bytes: u64) -> Machine {
     Machine {
         threads: 2,
         memory_bytes,
-        speed: Speed::built_in("scalar"),
+        speed: Speed::built_in("avx512ifma"),
     }
 }
 
