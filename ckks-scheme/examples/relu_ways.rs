@@ -69,7 +69,7 @@ impl Run {
         // Parts come out of a sum at twice their size: at half the scale, they have the right one then.
         let scale = match &function {
             RefreshFunction::Identity => Scale::new(params.output_scale().value() / 2.0),
-            _ => params.output_scale(),
+            RefreshFunction::Relu | RefreshFunction::Series(_) => params.output_scale(),
         };
         let plaintext = encoder.encode(&values, params.input_level(), scale)?;
         let fresh = SecretEncryptor::new(&secret).encrypt(&plaintext, &mut rng)?;
