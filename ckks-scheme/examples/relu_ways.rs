@@ -7,9 +7,9 @@
 
 use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::{
-    BootstrapParams, BootstrapPreset, Bootstrapper, Chebyshev, Ciphertext, CosineBootstrapper,
-    Decryptor, Encoder, Evaluator, KeyGenerator, PrecisionStats, RefreshFunction, Scale,
-    SecretEncryptor, SecretKey,
+    BootstrapOutline, BootstrapParams, BootstrapPreset, Bootstrapper, Chebyshev, Ciphertext,
+    CosineBootstrapper, Decryptor, Encoder, Evaluator, FourierSeries, KeyGenerator, PrecisionStats,
+    Reduction, RefreshFunction, Scale, SecretEncryptor, SecretKey,
 };
 use num_complex::Complex64;
 use rand::{RngExt, SeedableRng};
@@ -17,6 +17,9 @@ use rand_chacha::ChaCha20Rng;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Of the fitted series; more makes the error larger, less the result for arguments out of range.
+const SMOOTHING: f64 = 1e-8;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -66,7 +69,7 @@ impl Run {
         // Parts come out of a sum at twice their size: at half the scale, they have the right one then.
         let scale = match &function {
             RefreshFunction::Identity => Scale::new(params.output_scale().value() / 2.0),
-            _ => params.output_scale(),
+            RefreshFunction::Relu | RefreshFunction::Series(_) => params.output_scale(),
         };
         let plaintext = encoder.encode(&values, params.input_level(), scale)?;
         let fresh = SecretEncryptor::new(&secret).encrypt(&plaintext, &mut rng)?;
@@ -154,12 +157,22 @@ fn polynomials(preset: BootstrapPreset) -> Result<(), Failure> {
     Ok(())
 }
 
+/// By the series whose largest error is least, and by one whose mean square error is least.
 fn within_the_refresh(preset: BootstrapPreset) -> Result<(), Failure> {
-    let run = Run::new(preset, RefreshFunction::Relu)?;
-    let boot = CosineBootstrapper::new(&run.params)?;
-    run.report("and nothing after it", &run.refreshed, 0.0, |v| {
-        boot.function(v)
-    })
+    let params = preset.build_for(&RefreshFunction::Relu, KernelChoice::Auto, None)?;
+    let Reduction::Fourier(lit) = &params.literal().reduction else {
+        return Err(format!("{} applies no function", preset.name()).into());
+    };
+    let period = params.literal().log_message_ratio.exp2();
+    let fitted = FourierSeries::fit(relu, lit.harmonics, 1.0, period, SMOOTHING)?;
+    for function in [RefreshFunction::Relu, RefreshFunction::Series(fitted)] {
+        let run = Run::new(preset, function)?;
+        let outline = BootstrapOutline::new(&run.params)?;
+        run.report("and nothing after it", &run.refreshed, 0.0, |v| {
+            outline.function(v)
+        })?;
+    }
+    Ok(())
 }
 
 /// Seconds of this thread.

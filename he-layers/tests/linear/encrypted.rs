@@ -21,7 +21,8 @@ fn kernel() -> KernelChoice {
     }
 }
 
-/// Runs a program on random images; largest difference to the same with rounded weights, and to the exact one.
+/// Runs a program on random images: the largest difference to the same with rounded weights, its bound, and the largest
+/// difference to the exact one as a share of the largest output.
 fn errors(
     rng: &mut ChaCha20Rng,
     program: &Program,
@@ -50,10 +51,11 @@ fn errors(
     let y = client.decrypt(&sums, x.n).unwrap();
     let rounded = prepared.forward_rounded(program, &x).unwrap();
     let exact = program.forward_plain(&x).unwrap();
+    let largest = exact.data.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
     (
         largest_difference(&y, &rounded),
         bound,
-        largest_difference(&y, &exact),
+        largest_difference(&y, &exact) / largest,
     )
 }
 

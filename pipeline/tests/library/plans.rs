@@ -134,13 +134,12 @@ fn pins_that_cannot_be_obeyed_are_refused_with_words() {
 fn a_network_that_is_too_deep_is_refused_as_too_deep() {
     let program = chain("deep", 8, &[2; 60]);
     let pinned = ["bootstrap=never", "log_n=15"];
-    match choose(&program, 1, 64 * GIB, &pinned).unwrap_err() {
-        PlanError::Depth { model, levels, .. } => {
-            assert_eq!(model, "deep");
-            assert!(levels > 60, "{levels}");
-        }
-        other => panic!("{other}"),
-    }
+    let error = choose(&program, 1, 64 * GIB, &pinned).unwrap_err();
+    let PlanError::Depth { model, levels, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(model, "deep");
+    assert!(*levels > 60, "{levels}");
 }
 
 #[test]
@@ -161,12 +160,14 @@ fn precision_that_no_plan_reaches_is_refused() {
         ..task(&program, 5)
     };
     let error = planner::choose(&strict, &machine(GIB), &pins(&["log_n=13"]), &kernel());
-    match error.unwrap_err() {
-        PlanError::Precision {
-            found, expected, ..
-        } => assert!(found > expected && expected == 1e-30),
-        other => panic!("{other}"),
-    }
+    let error = error.unwrap_err();
+    let PlanError::Precision {
+        found, expected, ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    assert!(found > expected && *expected == 1e-30);
 }
 
 #[test]
