@@ -12,7 +12,11 @@ impl Program {
     /// # Errors
     /// [`LayerError::NoRange`] where nothing declares how large a value is; [`LayerError::Unfinished`].
     pub fn with_refreshes(&self, at: &[Value]) -> Result<Self, LayerError> {
-        let mut program = Self::new(self.name(), self.shape(self.input()), self.input_mean());
+        let mut program = Self::new(
+            self.name(),
+            self.shape(self.input()),
+            self.given_input_mean().to_vec(),
+        );
         // For each value of the old program what its readers read in the new one.
         let mut new: Vec<Value> = Vec::with_capacity(self.values().len());
         for (index, entry) in self.values().iter().enumerate() {
