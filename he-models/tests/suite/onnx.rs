@@ -96,7 +96,13 @@ fn kat_networks_with_the_names_of_the_reference_work_give_the_logits_of_pytorch(
     let program = imported.model().lower().unwrap().program;
     assert_eq!(program.refresh_functions().len(), 1);
     let plain = he_layers::PlainTensor::new(3, imported.model().input_shape(), images).unwrap();
-    for (a, b) in program.forward_plain(&plain).unwrap().data.iter().zip(&expected) {
+    for (a, b) in program
+        .forward_plain(&plain)
+        .unwrap()
+        .data
+        .iter()
+        .zip(&expected)
+    {
         assert!((a - b).abs() < 0.05, "{a} against {b}");
     }
 }
