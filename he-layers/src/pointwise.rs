@@ -22,7 +22,7 @@ use ckks_scheme::{Ciphertext, EvalError, Evaluator, KeyRequest, Level};
 pub use circuit::{Circuit, Wire};
 pub use custom::{Custom, Function};
 pub use polynomial::{PolyOutput, Polynomial};
-pub use refresh::{Refresh, RefreshLimits, Refresher};
+pub use refresh::{RELU_PERIOD, Refresh, RefreshLimits, Refresher};
 pub(crate) use rescaled::Rescaled;
 pub use square::Square;
 

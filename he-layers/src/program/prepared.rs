@@ -16,6 +16,9 @@ use crate::spec::{Form, ScaleChain, TensorSpec};
 /// Least weight scale of the maps that read an input, for it to be encrypted in square form.
 const LEAST_ROOM: f64 = 256.0;
 
+/// Deviation that is assumed of inputs of which nothing is known: that of pixels in [-1, 1].
+const UNKNOWN_SPREAD: f64 = 0.5;
+
 /// What a program is prepared for.
 #[derive(Clone, Debug)]
 pub struct Preparation<'a> {
@@ -381,7 +384,11 @@ impl Program {
         let entry = &self.values()[value];
         let channels = entry.shape.channels;
         match &entry.source {
-            Source::Input => self.input_mean().iter().map(|m| (*m, m.abs())).collect(),
+            // Images without a known mean are taken to lie around zero.
+            Source::Input if !self.given_input_mean().is_empty() => {
+                self.input_mean().iter().map(|m| (*m, m.abs())).collect()
+            }
+            Source::Input => vec![(0.0, UNKNOWN_SPREAD); channels],
             Source::Sum(_) => vec![(0.0, 0.0); channels],
             Source::Stage(_, stage) => (0..channels).map(|c| stage.moments(c)).collect(),
         }

@@ -235,7 +235,7 @@ pub struct InferArgs {
     pub profile: bool,
 
     /// Add the logits of every image to the JSON report
-    #[arg(long)]
+    #[arg(long, requires = "json")]
     pub logits: bool,
 
     #[command(flatten)]

@@ -21,8 +21,7 @@ pub fn refresh(bootstrap: &BootstrapParams) -> f64 {
     1.25 * bootstrap.literal().max_value * (-bits).exp2()
 }
 
-/// Errors of an encrypted run's logits, in units of logits: estimates of the largest over a batch, and a bound that they
-/// have not been seen to pass.
+/// Estimates of the largest errors of an encrypted run's logits over a batch, in units of logits. They are no bounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogitErrors {

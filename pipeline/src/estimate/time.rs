@@ -77,6 +77,8 @@ impl<'a> Clock<'a> {
             self.cells,
             &|_| self.refresh,
         );
-        self.costs.seconds(&work)
+        // Weights are rounded during the run.
+        let encoding = cost::encoding_work(counts, &self.chain.counts(), self.cells);
+        self.costs.seconds(&(work + encoding))
     }
 }

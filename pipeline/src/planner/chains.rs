@@ -169,10 +169,21 @@ pub(super) fn candidates(
 /// Why there is no chain.
 pub(super) fn too_deep(program: &Program, pins: &Pins) -> PlanError {
     let rings = rings(pins, RINGS).map(|n| format!("2^{n}"));
+    let rings = format!("N = {}", rings.collect::<Vec<_>>().join(", "));
+    let model = program.name().to_owned();
+    if let Bootstrap::Exactly(pinned) = pins.bootstrap {
+        return PlanError::Refreshes {
+            model,
+            pinned,
+            refreshable: program.refreshable().len(),
+            rings,
+        };
+    }
     PlanError::Depth {
-        model: program.name().to_owned(),
+        model,
         levels: levels(program).unwrap_or(0),
-        rings: format!("N = {}", rings.collect::<Vec<_>>().join(", ")),
+        bits: pins.prime_bits.unwrap_or(LEAST_PRIME_BITS),
+        rings,
         refreshes: match pins.bootstrap {
             Bootstrap::Never => "and refreshes are pinned to never",
             Bootstrap::Allowed | Bootstrap::Exactly(_) => "with or without refreshes",
@@ -213,7 +224,7 @@ fn without_refresh(program: &Program, pins: &Pins) -> Result<Vec<Chain>, PlanErr
         bits.iter()
             .flat_map(|bits| digits.iter().map(move |digits| (*bits, *digits)))
             .map(|(bits, digits)| with_specials(log_n, vec![bits; levels], digits))
-            .find(|literal| is_secure(literal))
+            .find(is_secure)
     };
     let chain = |literal: ParamsLiteral| {
         Ok(Chain {
