@@ -141,6 +141,15 @@ impl Imported {
         Ok(self)
     }
 
+    /// The same network, of another origin.
+    ///
+    /// # Errors
+    /// As [`Model::with_provenance`].
+    pub fn with_provenance(mut self, provenance: Provenance) -> Result<Self, ModelError> {
+        self.model = self.model.with_provenance(provenance)?;
+        Ok(self)
+    }
+
     /// Writes the model file and, beside it, the weights under the same name with the extension `safetensors`. Each appears
     /// only when it is whole, the model file last.
     ///

@@ -6,10 +6,12 @@
 
 mod array;
 mod expression;
+mod layers;
 mod names;
 mod operators;
 mod pointwise;
 mod proto;
+mod reshape;
 mod sizes;
 mod windows;
 

@@ -147,4 +147,37 @@ def main():
         save_file({"images": images, "logits": logits}, HERE / f"{name}.safetensors")
 
 
-main()
+class Reference(nn.Module):
+    """As the networks of arXiv 2604.16834, but smaller; batch norm is folded there."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(6, 5)
+        self.layer1, self.layer2 = nn.ModuleList([self.block(4, 4), self.block(4, 4)]), nn.ModuleList([self.block(4, 6)])
+
+    def block(self, ins, outs):
+        stride = 1 if ins == outs else 2
+        parts = {"conv1": nn.Conv2d(ins, outs, 3, stride, 1), "conv2": nn.Conv2d(outs, outs, 3, 1, 1)}
+        return nn.ModuleDict(parts if stride == 1 else {**parts, "shortcut": nn.Conv2d(ins, outs, 1, 2)})
+
+    def forward(self, x):
+        x = F.relu(self.conv1(x))
+        for block in (*self.layer1, *self.layer2):
+            skip = block["shortcut"](x) if "shortcut" in block else x
+            x = F.relu(block["conv2"](F.relu(block["conv1"](x))) + skip)
+        return self.fc(x.mean((2, 3)))
+
+
+def reference():
+    torch.manual_seed(2)
+    net = Reference()
+    save_file(net.state_dict(), HERE / "reference.weights.safetensors")
+    images = torch.rand(3, 3, 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        logits = net.double()((images - MEAN) / STD)
+    save_file({"images": images, "logits": logits}, HERE / "reference.safetensors")
+
+
+if __name__ == "__main__":
+    main()
+    reference()

@@ -77,6 +77,37 @@ fn kat_networks_of_both_exporters_give_the_logits_of_pytorch() {
 }
 
 #[test]
+fn kat_networks_with_the_names_of_the_reference_work_give_the_logits_of_pytorch() {
+    let options = ImportOptions {
+        shape: Some((3, 8, 8)),
+        relu: Some(ReluApproximation::Refresh { harmonics: 31 }),
+        ..options()
+    };
+    let imported = import(folder().join("reference.weights.safetensors"), &options).unwrap();
+    let images = tensor("reference", "images");
+    let found = imported.model().evaluate(&images).unwrap();
+    let expected = tensor("reference", "logits");
+    assert_eq!(found.logits.len(), expected.len());
+    for (a, b) in found.logits.iter().zip(&expected) {
+        assert!((a - b).abs() < 1e-9, "{a} against {b}");
+    }
+    // Every ReLU is a refresh in the encrypted run.
+    let imported = imported.with_statistics(found.statistics()).unwrap();
+    let program = imported.model().lower().unwrap().program;
+    assert_eq!(program.refresh_functions().len(), 1);
+    let plain = he_layers::PlainTensor::new(3, imported.model().input_shape(), images).unwrap();
+    for (a, b) in program
+        .forward_plain(&plain)
+        .unwrap()
+        .data
+        .iter()
+        .zip(&expected)
+    {
+        assert!((a - b).abs() < 0.05, "{a} against {b}");
+    }
+}
+
+#[test]
 fn both_exporters_give_one_topology() {
     for name in ["lenet", "concat", "depthwise", "odd"] {
         let operations = |exporter: &str| {

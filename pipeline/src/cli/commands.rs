@@ -3,6 +3,8 @@
 pub mod eval;
 #[cfg(feature = "download")]
 pub mod fetch_data;
+pub mod import;
 pub mod infer;
 pub mod plan;
 pub mod precision;
+pub mod ranges;

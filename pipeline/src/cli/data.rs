@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use datasets::{Dataset, OpenOptions, Shape, Synthetic};
+use datasets::{Dataset, OpenOptions, Shape, Split, Synthetic};
 use he_models::Model;
 
 use crate::error::CliError;
@@ -12,17 +12,29 @@ const SYNTHETIC_SEED: u64 = 0;
 
 /// The test images at `path`, or synthetic ones where there is none; refused if they are nothing for the model.
 pub fn open(path: Option<&Path>, model: &Model) -> Result<Box<dyn Dataset>, CliError> {
+    match path {
+        Some(path) => open_split(path, Split::Test, model),
+        None => Ok(Box::new(Synthetic::with_shape(
+            SYNTHETIC_SEED,
+            shape(model),
+        )?)),
+    }
+}
+
+fn shape(model: &Model) -> Shape {
     let input = &model.spec().input;
-    let shape = Shape {
+    Shape {
         channels: input.channels,
         height: input.height,
         width: input.width,
-    };
-    let Some(path) = path else {
-        return Ok(Box::new(Synthetic::with_shape(SYNTHETIC_SEED, shape)?));
-    };
+    }
+}
+
+/// One part of the images at `path`; refused if they are nothing for the model.
+pub fn open_split(path: &Path, split: Split, model: &Model) -> Result<Box<dyn Dataset>, CliError> {
     let options = OpenOptions {
-        shape: Some(shape),
+        shape: Some(shape(model)),
+        split,
         classes: Some(model.classes().to_vec()),
         ..OpenOptions::default()
     };

@@ -4,6 +4,7 @@
 mod eval;
 #[cfg(feature = "download")]
 mod fetch_data;
+mod import;
 mod infer;
 mod plan;
 mod precision;
