@@ -22,8 +22,10 @@ impl Linear {
     /// that the merged one would not: no row that the first would compute there from inputs, and no bias that it would add.
     ///
     /// # Errors
-    /// As [`Self::output_shape`], of either.
+    /// As [`Self::validate`] and [`Self::output_shape`], of either.
     pub fn then(&self, next: &Linear, input: Chw) -> Result<Option<Linear>, LayerError> {
+        self.validate()?;
+        next.validate()?;
         let middle = self.output_shape(input)?;
         next.output_shape(middle)?;
         let most = MOST_PRODUCTS * (self.products(input)? + next.products(middle)?);
