@@ -18,10 +18,10 @@ use bench_suite::record::Record;
 use ckks_scheme::exec::KernelChoice;
 use clap::Parser;
 use datasets::{Shape, Synthetic};
-use he_models::{FoldedModel, Model};
-use pipeline::cost::CostModel;
+use he_models::{Lowered, Model};
+use pipeline::estimate::time::Speed;
 use pipeline::inference::{self, Batch, Options};
-use pipeline::planner::{self, Machine, Pins};
+use pipeline::planner::{self, Machine, Pins, Task};
 use pipeline::progress::Silent;
 use pipeline::system;
 use serde::Serialize;
@@ -55,6 +55,8 @@ struct Args {
 const MEMORY_SHARE: f64 = 0.8;
 /// Memory where the system does not tell how much is free.
 const UNKNOWN_MEMORY: u64 = 8 << 30;
+/// Largest logit error that a plan may lead to, in deviations of the logits: the default of the command.
+const MAX_LOGIT_ERROR: f64 = 0.02;
 /// Keys, encryptions and images are the same every time.
 const SEED: u64 = 0;
 
@@ -86,7 +88,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 struct Sweep {
     model: Model,
-    folded: FoldedModel,
+    lowered: Lowered,
     machine: Machine,
     kernel: KernelChoice,
     simulate: bool,
@@ -109,18 +111,25 @@ impl Sweep {
 
     fn fill(&self, row: &mut Row, batch: NonZeroUsize) -> Result<(), BoxError> {
         let pins = Pins::default();
-        let planned = planner::plan(&self.folded, batch, &self.machine, &pins, &self.kernel)?;
-        let plan = &planned.plan;
+        let checksum = self.model.checksum_hex();
+        let task = Task {
+            program: &self.lowered.program,
+            checksum: &checksum,
+            batch,
+            max_logit_error: MAX_LOGIT_ERROR,
+        };
+        let planned = planner::plan(&task, &self.machine, &pins, &self.kernel)?;
+        let (decisions, forecast) = (&planned.plan.decisions, &planned.plan.forecast);
         let images = batch.get() as f64;
-        row.kernel = planned.params.kernel_name();
-        row.log_n = Some(plan.params.log_n);
-        row.packing = Some(plan.packing.to_string());
-        row.grid = Some(plan.grid.to_string());
-        row.images_per_group = Some(plan.images_per_group);
-        row.groups = Some(plan.groups);
-        row.predicted_seconds = Some(plan.predicted_seconds_infer);
-        row.predicted_seconds_per_image = Some(plan.predicted_seconds_infer / images);
-        row.predicted_peak_bytes = Some(plan.predicted_peak_bytes);
+        row.kernel = planned.instance.params.kernel_name();
+        row.log_n = Some(decisions.params.log_n);
+        row.packing = Some(decisions.packing.to_string());
+        row.grid = Some(decisions.grid.to_string());
+        row.images_per_group = Some(forecast.images_per_group);
+        row.groups = Some(forecast.groups);
+        row.predicted_seconds = Some(forecast.predicted_seconds_infer);
+        row.predicted_seconds_per_image = Some(forecast.predicted_seconds_infer / images);
+        row.predicted_peak_bytes = Some(forecast.predicted_peak_bytes);
         if self.simulate {
             return Ok(());
         }
@@ -173,15 +182,16 @@ fn main() -> Result<(), BoxError> {
             .map_or(UNKNOWN_MEMORY, |free| (free as f64 * MEMORY_SHARE) as u64),
     };
     let model = Model::open(&model)?;
+    let kernel = KernelChoice::from(args.common.kernel);
     let sweep = Sweep {
-        folded: model.fold()?,
+        lowered: model.lower()?,
         model,
         machine: Machine {
             threads: args.common.threads(),
             memory_bytes,
-            cost: CostModel::default(),
+            speed: Speed::built_in(kernel.name()),
         },
-        kernel: args.common.kernel.into(),
+        kernel,
         simulate: args.simulate,
     };
 

@@ -1,6 +1,5 @@
 //! Where a measurement was taken.
 
-use std::fs;
 use std::num::NonZeroUsize;
 use std::process::Command;
 
@@ -21,7 +20,7 @@ impl Machine {
     /// This machine and these sources.
     pub fn detect() -> Self {
         Self {
-            cpu: cpu_name().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            cpu: pipeline::system::processor(),
             cores: cores(),
             revision: revision(),
         }
@@ -31,12 +30,6 @@ impl Machine {
 /// Threads that the system offers.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
-}
-
-fn cpu_name() -> Option<String> {
-    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
 }
 
 fn revision() -> Option<String> {

@@ -15,6 +15,7 @@ mod cosine;
 mod counts;
 mod eval_mod;
 mod failure;
+mod forecast;
 mod function;
 mod literal;
 mod matrices;

@@ -7,6 +7,7 @@
 
 mod chebyshev;
 mod minimax;
+mod noisy;
 mod powers;
 mod steps;
 
@@ -14,6 +15,7 @@ pub use chebyshev::Chebyshev;
 pub(crate) use chebyshev::depth;
 pub use minimax::Composite;
 pub(crate) use minimax::solve;
+pub(crate) use noisy::noisy_combination;
 pub(crate) use powers::{Basis, powers_and_splits};
 pub(crate) use steps::{PolyStep, visit_steps};
 

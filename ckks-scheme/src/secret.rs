@@ -1,8 +1,6 @@
 //! Secret words are wiped before their memory goes back to the pool, which hands it out again uncleared.
 
 use ckks_math::{Limb, LimbRing, MathError, Pool, sample};
-use rand::SeedableRng;
-use rand_chacha::ChaCha20Rng;
 use std::ops::{Deref, DerefMut};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -42,17 +40,6 @@ impl DerefMut for SecretLimb {
 impl Drop for SecretLimb {
     fn drop(&mut self) {
         self.0[..].zeroize();
-    }
-}
-
-/// A generator of secret randomness; its state is overwritten when it is dropped.
-pub(crate) struct SecretRng(pub(crate) ChaCha20Rng);
-
-impl Drop for SecretRng {
-    fn drop(&mut self) {
-        self.0 = ChaCha20Rng::from_seed([0; 32]);
-        // The generator cannot be wiped by itself; this keeps the overwriting from being optimised away.
-        std::hint::black_box(&mut self.0);
     }
 }
 

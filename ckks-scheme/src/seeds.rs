@@ -9,11 +9,11 @@
 use crate::ciphertext::Level;
 use crate::keys::{Galois, KeyId, KeyKind, PublicSeed};
 use crate::params::Parameters;
-use crate::secret::{self, SecretLimb, SecretRng};
+use crate::secret::{self, SecretLimb};
+use chacha20::ChaCha20Rng;
 use ckks_math::{Eval, Limb, LimbRing, MathError, RnsPoly, sample};
 use rand::{CryptoRng, SeedableRng};
-use rand_chacha::ChaCha20Rng;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 const UNIFORM_CONTEXT: &str = "polyphase ckks-scheme 1 uniform half";
 const ERROR_CONTEXT: &str = "polyphase ckks-scheme 1 error";
@@ -100,13 +100,13 @@ impl<'a> Place<'a> {
         out: &mut [u64],
     ) {
         let mut rng = self.generator(UNIFORM_CONTEXT, seed, [digit as u64, limb as u64]);
-        sample::uniform_into(ring.modulus(), &mut rng.0, out);
+        sample::uniform_into(ring.modulus(), &mut rng, out);
     }
 
     /// The error polynomial of a digit.
     pub(crate) fn error(self, seed: &[u8; 32], digit: usize) -> Zeroizing<Vec<i64>> {
         let mut rng = self.generator(ERROR_CONTEXT, seed, [digit as u64, 0]);
-        secret::error(self.params.degree(), &mut rng.0)
+        secret::error(self.params.degree(), &mut rng)
     }
 
     /// The sparse secret of one key generation: of all that a place has, it depends on the parameters and the key alone.
@@ -120,7 +120,7 @@ impl<'a> Place<'a> {
         };
         let mut rng = place.generator(EPHEMERAL_CONTEXT, seed, [0, 0]);
         let mut coeffs = Zeroizing::new(vec![0; self.params.degree()]);
-        sample::sparse_ternary_into(&mut rng.0, weight as usize, &mut coeffs);
+        sample::sparse_ternary_into(&mut rng, weight as usize, &mut coeffs);
         coeffs
     }
 
@@ -155,8 +155,14 @@ impl<'a> Place<'a> {
         Ok(RnsPoly::from_limbs(limbs?))
     }
 
-    /// The generator of one part: `context`, the seed, the place and `part` are hashed.
-    fn generator(self, context: &str, seed: &[u8; 32], part: [u64; 2]) -> SecretRng {
+    /// The generator of one part: `context`, the seed, the place and `part` are hashed. Its state is wiped when it is
+    /// dropped.
+    fn generator(
+        self,
+        context: &str,
+        seed: &[u8; 32],
+        part: [u64; 2],
+    ) -> impl CryptoRng + ZeroizeOnDrop + use<> {
         let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(seed);
         hasher.update(self.params.fingerprint());
@@ -178,8 +184,100 @@ impl<'a> Place<'a> {
         }
         let mut hash = hasher.finalize();
         hasher.zeroize();
-        let rng = SecretRng(ChaCha20Rng::from_seed(*hash.as_bytes()));
+        let rng = ChaCha20Rng::from_seed(*hash.as_bytes());
         hash.zeroize();
         rng
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::Rng;
+    use std::collections::HashMap;
+
+    fn params(last: u32) -> Parameters {
+        Parameters::builder()
+            .log_n(5)
+            .q_bits([40, 40, last])
+            .build_insecure_for_tests()
+            .unwrap()
+    }
+
+    #[test]
+    fn streams_are_bound_to_everything_that_a_place_has() {
+        let purposes = [
+            Purpose::Switching(KeyKind::Relinearization),
+            Purpose::Switching(KeyKind::Galois(Galois::Conjugation)),
+            Purpose::Switching(KeyKind::Galois(Galois::Rotation(0))),
+            Purpose::Switching(KeyKind::Galois(Galois::Rotation(1))),
+            Purpose::Switching(KeyKind::Galois(Galois::Rotation(-1))),
+            Purpose::Switching(KeyKind::ToEphemeral(1)),
+            Purpose::Switching(KeyKind::ToEphemeral(32)),
+            Purpose::Switching(KeyKind::FromEphemeral(1)),
+            Purpose::Switching(KeyKind::FromEphemeral(32)),
+            Purpose::PublicKey,
+            Purpose::Ciphertext,
+        ];
+        let sets = [params(40), params(41)];
+        let keys = [[1; 16], [2; 16]].map(KeyId::from_bytes);
+        let mut seen = HashMap::new();
+        let mut draw = |place: Place<'_>, context: &'static str, seed: u8, part| {
+            let mut words = [0; 32];
+            place
+                .generator(context, &[seed; 32], part)
+                .fill_bytes(&mut words);
+            let set = place.params.literal().q_bits[2];
+            let (key, level) = (place.key, place.level);
+            let what = format!("{set} {key} {level} {context} {seed} {part:?}");
+            if let Some(other) = seen.insert(words, what.clone()) {
+                panic!("the same stream twice: {other} and {what}");
+            }
+        };
+        let mut count = 0;
+        for params in &sets {
+            for key in keys {
+                for purpose in purposes {
+                    for level in [1, 2].map(Level::new) {
+                        let place = Place {
+                            params,
+                            key,
+                            purpose,
+                            level,
+                        };
+                        for context in [UNIFORM_CONTEXT, ERROR_CONTEXT, EPHEMERAL_CONTEXT] {
+                            for part in [[0, 0], [0, 1], [1, 0]] {
+                                for seed in [1, 2] {
+                                    draw(place, context, seed, part);
+                                    count += 1;
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(count, 2 * 2 * 11 * 2 * 3 * 3 * 2);
+    }
+
+    #[test]
+    fn parts_have_their_own_streams() {
+        let params = params(40);
+        let place = Place::of_ciphertext(&params, KeyId::NONE, Level::new(2));
+        let ring = &params.q()[0];
+        let uniform = |seed, digit, limb| {
+            let mut out = vec![0; params.degree()];
+            place.uniform_into(&[seed; 32], digit, limb, ring, &mut out);
+            out
+        };
+        let first = uniform(1, 0, 0);
+        assert_eq!(first, uniform(1, 0, 0));
+        for other in [uniform(2, 0, 0), uniform(1, 1, 0), uniform(1, 0, 1)] {
+            assert_ne!(first, other);
+        }
+        let error = |seed, digit| place.error(&[seed; 32], digit).to_vec();
+        assert_eq!(error(1, 0), error(1, 0));
+        assert_ne!(error(1, 0), error(2, 0));
+        assert_ne!(error(1, 0), error(1, 1));
     }
 }

@@ -270,6 +270,25 @@ fn compressed_arrays_cannot_claim_more_than_they_hold() {
 }
 
 #[test]
+fn damage_in_an_archive_is_found_by_its_checksum() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("damaged.npz");
+    let mut file = golden_file("plain.npz");
+    let pixels = common::golden(&[1]);
+    let at = file
+        .windows(90)
+        .position(|window| window == pixels)
+        .unwrap();
+    file[at] ^= 1;
+    fs::write(&path, file).unwrap();
+    let data = open(&path, &OpenOptions::default()).unwrap();
+    let error = data.read(0, 4).unwrap_err().to_string();
+    assert!(error.contains("damaged.npz: cannot be read"), "{error}");
+    assert!(data.read(0, 1).is_ok());
+    assert!(data.read(3, 1).is_err());
+}
+
+#[test]
 fn archives_with_64_bit_counts_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("many.npz");

@@ -160,7 +160,7 @@ fn check_packed(
     let counted = ScaleChain::new(scale, vec![1 << PRIME_BITS; MOST_LEVELS]);
     let setting = Setting {
         chain: &counted,
-        refresher: None,
+        refreshers: &[],
     };
     let levels = net.input_level(&setting, Level::new(2))?.limbs();
     let params = Parameters::builder()
@@ -230,7 +230,9 @@ fn check_packed(
     }
     let counts = prepared.total_op_counts(1);
     let cells = prepared.input().layout.grid().cells();
-    let predicted = cost::work(&counts, &params.counts(), &|l| l, cells, Work::default());
+    let predicted = cost::work(&counts, &params.counts(), &|l| l, cells, &|_| {
+        Work::default()
+    });
     let work = server.profile().work();
     if predicted != work {
         return Err(ConformanceError::Counts {

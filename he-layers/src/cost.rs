@@ -148,7 +148,7 @@ impl OpCounts {
 
 /// Primitive work of counted operations, for weights and planes of `cells` cells: what an evaluator's
 /// [`Profile`](ckks_scheme::Profile) counts while a program runs. `key_level` gives the level of the key that serves an
-/// operation at a level, `refresh` is the work of one refresh.
+/// operation at a level, `refresh` is the work of one refresh by the level that it gives.
 ///
 /// The numbers are equal where groups of ciphertexts are at least half as many as threads. With more threads, rotations of one
 /// ciphertext are shared out, and each share takes an [`Op::Hoist`] of its own. Copies that a stage makes of a ciphertext
@@ -159,7 +159,7 @@ pub fn work(
     counts: &Counts<'_>,
     key_level: &dyn Fn(Level) -> Level,
     cells: usize,
-    refresh: Work,
+    refresh: &dyn Fn(Level) -> Work,
 ) -> Work {
     let cells = period(cells);
     let one = |op: Op, level: Level| {
@@ -188,7 +188,7 @@ pub fn work(
                 counts.rotate_sum(level, key, rotated as u64, others as u64)
             }
             Op::Product { rows, cols, masked } => counts.matmul(level, (rows, cols), cells, masked),
-            Op::Refresh => refresh,
+            Op::Refresh => refresh(level),
         }
     };
     let ops_work: Work = ops.iter().map(|((op, level), n)| one(op, level) * n).sum();

@@ -16,12 +16,13 @@ mod square;
 
 use std::fmt;
 
+use ckks_scheme::bootstrap::FourierSeries;
 use ckks_scheme::{Ciphertext, EvalError, Evaluator, KeyRequest, Level};
 
 pub use circuit::{Circuit, Wire};
 pub use custom::{Custom, Function};
 pub use polynomial::{PolyOutput, Polynomial};
-pub use refresh::{Refresh, RefreshLimits, Refresher};
+pub use refresh::{RELU_PERIOD, Refresh, RefreshLimits, Refresher};
 pub(crate) use rescaled::Rescaled;
 pub use square::Square;
 
@@ -105,6 +106,11 @@ pub trait Pointwise: fmt::Debug + Send + Sync {
         setting: &Setting<'_>,
     ) -> Result<Box<dyn PreparedPointwise>, LayerError>;
 
+    /// The function that a refresh applies to values brought to [-1, 1]; nothing for other stages.
+    fn refresh_function(&self) -> Option<&FourierSeries> {
+        None
+    }
+
     /// Whether it is the implicit rescale of sums.
     #[doc(hidden)]
     fn is_rescale(&self) -> bool {
@@ -117,8 +123,8 @@ pub trait Pointwise: fmt::Debug + Send + Sync {
 pub struct Setting<'a> {
     /// Primes and nominal scale.
     pub chain: &'a ScaleChain,
-    /// What carries out refreshes, if there are any.
-    pub refresher: Option<&'a Refresher>,
+    /// What carries out refreshes: one for each function that is applied.
+    pub refreshers: &'a [Refresher],
 }
 
 /// Standard deviations of the errors that a stage makes, in value units: of its argument and of its result.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use he_layers::{Chw, Composite, Polynomial, Program, Square, Term, Value};
+use he_layers::{Chw, Composite, Polynomial, Program, Refresh, Square, Term, Value};
 
 use crate::{
     Graph, Model, ModelError,
@@ -167,9 +167,8 @@ fn apply(
                 Polynomial::relu_by_sign(name, sign.components(), declared)?,
             )?
         }
-        Function::Relu(ReluApproximation::Refresh) => {
-            let (what, expected) = ("approximation of its ReLU", "Polynomial or Composite");
-            return Err(ModelError::node(name, what, "Refresh", expected));
+        Function::Relu(ReluApproximation::Refresh { harmonics }) => {
+            program.apply(x, Refresh::relu(name, declared, *harmonics)?)?
         }
     })
 }

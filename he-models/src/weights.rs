@@ -107,6 +107,11 @@ impl Weights {
         Ok(found.values.clone())
     }
 
+    /// All tensors.
+    pub(crate) fn into_tensors(self) -> BTreeMap<String, Tensor> {
+        self.tensors
+    }
+
     /// Checks that every tensor was used.
     pub(crate) fn finish(&self) -> Result<(), ModelError> {
         let mut unused = self

@@ -37,7 +37,7 @@ pub struct Decisions {
     pub model: String,
     /// Checksum of the network in hexadecimal digits; empty for a program made in code.
     pub model_checksum: String,
-    /// Images of the batch.
+    /// Images of the batch, at least 1.
     pub batch: usize,
     /// Ring degree, bits of all primes, digits of a key switch.
     pub params: ParamsLiteral,
@@ -45,17 +45,17 @@ pub struct Decisions {
     pub bootstrap: Option<BootstrapLiteral>,
     /// Names of the nodes whose sums are refreshed.
     pub refreshes: Vec<String>,
-    /// Base-2 logarithm of the nominal scale S.
+    /// Base-2 logarithm of the nominal scale S, 20 to 40.
     pub log_scale: u32,
-    /// One image in every slot, or two.
+    /// Whether a slot holds pixels of one image or, in its real and imaginary part, of two.
     pub packing: Packing,
-    /// Cells that an image occupies in a ciphertext.
+    /// Rows and columns of cells (slots) that an image occupies in a ciphertext.
     pub grid: Grid,
-    /// Levels that switching keys are made for.
+    /// Levels that switching keys are made for, besides the highest.
     pub key_steps: KeySteps,
-    /// Threads that compute.
+    /// Threads that the plan was made for. A run takes those of its machine.
     pub threads: usize,
-    /// For each step of a run the channel blocks that it takes at a time.
+    /// For each step of a run the channel blocks that it reads at a time, 1 to 65536. More than there are means all.
     pub blocks_at_a_time: Vec<usize>,
 }
 
@@ -83,36 +83,65 @@ impl Decisions {
         program: &Program,
         kernel: &KernelChoice,
     ) -> Result<Instance, PlanError> {
-        self.check(program)?;
         let params = Parameters::from_literal(&self.params, kernel.clone(), None)?;
+        self.instantiate_over(program, &params)
+    }
+
+    /// As [`Self::instantiate`], over a ring that is there already.
+    ///
+    /// # Errors
+    /// As [`Self::instantiate`]; [`PlanError::Foreign`] if the ring is not the one that was decided.
+    pub fn instantiate_over(
+        &self,
+        program: &Program,
+        params: &Parameters,
+    ) -> Result<Instance, PlanError> {
+        self.check(program)?;
+        let (decided, found) = (&self.params, params.chain().literal());
+        if decided != found {
+            let words =
+                |p: &ParamsLiteral| format!("N = 2^{}, log QP = {}", p.log_n, total_bits(p));
+            return Err(foreign("ring", words(decided), words(found)));
+        }
         let named = |reason: LayerError| PlanError::Layout {
             model: self.model.clone(),
             reason,
         };
         let refreshed = self.refreshed(program)?;
-        let (refresher, matrix_bytes) = match &self.bootstrap {
-            None => (None, 0),
+        let (refreshers, matrix_bytes) = match &self.bootstrap {
+            None => (Vec::new(), 0),
             Some(literal) => {
-                let bootstrap = BootstrapParams::new(&params, literal.clone())?;
+                let bootstrap = BootstrapParams::new(params, literal.clone())?;
                 let bootstrapper = CosineBootstrapper::new(&bootstrap)?;
                 let bytes = bootstrapper.transform_bytes();
                 let error = estimate::error::refresh(&bootstrap);
-                (Some(Refresher::of(bootstrapper, error)), bytes)
+                (vec![Refresher::of(bootstrapper, error)?], bytes)
             }
         };
         let prepared = self
-            .prepare(&refreshed, &params, refresher.as_ref())
+            .prepare(&refreshed, params, &refreshers)
             .map_err(named)?;
         let (found, steps) = (self.blocks_at_a_time.len(), prepared.steps());
         if found != steps {
             return Err(foreign("steps", found, steps));
         }
         Ok(Instance {
-            params,
+            params: params.clone(),
             program: refreshed,
             prepared,
             matrix_bytes,
         })
+    }
+
+    /// Checks that the decisions are for the network of this checksum, in hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`PlanError::Foreign`].
+    pub fn check_model(&self, checksum: &str) -> Result<(), PlanError> {
+        match self.model_checksum == checksum {
+            true => Ok(()),
+            false => Err(foreign("model checksum", &self.model_checksum, checksum)),
+        }
     }
 
     /// The network with the refreshes that were decided.
@@ -142,23 +171,28 @@ impl Decisions {
         &self,
         program: &Program,
         params: &Parameters,
-        refresher: Option<&Refresher>,
+        refreshers: &[Refresher],
     ) -> Result<PreparedProgram, LayerError> {
         let shape = program.shape(program.input());
         let layout = Layout::new(shape, self.grid, self.packing, params.slots())?;
         let scale = Scale::new(f64::from(self.log_scale).exp2());
         program.prepare(&Preparation {
-            refresher,
+            refreshers,
             ..Preparation::new(params, scale, layout)
         })
+    }
+
+    pub(crate) fn check_format(&self) -> Result<(), PlanError> {
+        match self.format {
+            FORMAT => Ok(()),
+            found => Err(foreign("format", found, FORMAT)),
+        }
     }
 
     /// Checks everything that can be checked without the ring.
     fn check(&self, program: &Program) -> Result<(), PlanError> {
         use crate::planner::{LOG_SCALES, MOST_BLOCKS};
-        if self.format != FORMAT {
-            return Err(foreign("format", self.format, FORMAT));
-        }
+        self.check_format()?;
         if self.model != program.name() {
             return Err(foreign("model", &self.model, program.name()));
         }
@@ -184,7 +218,15 @@ impl Decisions {
     }
 }
 
-fn foreign(what: &'static str, found: impl ToString, expected: impl ToString) -> PlanError {
+fn total_bits(params: &ParamsLiteral) -> u32 {
+    params.q_bits.iter().chain(&params.p_bits).sum()
+}
+
+pub(crate) fn foreign(
+    what: &'static str,
+    found: impl ToString,
+    expected: impl ToString,
+) -> PlanError {
     PlanError::Foreign {
         what,
         found: found.to_string(),

@@ -23,13 +23,6 @@ pub enum CliError {
     Download(#[from] DownloadError),
     #[error(transparent)]
     Model(#[from] ModelError),
-    #[error("data for model `{model}`: found {dataset} with {found}; expected {expected}")]
-    DataForModel {
-        model: String,
-        dataset: String,
-        found: String,
-        expected: String,
-    },
     #[error("{dataset}: {left} images left after the first {offset}, expected at least {count}")]
     ImagesLeft {
         dataset: String,
@@ -77,8 +70,7 @@ impl CliError {
             #[cfg(feature = "download")]
             Self::Download(_) => 3,
             Self::Data(_) | Self::Model(_) => 3,
-            Self::DataForModel { .. } | Self::ImagesLeft { .. } => 3,
-            Self::Write { .. } | Self::PlanFile(_) => 3,
+            Self::ImagesLeft { .. } | Self::Write { .. } | Self::PlanFile(_) => 3,
             Self::Plan(PlanError::Foreign { .. } | PlanError::Images(_)) => 3,
             // A kernel that this processor does not have is not feasible either.
             Self::Plan(PlanError::Params(

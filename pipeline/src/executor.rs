@@ -123,9 +123,10 @@ impl<'a> Execution<'a> {
         if let Some(stage) = self.stages.last_mut() {
             stage.seconds += seconds;
             stage.bytes = stage.bytes.max(bytes);
-            if let Some((_, output)) = program.step_outputs(index).last() {
+            let outputs = || program.step_outputs(index).map(|(_, output)| output);
+            if let Some(output) = outputs().last() {
                 stage.level_out = output.level.limbs();
-                stage.ciphertexts = output.layout.ciphertexts();
+                stage.ciphertexts = outputs().map(|o| o.layout.ciphertexts()).sum();
             }
         }
         Ok(())

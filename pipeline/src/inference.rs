@@ -153,6 +153,7 @@ pub fn infer(
     let encrypted = reference.with_logits(run.logits);
     let exact = &reference.evaluation;
 
+    let decisions = plan.decisions;
     let (images, classes) = (batch.images, prepared.output().layout.shape().volume());
     let logits = options.logits.then(|| {
         let row = |e: &Evaluation, i: usize| e.logits[i * classes..(i + 1) * classes].to_vec();
@@ -166,6 +167,17 @@ pub fn infer(
             .collect()
     });
     Ok(InferReport {
+        model: decisions.model.clone(),
+        model_checksum: decisions.model_checksum.clone(),
+        data: batch.data.name().to_owned(),
+        offset: batch.first,
+        packing: decisions.packing.to_string(),
+        grid: decisions.grid.to_string(),
+        groups: plan.forecast.groups,
+        plan: decisions,
+        processor: system::processor(),
+        revision: system::revision().to_owned(),
+        seed: options.seed,
         images,
         accuracy_encrypted: reference.accuracy(&encrypted),
         accuracy_plain: reference.accuracy(exact),

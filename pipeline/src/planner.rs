@@ -19,7 +19,7 @@ use datasets::{DataError, Dataset, Synthetic};
 use he_layers::{CompiledMaps, LayerError, PlainTensor, Program};
 use thiserror::Error;
 
-use crate::decisions::{Decisions, FORMAT, Instance};
+use crate::decisions::{Decisions, Instance, foreign};
 use crate::estimate::error::{self, LogitErrors};
 use crate::estimate::time::Speed;
 use crate::plan::Plan;
@@ -32,10 +32,10 @@ use schedule::Schedule;
 /// Most synthetic images that errors are simulated on.
 const ERROR_IMAGES: usize = 16;
 
-/// Where a plan is to run.
+/// What a run may use, and how fast it is there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Machine {
-    /// Threads.
+    /// Threads that compute, at least 1.
     pub threads: usize,
     /// Upper bound of the process's resident memory in bytes.
     pub memory_bytes: u64,
@@ -50,7 +50,7 @@ pub struct Task<'a> {
     pub program: &'a Program,
     /// Its checksum in hexadecimal digits; empty for a program made in code.
     pub checksum: &'a str,
-    /// Images.
+    /// Images to run.
     pub batch: NonZeroUsize,
     /// Largest error of a logit that is allowed, in deviations of the logits.
     pub max_logit_error: f64,
@@ -78,17 +78,33 @@ pub enum PlanError {
     },
     /// The network is too deep for every ring at 128-bit security.
     #[error(
-        "{model} needs {levels} primes of at least {LEAST_PRIME_BITS} bits, more than 128-bit security allows at {rings}, {refreshes}"
+        "{model} needs {levels} primes of at least {bits} bits, more than 128-bit security allows at {rings}, {refreshes}"
     )]
     Depth {
         /// Name of the network.
         model: String,
         /// Primes needed without a refresh.
         levels: usize,
+        /// Fewest bits of a prime.
+        bits: u32,
         /// Rings tried.
         rings: String,
         /// Whether refreshes were tried, in words.
         refreshes: &'static str,
+    },
+    /// The pinned number of refreshes is impossible.
+    #[error(
+        "{model} cannot run with exactly {pinned} refreshes at {rings}: {refreshable} of its tensors can be refreshed, each at N = 2^16 or N = 2^17 and if enough levels are left before and after"
+    )]
+    Refreshes {
+        /// Name of the network.
+        model: String,
+        /// Refreshes asked for.
+        pinned: usize,
+        /// Tensors that can be refreshed.
+        refreshable: usize,
+        /// Rings tried.
+        rings: String,
     },
     /// No plan is precise enough.
     #[error(
@@ -109,6 +125,12 @@ pub enum PlanError {
         model: String,
         /// What the last layout failed at.
         reason: LayerError,
+    },
+    /// Refreshes of one network that apply different functions.
+    #[error("{model}: its refreshes apply different functions, expected one for all of them")]
+    Functions {
+        /// Name of the network.
+        model: String,
     },
     /// A plan file that belongs to something else.
     #[error("plan: {what} is {found}, expected {expected}")]
@@ -212,7 +234,13 @@ pub fn choose(
                 model: model(),
                 reason,
             },
-            (None, None) => chains::too_deep(task.program, pins),
+            (None, None) => PlanError::Layout {
+                model: model(),
+                reason: LayerError::Grid {
+                    grid: layouts::least(task.program),
+                    slots: chains.iter().map(Chain::slots).max().unwrap_or(0),
+                },
+            },
         });
     }
     found.sort_by(|(a, _), (b, _)| {
@@ -294,22 +322,28 @@ pub fn obey(
     machine: &Machine,
     kernel: &KernelChoice,
 ) -> Result<Planned, PlanError> {
-    let same = |what, found: &dyn ToString, expected: &dyn ToString| {
-        let (found, expected) = (found.to_string(), expected.to_string());
-        if found == expected {
-            return Ok(());
-        }
-        Err(PlanError::Foreign {
-            what,
-            found,
-            expected,
-        })
-    };
-    same("format", &decisions.format, &FORMAT)?;
-    same("model checksum", &decisions.model_checksum, &task.checksum)?;
-    same("batch", &decisions.batch, &task.batch)?;
+    decisions.check_format()?;
+    decisions.check_model(task.checksum)?;
+    if decisions.batch != task.batch.get() {
+        return Err(foreign("batch", decisions.batch, task.batch));
+    }
     let instance = decisions.instantiate(task.program, kernel)?;
-    let chain = Chain::of_decisions(decisions, &instance)?;
+    let plan = forecast(decisions, &instance, task, machine)?;
+    bind(&plan, &instance, machine);
+    Ok(Planned { plan, instance })
+}
+
+/// Forecasts what a run of `decisions` is going to take on a machine.
+///
+/// # Errors
+/// [`PlanError::Memory`] if the machine has too little of it.
+pub fn forecast(
+    decisions: &Decisions,
+    instance: &Instance,
+    task: &Task<'_>,
+    machine: &Machine,
+) -> Result<Plan, PlanError> {
+    let chain = Chain::of_decisions(decisions, instance)?;
     let schedule = Schedule {
         task,
         chain: &chain,
@@ -340,8 +374,7 @@ pub fn obey(
         model: task.program.name().to_owned(),
         reason,
     })?);
-    bind(&plan, &instance, machine);
-    Ok(Planned { plan, instance })
+    Ok(plan)
 }
 
 fn ready(

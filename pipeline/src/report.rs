@@ -6,9 +6,33 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::decisions::Decisions;
+
 /// Encrypted inference on a batch, compared with the plaintext network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InferReport {
+    /// Name of the network.
+    pub model: String,
+    /// Its checksum in hexadecimal digits.
+    pub model_checksum: String,
+    /// Name of the data set.
+    pub data: String,
+    /// Number of the first image in the data set.
+    pub offset: usize,
+    /// How slots are used: `real` or `complex`.
+    pub packing: String,
+    /// Cells of an image in a ciphertext: `ROWSxCOLUMNS`.
+    pub grid: String,
+    /// Groups of images, run one after another.
+    pub groups: usize,
+    /// Everything that was decided before the run.
+    pub plan: Decisions,
+    /// Name of the processor.
+    pub processor: String,
+    /// Commit of the sources that the program was built from, or `unknown`.
+    pub revision: String,
+    /// Seed of keys and encryptions; `None` for the system's randomness.
+    pub seed: Option<u64>,
     /// Images classified.
     pub images: usize,
     /// Share of the labels that the encrypted logits predict.
@@ -31,23 +55,23 @@ pub struct InferReport {
     pub predicted_max_logit_error_rounded: Option<f64>,
     /// Images for which some activation input leaves its declared range in the plaintext network.
     pub images_out_of_range: usize,
-    /// Making all keys.
+    /// Time to make all keys.
     pub seconds_keygen: f64,
-    /// Touching the buffer pool's pages.
+    /// Time to touch the buffer pool's pages.
     pub seconds_warmup: f64,
-    /// Encoding and encrypting the images.
+    /// Time to encode and encrypt the images.
     pub seconds_encrypt: f64,
-    /// From ciphertexts and evaluation keys in memory to encrypted logits in memory, everything between included.
+    /// Time from ciphertexts and evaluation keys in memory to encrypted logits in memory, everything between included.
     pub seconds_infer: f64,
-    /// Decrypting and decoding the logits.
+    /// Time to decrypt and decode the logits.
     pub seconds_decrypt: f64,
     /// [`Self::seconds_infer`] divided by [`Self::images`].
     pub seconds_per_image: f64,
-    /// High-water mark of the process's resident memory; `None` where the system does not tell.
+    /// High-water mark of the process's resident memory in bytes; `None` where the system does not tell.
     pub peak_rss_bytes: Option<u64>,
-    /// High-water mark of the buffer pool.
+    /// High-water mark of the limb pool in bytes.
     pub pool_high_water_bytes: u64,
-    /// All evaluation keys, as resident.
+    /// Size of all evaluation keys in bytes, as resident.
     pub key_bytes: u64,
     /// Logarithm of the ring degree N, base 2.
     pub log_n: u32,
@@ -55,19 +79,19 @@ pub struct InferReport {
     pub log_qp: f64,
     /// Security in bits; 0 for parameters that are for tests only.
     pub security_bits: u32,
-    /// Threads of the run.
+    /// Threads that computed.
     pub threads: usize,
-    /// Kernel of the arithmetic.
+    /// Name of the kernel of the arithmetic.
     pub kernel: String,
     /// Whether keys and encryptions came from a seed: reproducible, not secure.
     pub seeded: bool,
-    /// Ciphertexts refreshed.
+    /// Ciphertexts refreshed in the whole run.
     pub bootstraps: usize,
     /// The stem, the blocks and the head, in order.
     pub stages: Vec<StageReport>,
-    /// The plan's prediction of [`Self::seconds_infer`].
+    /// The plan's estimate of [`Self::seconds_infer`].
     pub predicted_seconds_infer: f64,
-    /// The plan's prediction of [`Self::peak_rss_bytes`].
+    /// The plan's upper bound of [`Self::peak_rss_bytes`].
     pub predicted_peak_bytes: u64,
     /// The logits of every image, where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,20 +101,20 @@ pub struct InferReport {
     pub profile: Option<Vec<OperationReport>>,
 }
 
-/// One stage of an encrypted inference, over all sub-batches.
+/// One stage of an encrypted inference, over all groups of images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageReport {
     /// Name of the stem, the block or the head.
     pub name: String,
-    /// Time that it took.
+    /// Wall time.
     pub seconds: f64,
-    /// Ciphertexts that come out of it, for one sub-batch.
+    /// Ciphertexts that come out of it, for one group of images.
     pub ciphertexts: usize,
     /// Primes left to the ciphertexts that go in.
     pub level_in: usize,
     /// Primes left to the ciphertexts that come out.
     pub level_out: usize,
-    /// The buffer pool's peak while it runs.
+    /// The limb pool's peak during the stage in bytes.
     pub bytes: u64,
 }
 
@@ -101,7 +125,7 @@ pub struct LogitsRecord {
     pub index: usize,
     /// Its class, if known.
     pub label: Option<usize>,
-    /// Decrypted logits, one a class.
+    /// Decrypted logits, one per class.
     pub encrypted: Vec<f64>,
     /// Logits of the plaintext network.
     pub plain: Vec<f64>,
@@ -168,6 +192,16 @@ impl fmt::Display for InferReport {
         };
         writeln!(
             f,
+            "{} ({}) on {} from image {}, revision {}, {}",
+            self.model,
+            self.model_checksum.get(..12).unwrap_or("no checksum"),
+            self.data,
+            self.offset,
+            self.revision,
+            self.processor
+        )?;
+        writeln!(
+            f,
             "N = 2^{}, log QP = {:.0}, {security}; {}, kernel {}",
             self.log_n,
             self.log_qp,
@@ -215,7 +249,7 @@ impl fmt::Display for InferReport {
         };
         writeln!(
             f,
-            "{:<28}{:>12}{:>12}",
+            "{:<27}{:>13}{:>14}",
             "  estimated before the run",
             predicted(self.predicted_max_logit_error),
             predicted(self.predicted_max_logit_error_rounded)
@@ -243,7 +277,7 @@ impl fmt::Display for InferReport {
         )?;
         write!(
             f,
-            "peak memory {} GB: buffer pool {:.2} GB, evaluation keys {:.2} GB",
+            "peak memory {} GB: limb pool {:.2} GB, evaluation keys {:.2} GB",
             optional(self.peak_rss_bytes.map(gigabytes), 2),
             gigabytes(self.pool_high_water_bytes),
             gigabytes(self.key_bytes)

@@ -1,4 +1,5 @@
-//! What the operating system says about memory. `None` where it says nothing, that is, elsewhere than on Linux.
+//! What the operating system says about memory and processor, and what was built. `None` where it says nothing, that is,
+//! elsewhere than on Linux.
 
 use std::fs;
 
@@ -12,6 +13,23 @@ pub fn peak_rss_bytes() -> Option<u64> {
 #[must_use]
 pub fn available_memory_bytes() -> Option<u64> {
     field("/proc/meminfo", "MemAvailable")
+}
+
+/// Name of the processor; the architecture where the system does not tell more.
+#[must_use]
+pub fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("model name"));
+    let name = line.and_then(|line| line.split_once(':'));
+    name.map_or(std::env::consts::ARCH, |(_, name)| name.trim())
+        .to_owned()
+}
+
+/// Commit of the sources that this was built from, with `-dirty` if they were changed when it was first built; `unknown`
+/// outside a repository.
+#[must_use]
+pub fn revision() -> &'static str {
+    option_env!("POLYPHASE_REVISION").unwrap_or("unknown")
 }
 
 /// The value of a line `name:  123 kB`, in bytes.

@@ -1,7 +1,33 @@
 //! Reports have the fields that scripts rely on, and tables that people can read.
 #![allow(clippy::unwrap_used)]
 
+use ckks_scheme::{Level, ParamsLiteral};
+use he_layers::{Grid, Packing};
+use pipeline::decisions::{Decisions, FORMAT, KeySteps};
 use pipeline::report::{InferReport, LogitsRecord, OperationReport, StageReport};
+
+fn decisions() -> Decisions {
+    Decisions {
+        format: FORMAT,
+        model: "resnet20".to_owned(),
+        model_checksum: "0123456789abcdef".to_owned(),
+        batch: 512,
+        params: ParamsLiteral {
+            log_n: 16,
+            q_bits: vec![50; 21],
+            p_bits: vec![50; 10],
+            digits: 2,
+        },
+        bootstrap: None,
+        refreshes: Vec::new(),
+        log_scale: 28,
+        packing: Packing::Complex,
+        grid: Grid::new(8, 16),
+        key_steps: KeySteps(vec![Level::new(9)]),
+        threads: 2,
+        blocks_at_a_time: vec![1, 2],
+    }
+}
 
 fn report() -> InferReport {
     let stage = |name: &str, seconds, ciphertexts, level_in, level_out, bytes| StageReport {
@@ -13,6 +39,17 @@ fn report() -> InferReport {
         bytes,
     };
     InferReport {
+        model: "resnet20".to_owned(),
+        model_checksum: "0123456789abcdef".to_owned(),
+        data: "CIFAR-10 test split".to_owned(),
+        offset: 1024,
+        packing: "complex".to_owned(),
+        grid: "8x16".to_owned(),
+        groups: 1,
+        plan: decisions(),
+        processor: "a processor".to_owned(),
+        revision: "89abcdef0123".to_owned(),
+        seed: None,
         images: 512,
         accuracy_encrypted: Some(0.9140625),
         accuracy_plain: Some(0.916015625),
@@ -21,7 +58,8 @@ fn report() -> InferReport {
         logit_std: 1.85,
         agreement_rounded: 1.0,
         max_logit_error_rounded: 0.000123,
-        predicted_max_logit_error: 0.000987,
+        predicted_max_logit_error: Some(0.0198762),
+        predicted_max_logit_error_rounded: None,
         images_out_of_range: 0,
         seconds_keygen: 12.34,
         seconds_warmup: 1.0,
@@ -54,6 +92,18 @@ fn report() -> InferReport {
 #[test]
 fn infer_json_has_the_promised_fields() {
     let promised = [
+        "model",
+        "model_checksum",
+        "data",
+        "offset",
+        "packing",
+        "grid",
+        "groups",
+        "plan",
+        "processor",
+        "revision",
+        "seed",
+        "predicted_max_logit_error_rounded",
         "images",
         "accuracy_encrypted",
         "accuracy_plain",
@@ -118,7 +168,8 @@ fn infer_json_has_the_promised_fields() {
     expected.sort();
     assert_eq!(fields(&full), expected);
     let json = serde_json::to_value(&full).unwrap();
-    assert!(json["accuracy_plain"].is_null());
+    assert!(json["accuracy_plain"].is_null() && json["seed"].is_null());
+    assert_eq!(json["plan"]["params"]["log_n"], 16);
     assert_eq!(
         json["logits"][0].to_string(),
         r#"{"encrypted":[1.5],"index":3,"label":null,"plain":[1.25]}"#
@@ -133,6 +184,7 @@ fn infer_json_has_the_promised_fields() {
 #[test]
 fn infer_table_is_readable() {
     let table = "\
+resnet20 (0123456789ab) on CIFAR-10 test split from image 1024, revision 89abcdef0123, a processor
 N = 2^16, log QP = 1550, 128-bit security; 2 threads, kernel avx512ifma
 
 512 images                     encrypted   plaintext
@@ -140,7 +192,8 @@ accuracy                          0.9141      0.9160
 
 compared with weights              exact  as rounded
 same top-1                        0.9980      1.0000
-largest logit error             0.012346    0.000123   predicted at most 0.000987
+largest logit error             0.012346    0.000123
+  estimated before the run      0.019876 not predicted
   in deviations of logits       0.006673    0.000066
 
 stage                    seconds   share  ciphertexts     level        GB
@@ -149,7 +202,7 @@ stage1.block1             150.00  83.7 %          128  20 to 18      6.00
 head                       10.00   5.6 %           10    2 to 1      0.01
 
 keys 12.3 s, warm-up 1.0 s, encryption 4.6 s, inference 179.2 s (0.350 s an image), decryption 0.0 s
-peak memory 7.98 GB: buffer pool 6.00 GB, evaluation keys 0.91 GB";
+peak memory 7.98 GB: limb pool 6.00 GB, evaluation keys 0.91 GB";
     assert_eq!(report().to_string(), table);
 }
 

@@ -2,16 +2,13 @@
 
 use super::stages::StageClock;
 use super::{
-    BootstrapError, BootstrapOutline, BootstrapParams, Bootstrapper, Content, FourierSeries, Order,
-    Stage, matrices,
+    BootstrapError, BootstrapOutline, BootstrapParams, Bootstrapper, Order, Stage, matrices,
 };
 use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::error::EvalError;
 use crate::evaluator::Evaluator;
 use crate::keys::KeyRequest;
 use crate::linear::{DiagonalMatrix, LinearTransform, TransformPlan};
-use crate::noise::Tracked;
-use std::f64::consts::SQRT_2;
 
 /// The bootstrapping of this crate, with its transforms encoded.
 #[derive(Debug)]
@@ -71,13 +68,6 @@ impl CosineBootstrapper {
         self.transforms().map(LinearTransform::bytes).sum()
     }
 
-    /// Bound on the error that the approximation of the modular reduction by polynomials makes, for values of the largest
-    /// admissible size, in units of the values (with CoeffsToSlots first, of coefficients): from evaluating the
-    /// polynomials in double precision all over their range.
-    pub fn approximation_error(&self) -> f64 {
-        self.outline.eval_mod().approximation_error()
-    }
-
     /// Seconds of every stage so far, added up over refreshes and threads.
     pub fn stage_seconds(&self) -> [(Stage, f64); 4] {
         self.clock.seconds()
@@ -93,54 +83,9 @@ impl CosineBootstrapper {
         down.chain(&self.separation)
     }
 
-    /// What becomes of a real component `v` of a ciphertext at the output's scale, up to the encrypted circuit's own error:
-    /// the reference that results are compared with. A series goes on periodically beyond the largest admissible value.
+    /// See [`BootstrapOutline::function`].
     pub fn function(&self, v: f64) -> f64 {
-        self.applied().map_or(v, |series| series.evaluate(v))
-    }
-
-    /// The largest distance of [`Self::function`] from the function that it stands for, within the range of values; 0 for
-    /// the identity and for a series that stands for itself.
-    pub fn function_error(&self) -> f64 {
-        let literal = self.params().literal();
-        let exact = |v| literal.function().exact(v).unwrap_or_default();
-        match self.applied() {
-            Some(series) if literal.function().exact(0.0).is_some() => {
-                series.distance(exact, literal.max_value)
-            }
-            _ => 0.0,
-        }
-    }
-
-    /// Largest absolute value of a refreshed real component at the output's scale, wherever its argument may have been.
-    /// `None` for the identity, which leaves what was declared.
-    pub fn largest_result(&self) -> Option<f64> {
-        self.applied().map(FourierSeries::bound)
-    }
-
-    /// The series that is applied, unless it is the identity's.
-    fn applied(&self) -> Option<&FourierSeries> {
-        let identity = self.params().literal().function().is_identity();
-        self.outline.eval_mod().series().filter(|_| !identity)
-    }
-
-    /// The largest slope of the function.
-    fn slope(&self) -> f64 {
-        self.applied().map_or(1.0, FourierSeries::lipschitz)
-    }
-
-    /// The declared bound and mean of the function's values; `ratio` is the nominal scale over the ciphertext's.
-    fn declared(&self, before: &Tracked, ratio: f64) -> (f64, f64) {
-        let Some(bound) = self.largest_result() else {
-            return (before.max, before.rms);
-        };
-        let components = match self.params().literal().content {
-            Content::Real => 1.0,
-            Content::Complex => SQRT_2,
-        };
-        let max = components * bound * ratio;
-        let zero = components * self.function(0.0).abs() * ratio;
-        (max, (self.slope() * before.rms + zero).min(max))
+        self.outline.function(v)
     }
 
     fn to_coeffs(&self, eval: &Evaluator, mut x: Ciphertext) -> Result<Ciphertext, EvalError> {
@@ -223,7 +168,7 @@ impl Bootstrapper for CosineBootstrapper {
         }
         let mut x = eval.copy_at_level(ct, params.input_level())?;
         // The transforms undo each other, and the error goes through as the function lets it.
-        let incoming = std::mem::take(&mut x.tracked.systematic) * self.slope();
+        let incoming = std::mem::take(&mut x.tracked.systematic) * self.outline.slope();
         if lit.order == Order::SlotsToCoeffsFirst {
             x = self.to_coeffs(eval, x)?;
         }
@@ -244,8 +189,8 @@ impl Bootstrapper for CosineBootstrapper {
         // Values were taken to be at the nominal scale.
         let ratio = params.message_scale() / message_scale;
         out.reinterpret(ratio);
-        let approximation = self.approximation_error() * ratio;
-        let (max, rms) = self.declared(&declared, ratio);
+        let approximation = self.outline.approximation_error() * ratio;
+        let (max, rms) = self.outline.declared(declared.max, declared.rms, ratio);
         match lit.order {
             Order::SlotsToCoeffsFirst => out.tracked.systematic = approximation,
             // Here it depends on coefficients, and is spread over the slots as a random error is.

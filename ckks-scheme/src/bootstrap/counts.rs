@@ -157,6 +157,10 @@ impl BootstrapOutline {
         down.chain(&self.separation)
     }
 
+    pub(super) fn coeffs_to_slots(&self) -> &[TransformPlan] {
+        &self.coeffs_to_slots
+    }
+
     pub(super) fn eval_mod(&self) -> &EvalMod {
         &self.eval_mod
     }

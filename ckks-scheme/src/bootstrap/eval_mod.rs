@@ -3,6 +3,7 @@
 mod cosine;
 mod fourier;
 
+use super::forecast::Noise;
 use super::{BootstrapError, BootstrapParams, FourierSeries, Reduction};
 use crate::ciphertext::{Ciphertext, Level};
 use crate::counts::{Counts, Work};
@@ -11,6 +12,8 @@ use crate::evaluator::Evaluator;
 use crate::keys::{KeyKind, KeyRequest};
 use cosine::Cosine;
 use fourier::Fourier;
+use num_complex::Complex64;
+use std::f64::consts::SQRT_2;
 
 /// Takes the raised coefficients, x in units of the interval that is covered, to values at the output's scale.
 #[derive(Debug)]
@@ -41,6 +44,25 @@ impl EvalMod {
         match self {
             Self::Cosine(cosine) => cosine.approximation_error(),
             Self::Fourier(fourier) => fourier.approximation_error(),
+        }
+    }
+
+    /// The circuit in double precision, in units of the values, where every rescale but the last has an error of deviation
+    /// `rounding`.
+    pub(super) fn plain(&self, t: Complex64, noise: &mut Noise, rounding: f64) -> Complex64 {
+        match self {
+            Self::Cosine(cosine) => cosine.noisy(t, noise, rounding),
+            Self::Fourier(fourier) => fourier.noisy(t, noise, rounding),
+        }
+    }
+
+    /// The deviation of the last roundings of both parts, in units of one at the output's scale.
+    pub(super) fn last_rescales(&self) -> f64 {
+        match self {
+            // Either part's error is a complex number.
+            Self::Cosine(_) => SQRT_2,
+            // One at half the scale, and half of that of the conjugation.
+            Self::Fourier(_) => 5f64.sqrt(),
         }
     }
 

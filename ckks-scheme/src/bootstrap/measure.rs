@@ -170,7 +170,7 @@ pub fn measure_precision<R: CryptoRng>(
         slots: params.slots(),
         content: params.literal().content,
         function: params.literal().function().name().into(),
-        function_error: boot.function_error(),
+        function_error: boot.outline().function_error(),
         ciphertexts,
         overall: PrecisionStats::of_errors(tally.errors).ok_or_else(no_number)?,
         each: tally.each,

@@ -2,13 +2,15 @@
 //! with the secret: what is left are their errors.
 
 use super::*;
-use crate::{Encoder, Encryptor, Plaintext, Scale, SecretEncryptor};
+use crate::{Encoder, Plaintext, Scale};
 use num_complex::Complex64;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::hash::Hash;
+
+mod ciphertexts;
 
 const WEIGHT: u32 = 24;
 
@@ -17,6 +19,20 @@ fn params() -> Parameters {
         .log_n(9)
         .q_bits([50, 45, 45, 45])
         .build_insecure_for_tests()
+        .unwrap()
+}
+
+fn all_keys(secret: &SecretKey, rng: &mut ChaCha20Rng) -> EvaluationKeys {
+    let mut request = KeyRequest::new();
+    for level in [Level::new(3), Level::new(4)] {
+        request.relin(level);
+        request.conjugation(level);
+        request.rotation(1, level);
+        request.rotation(2, level);
+        request.encapsulation(WEIGHT, level);
+    }
+    KeyGenerator::new(&secret.params)
+        .evaluation_keys(secret, &request, rng)
         .unwrap()
 }
 
@@ -35,21 +51,18 @@ impl Lab {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let keygen = KeyGenerator::new(&params);
         let secret = keygen.secret_key(&mut rng).unwrap();
-        let mut request = KeyRequest::new();
-        for level in [Level::new(3), Level::new(4)] {
-            request.relin(level);
-            request.conjugation(level);
-            request.rotation(1, level);
-            request.rotation(2, level);
-            request.encapsulation(WEIGHT, level);
-        }
         Self {
             public: keygen.public_key(&secret, &mut rng).unwrap(),
-            keys: keygen.evaluation_keys(&secret, &request, &mut rng).unwrap(),
+            keys: all_keys(&secret, &mut rng),
             params,
             secret,
             rng,
         }
+    }
+
+    /// Other evaluation keys of the same secret.
+    fn renew(&mut self) {
+        self.keys = all_keys(&self.secret, &mut self.rng);
     }
 
     fn rings(&self, level: usize, specials: usize) -> Vec<&LimbRing> {
@@ -199,11 +212,15 @@ fn secret_keys_are_ternary_in_every_part_and_different() {
 
 #[test]
 fn ephemeral_secrets_are_sparse_spread_and_new_in_each_generation() {
-    let labs: Vec<Lab> = (0..12).map(Lab::new).collect();
-    let secrets: Vec<Vec<i64>> = labs.iter().map(Lab::ephemeral).collect();
+    let mut lab = Lab::new(9);
+    let generation = |_| {
+        lab.renew();
+        lab.ephemeral()
+    };
+    let secrets: Vec<Vec<i64>> = (0..12).map(generation).collect();
     let mut of_quarters = [0; 4];
     let mut signs = 0;
-    for (u, lab) in secrets.iter().zip(&labs) {
+    for u in &secrets {
         assert!(u.iter().all(|x| x.abs() <= 1));
         let weight = u.iter().filter(|x| **x != 0).count();
         assert_eq!(weight, WEIGHT as usize);
@@ -225,8 +242,9 @@ fn ephemeral_secrets_are_sparse_spread_and_new_in_each_generation() {
 #[test]
 fn errors_of_keys_are_gaussian_and_all_different() {
     let mut errors = Vec::new();
-    for seed in [1, 2] {
-        let lab = Lab::new(seed);
+    let mut lab = Lab::new(1);
+    for _ in 0..2 {
+        lab.renew();
         for &(kind, level) in lab.keys.keys.keys() {
             for e in lab.errors(kind, level) {
                 assert_is_an_error(&e, &format!("{kind} at {level}"));
@@ -266,16 +284,12 @@ fn errors_of_keys_cannot_be_expanded_from_what_is_public() {
 #[test]
 fn uniform_halves_are_flat_and_all_different() {
     let mut limbs = Vec::new();
-    for seed in [1, 2] {
-        let lab = Lab::new(seed);
-        let public = lab.public.a.iter();
-        let rings = lab.rings(4, 0);
-        limbs.extend(
-            rings
-                .iter()
-                .zip(public)
-                .map(|(r, a)| (r.modulus().value(), a.to_vec())),
-        );
+    let mut lab = Lab::new(1);
+    let public = lab.public.a.iter();
+    let of_public = |(ring, a): (&LimbRing, &Limb)| (ring.modulus().value(), a.to_vec());
+    limbs.extend(lab.params.q().iter().zip(public).map(of_public));
+    for _ in 0..2 {
+        lab.renew();
         for (&(_, level), key) in &lab.keys.keys {
             let rings = lab.rings(level.limbs(), key.shape.specials);
             for [_, a] in &key.digits {
@@ -314,115 +328,4 @@ fn public_keys_have_new_parts_each_time() {
     }
     assert_all_different(errors, "errors of public keys");
     assert_all_different(uniform, "uniform halves of public keys");
-}
-
-/// Of ciphertexts under the secret: errors and second polynomials.
-fn opened(lab: &Lab, pt: &Plaintext, cts: &[crate::Ciphertext]) -> (Vec<Vec<i64>>, Vec<Vec<u64>>) {
-    let ring = &lab.params.q()[0];
-    let error = |ct: &crate::Ciphertext| {
-        let mut b = ct.parts[0].limb(0).to_vec();
-        ring.sub_assign(&mut b, pt.poly.limb(0));
-        phase(ring, &b, ct.parts[1].limb(0), &lab.secret.coeffs)
-    };
-    let second = |ct: &crate::Ciphertext| ct.parts[1].limb(0).to_vec();
-    (
-        cts.iter().map(error).collect(),
-        cts.iter().map(second).collect(),
-    )
-}
-
-#[test]
-fn ciphertexts_of_a_client_share_nothing() {
-    let mut lab = Lab::new(5);
-    let pt = lab.plaintext();
-    let encryptor = SecretEncryptor::new(&lab.secret);
-    let mut cts = Vec::new();
-    for _ in 0..3 {
-        cts.push(encryptor.encrypt(&pt, &mut lab.rng).unwrap());
-        let seeded = encryptor.encrypt_seeded(&pt, &mut lab.rng).unwrap();
-        cts.push(seeded.expand().unwrap());
-    }
-    let many = |lab: &Lab| (0..3).map(|_| lab.plaintext()).collect::<Vec<_>>();
-    cts.extend(encryptor.encrypt_many(many(&lab), &mut lab.rng).unwrap());
-    let seeded = encryptor
-        .encrypt_seeded_many(many(&lab), &mut lab.rng)
-        .unwrap();
-    cts.extend(seeded.into_iter().map(|ct| ct.expand().unwrap()));
-    let (errors, uniform) = opened(&lab, &pt, &cts);
-    errors
-        .iter()
-        .for_each(|e| assert_is_an_error(e, "ciphertext"));
-    assert_all_different(errors, "errors of ciphertexts");
-    assert_all_different(uniform, "uniform polynomials of ciphertexts");
-}
-
-#[test]
-fn many_ciphertexts_are_those_of_one_after_the_other() {
-    let lab = Lab::new(6);
-    let encryptor = SecretEncryptor::new(&lab.secret);
-    let mut rng = lab.rng.clone();
-    let one: Vec<_> = (0..5)
-        .map(|_| encryptor.encrypt(&lab.plaintext(), &mut rng).unwrap())
-        .collect();
-    for threads in [1, 3] {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        let plaintexts = (0..5).map(|_| lab.plaintext()).collect();
-        let mut rng = lab.rng.clone();
-        let many = pool.install(|| encryptor.encrypt_many(plaintexts, &mut rng).unwrap());
-        for (a, b) in one.iter().zip(&many) {
-            for (p, q) in a.parts.iter().zip(&b.parts) {
-                assert!(p.iter().zip(q.iter()).all(|(x, y)| x[..] == y[..]));
-            }
-        }
-    }
-}
-
-#[test]
-fn errors_of_ciphertexts_cannot_be_expanded_from_what_is_sent() {
-    let mut lab = Lab::new(7);
-    let pt = lab.plaintext();
-    let encryptor = SecretEncryptor::new(&lab.secret);
-    let seeded = encryptor.encrypt_seeded(&pt, &mut lab.rng).unwrap();
-    let seed = seeded.seed;
-    let ct = seeded.expand().unwrap();
-    let (errors, _) = opened(&lab, &pt, &[ct]);
-    let place = Place::of_ciphertext(&lab.params, lab.secret.id, Level::new(3));
-    assert_ne!(errors[0][..], place.error(&seed, 0)[..]);
-}
-
-#[test]
-fn encryptions_under_the_public_key_are_masked_by_something_new() {
-    let mut lab = Lab::new(8);
-    let pt = lab.plaintext();
-    let encryptor = Encryptor::new(&lab.public);
-    let cts: Vec<_> = (0..6)
-        .map(|_| encryptor.encrypt(&pt, &mut lab.rng).unwrap())
-        .collect();
-    let ring = &lab.params.q()[0];
-    let q = ring.modulus().value() as i64;
-    // Without a mask v, or with the same one, the second polynomials or their differences would be small.
-    let far = |x: &[i64]| x.iter().filter(|x| x.abs() > q / 1000).count();
-    let seconds: Vec<Vec<u64>> = cts.iter().map(|ct| ct.parts[1].limb(0).to_vec()).collect();
-    for (i, a) in seconds.iter().enumerate() {
-        assert!(far(&signed(ring, a.clone())) > 490);
-        for b in &seconds[..i] {
-            let mut difference = a.clone();
-            ring.sub_assign(&mut difference, b);
-            assert!(far(&signed(ring, difference)) > 490);
-        }
-    }
-    // The error `v e + e0 + e1 s` has the size that a dense ternary v gives it.
-    let (errors, _) = opened(&lab, &pt, &cts);
-    let n = errors[0].len() as f64;
-    let squares: f64 = errors.iter().flatten().map(|x| (x * x) as f64).sum();
-    let variance = squares / (n * errors.len() as f64);
-    let expected = sample::SIGMA.powi(2) * (1.0 + 4.0 * n / 3.0);
-    assert!(
-        (variance / expected - 1.0).abs() < 0.15,
-        "{variance} {expected}"
-    );
-    assert_all_different(errors, "errors under the public key");
 }

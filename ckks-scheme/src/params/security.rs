@@ -37,8 +37,8 @@ pub const fn max_log_qp_ephemeral_128(log_n: u32, weight: u32) -> u32 {
 mod tests {
     use super::*;
 
-    /// Copied from the publication, not from above: Security Guidelines for Implementing Homomorphic Encryption, table 5.2,
-    /// classical security of 128 bits, ternary secret. Rows below 2^13 are there too; no set is admitted for them.
+    /// By ring degree, from another place than the table above: what the script of the guidelines' authors gives for a
+    /// ternary secret and classical attacks, as listed by <https://github.com/HomomorphicEncryption/SparseLWEkit>.
     const GUIDELINES: [(u32, u32); 5] = [
         (8192, 214),
         (16_384, 430),

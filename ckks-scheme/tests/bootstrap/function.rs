@@ -2,7 +2,7 @@ use crate::fixture::{Fixture, max_error};
 use crate::refresh::{Refresh, scheme};
 use ckks_scheme::{
     BootstrapError, BootstrapLiteral, BootstrapParams, Bootstrapper, Content, CosineBootstrapper,
-    FourierLiteral, FourierSeries, Order, Reduction, RefreshFunction, Scale,
+    CosineLiteral, FourierLiteral, FourierSeries, Order, Reduction, RefreshFunction, Scale,
 };
 use num_complex::Complex64;
 
@@ -36,7 +36,7 @@ fn identity_by_a_series_is_more_precise_than_a_sine() {
     for (harmonics, period, bits) in [(3, 32.0, 27.0), (15, 4.0, 31.0), (31, 2.5, 31.0)] {
         let literal = literal(9, RefreshFunction::Identity, harmonics, period);
         let mut r = Refresh::new(9, literal);
-        assert_eq!(r.boot.largest_result(), None);
+        assert_eq!(r.boot.outline().largest_result(), None);
         let stats = r.check(1.0);
         assert!(stats.mean_bits > bits, "{harmonics}: {stats:?}");
     }
@@ -49,7 +49,7 @@ fn relu_is_applied_to_both_halves() {
         let stats = r.check(1.0);
         assert!(stats.mean_bits > 30.0, "{stats:?}");
         // What it is compared with is near the function itself: 0.14 period / (2 pi harmonics).
-        let error = r.boot.function_error();
+        let error = r.boot.outline().function_error();
         assert!(
             error < 0.15 * period / std::f64::consts::TAU / harmonics as f64,
             "{error}"
@@ -94,7 +94,7 @@ fn any_function_with_a_series_is_applied() {
     let stats = r.check(size);
     assert!(stats.mean_bits > 26.0, "{stats:?}");
     assert_eq!(r.boot.function(1.25), series.evaluate(1.25));
-    assert_eq!(r.boot.largest_result(), Some(series.bound()));
+    assert_eq!(r.boot.outline().largest_result(), Some(series.bound()));
 }
 
 /// A value beyond the range goes on periodically and stays bounded, and no other slot knows of it.
@@ -115,7 +115,7 @@ fn values_out_of_range_leave_their_neighbours_alone() {
     ct.declare_values(2f64.sqrt(), 0.8);
     let out = r.boot.bootstrap(&r.f.eval, &ct).unwrap();
     r.f.error_within_bound(&out, &r.applied(&x));
-    let largest = r.boot.largest_result().unwrap();
+    let largest = r.boot.outline().largest_result().unwrap();
     assert!(largest < 1.3);
     for z in r.f.decrypt(&out) {
         assert!(z.re.abs() < largest + 1e-6 && z.im.abs() < largest + 1e-6);
@@ -219,6 +219,52 @@ fn coefficients_to_slots_may_come_first_for_the_identity() {
     let mut r = Refresh::new(9, literal);
     let stats = r.check(1.0);
     assert!(stats.mean_bits > 20.0, "{stats:?}");
+}
+
+#[test]
+fn the_error_to_expect_is_near_the_measured_one() {
+    let cosine = BootstrapLiteral::full_complex(10);
+    let with_arcsine = BootstrapLiteral {
+        log_message_ratio: 5.0,
+        reduction: Reduction::Cosine(CosineLiteral {
+            degree: 62,
+            double_angles: 2,
+            arcsine_degree: 7,
+        }),
+        ..BootstrapLiteral::full_complex(10)
+    };
+    let identity = |harmonics, period| literal(10, RefreshFunction::Identity, harmonics, period);
+    let relu = literal(10, RefreshFunction::Relu, 31, 2.5);
+    // With small primes at the top, rounding is most of the error.
+    for (literal, top) in [
+        (cosine, 42),
+        (with_arcsine, 45),
+        (identity(3, 32.0), 42),
+        (identity(3, 32.0), 45),
+        (identity(15, 4.0), 42),
+        (identity(15, 4.0), 45),
+        (relu, 45),
+    ] {
+        let q_bits: Vec<u32> = std::iter::once(50)
+            .chain([43; 5])
+            .chain(std::iter::repeat_n(top, literal.depth()))
+            .collect();
+        let params = crate::fixture::params(10, &q_bits, 3);
+        let params = BootstrapParams::new(&params, literal.clone()).unwrap();
+        let mut r = Refresh::over(&params);
+        let x = r.slots(1.0);
+        let ct = r.f.encrypt(&x, r.boot.input_level(), r.scale());
+        let out = r.boot.bootstrap(&r.f.eval, &ct).unwrap();
+        let (found, expected) = (r.f.decrypt(&out), r.applied(&x));
+        let pairs = found.iter().zip(&expected);
+        let squares: f64 = pairs.map(|(a, b)| (a - b).norm_sqr() / 2.0).sum();
+        let measured = (squares / x.len() as f64).sqrt();
+        let forecast = r.boot.outline().error_std();
+        assert!(
+            measured < 1.3 * forecast && measured > forecast / 1.3,
+            "{measured:e} measured, {forecast:e} expected, primes of {top} bits, {literal:?}"
+        );
+    }
 }
 
 /// One ciphertext after the other through a refresh that applies a ReLU, on either parts and with foreign literals read

@@ -34,9 +34,12 @@ pub struct Refresh {
 
 impl Refresh {
     pub fn new(log_n: u32, literal: BootstrapLiteral) -> Self {
-        let checked = BootstrapParams::new(&scheme(log_n, &literal), literal).unwrap();
-        let boot = CosineBootstrapper::new(&checked).unwrap();
-        let f = Fixture::new(checked.scheme().clone(), &boot.request());
+        Self::over(&BootstrapParams::new(&scheme(log_n, &literal), literal).unwrap())
+    }
+
+    pub fn over(params: &BootstrapParams) -> Self {
+        let boot = CosineBootstrapper::new(params).unwrap();
+        let f = Fixture::new(params.scheme().clone(), &boot.request());
         Self { f, boot }
     }
 

@@ -376,6 +376,25 @@ fn tracker_predicts_the_deviation_of_operations_that_add_noise() {
 }
 
 #[test]
+fn tracker_predicts_the_deviation_of_encodings() {
+    let mut f = Fixture::new(params(11, 2, 1), &[]);
+    let (mut squares, mut predicted) = (0.0, 0.0);
+    for _ in 0..8 {
+        let x = f.random_slots();
+        // Coefficients are rounded to units; the transform's own error is far smaller.
+        let scale = Scale::new(2f64.powi(20));
+        let pt = f.encoder.encode(&x, Level::new(2), scale).unwrap();
+        let found = f.encoder.decode(&pt).unwrap();
+        let errors = found.iter().zip(&x).map(|(a, b)| (a - b).norm_sqr());
+        squares += errors.sum::<f64>() / (2.0 * x.len() as f64);
+        predicted += pt.tracked().error_std.powi(2);
+    }
+    let ratio = (squares / predicted).sqrt();
+    println!("encoding: deviation {ratio:.3} of the predicted one");
+    assert!((0.95..1.05).contains(&ratio), "{ratio}");
+}
+
+#[test]
 fn flooding_has_the_deviation_asked_for() {
     for flood_bits in [3.0, 10.0, 40.0] {
         let mut f = fixture();

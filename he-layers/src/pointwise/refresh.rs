@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use ckks_scheme::bootstrap::BootstrapOutline;
+use ckks_scheme::bootstrap::{BootstrapOutline, FourierSeries, Reduction};
 use ckks_scheme::{
-    BootstrapParams, Bootstrapper, Ciphertext, Content, CosineBootstrapper, Evaluator, KeyRequest,
-    Level, Scale,
+    BootstrapError, BootstrapParams, Bootstrapper, Ciphertext, Content, CosineBootstrapper,
+    Evaluator, KeyRequest, Level, Scale,
 };
 
 use super::approach::Approach;
@@ -42,15 +42,18 @@ pub struct RefreshLimits {
 /// What carries out the refreshes of a network: a bootstrapping and what is known of it. A planner has the latter alone.
 #[derive(Clone, Debug)]
 pub struct Refresher {
+    /// What it applies to values brought to [-1, 1]; nothing: they stay what they are.
+    function: Option<FourierSeries>,
     bootstrapper: Option<Arc<dyn Bootstrapper>>,
     limits: RefreshLimits,
     keys: KeyRequest,
 }
 
 impl Refresher {
-    /// A refresher of any bootstrapping.
+    /// A refresher of any bootstrapping that leaves values what they are.
     pub fn new(bootstrapper: Arc<dyn Bootstrapper>, limits: RefreshLimits) -> Self {
         Self {
+            function: None,
             keys: bootstrapper.request(),
             bootstrapper: Some(bootstrapper),
             limits,
@@ -59,19 +62,29 @@ impl Refresher {
 
     /// The scheme's own bootstrapping, whose refreshes add errors of standard deviation `error_std`, for values at its
     /// output scale.
-    pub fn of(bootstrapper: CosineBootstrapper, error_std: f64) -> Self {
+    ///
+    /// # Errors
+    /// Those of the series that its function is.
+    pub fn of(bootstrapper: CosineBootstrapper, error_std: f64) -> Result<Self, BootstrapError> {
         let working_bytes = bootstrapper.working_bytes();
         let limits = RefreshLimits::of(bootstrapper.params(), working_bytes, error_std);
-        Self::new(Arc::new(bootstrapper), limits)
+        Ok(Self {
+            function: unit_series(bootstrapper.params())?,
+            ..Self::new(Arc::new(bootstrapper), limits)
+        })
     }
 
     /// As [`Self::of`], to plan with: nothing is encoded, and nothing can be run.
-    pub fn outlined(outline: &BootstrapOutline, error_std: f64) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// As there.
+    pub fn outlined(outline: &BootstrapOutline, error_std: f64) -> Result<Self, BootstrapError> {
+        Ok(Self {
+            function: unit_series(outline.params())?,
             bootstrapper: None,
             limits: RefreshLimits::of(outline.params(), outline.working_bytes(), error_std),
             keys: outline.request(),
-        }
+        })
     }
 
     /// A refresher from level `input` to level `output` that is good for counting levels alone.
@@ -88,10 +101,16 @@ impl Refresher {
             limb_bytes: 1,
         };
         Self {
+            function: None,
             bootstrapper: None,
             limits,
             keys: KeyRequest::new(),
         }
+    }
+
+    /// The same for a function, of values brought to [-1, 1].
+    pub fn with_function(self, function: Option<FourierSeries>) -> Self {
+        Self { function, ..self }
     }
 
     /// What it takes.
@@ -117,8 +136,21 @@ impl RefreshLimits {
     }
 }
 
-/// A refresh: the identity on values, up to the precision of the bootstrapping. What refreshes is given when the network is
-/// prepared ([`Setting::refresher`]).
+/// The function of a bootstrapping, of values brought to [-1, 1].
+fn unit_series(params: &BootstrapParams) -> Result<Option<FourierSeries>, BootstrapError> {
+    let literal = params.literal();
+    match &literal.reduction {
+        Reduction::Fourier(fourier) if !fourier.function.is_identity() => {
+            let period = literal.log_message_ratio.exp2();
+            let series = fourier.function.series(fourier.harmonics, 1.0, period);
+            series.map(Some)
+        }
+        Reduction::Fourier(_) | Reduction::Cosine(_) => Ok(None),
+    }
+}
+
+/// A refresh: the identity on values, or a function of them, up to the precision of the bootstrapping. What refreshes is
+/// given when the network is prepared ([`Setting::refreshers`]).
 ///
 /// Values are brought as near to the bootstrapping's range as an integer factor allows, which is part of the scale, and
 /// come out at that scale. Their readers divide it out of their weights.
@@ -134,17 +166,56 @@ pub struct Refresh {
     pub name: String,
     /// Largest absolute value of each channel that the encrypted run is built for.
     pub declared: Vec<f64>,
+    /// What is applied to values brought to [-1, 1] by the largest declared one, and multiplied back; nothing: values stay
+    /// what they are. Beyond the range a series goes on periodically, so that a value out of range harms no other.
+    pub function: Option<FourierSeries>,
 }
+
+/// Period of the series of a ReLU over the largest value, as the scheme's presets have it.
+pub const RELU_PERIOD: f64 = 2.5;
 
 impl Refresh {
     /// A refresh of `declared.len()` channels.
     pub fn new(name: impl Into<String>, declared: Vec<f64>) -> Self {
+        Self {
+            name: name.into(),
+            declared,
+            function: None,
+        }
+    }
+
+    /// A refresh that applies a ReLU, by a Fourier series of `harmonics` harmonics. The error at the kink is about
+    /// `0.056 / harmonics` of the largest declared value.
+    ///
+    /// # Errors
+    /// [`LayerError::Refresh`] for a number of harmonics that no series has.
+    pub fn relu(
+        name: impl Into<String>,
+        declared: Vec<f64>,
+        harmonics: usize,
+    ) -> Result<Self, LayerError> {
         let name = name.into();
-        Self { name, declared }
+        let series = FourierSeries::relu(harmonics, 1.0, RELU_PERIOD);
+        let function = Some(series.map_err(LayerError::refresh(&name))?);
+        Ok(Self {
+            name,
+            declared,
+            function,
+        })
+    }
+
+    /// The largest declared value; 1 if all are zero.
+    fn range(&self) -> f64 {
+        match self.declared.iter().fold(0.0, |m: f64, v| m.max(*v)) {
+            0.0 => 1.0,
+            range => range,
+        }
     }
 
     fn refresher<'a>(&self, setting: &Setting<'a>) -> Result<&'a Refresher, LayerError> {
-        setting.refresher.ok_or_else(|| LayerError::NoRefresher {
+        let serves = |r: &&Refresher| r.function == self.function;
+        let found = setting.refreshers.iter().find(serves);
+        found.ok_or_else(|| LayerError::NoRefresher {
             stage: self.name.clone(),
         })
     }
@@ -161,11 +232,23 @@ impl Pointwise for Refresh {
     }
 
     fn evaluate(&self, x: f64, _channel: usize) -> f64 {
-        x
+        match &self.function {
+            None => x,
+            Some(series) => self.range() * series.evaluate(x / self.range()),
+        }
     }
 
     fn declared(&self, channel: usize) -> f64 {
         self.declared[channel]
+    }
+
+    fn moments(&self, _channel: usize) -> (f64, f64) {
+        // Declared ranges are several deviations wide.
+        (0.0, self.range() / 4.0)
+    }
+
+    fn refresh_function(&self) -> Option<&FourierSeries> {
+        self.function.as_ref()
     }
 
     fn output_form(&self) -> Form {
@@ -203,10 +286,8 @@ impl Pointwise for Refresh {
                 expected: "all slots of the layout",
             });
         }
-        let max = self.declared.iter().fold(0.0, |m: f64, v| m.max(*v));
+        let max = self.range();
         chain.check_range(name, input, max)?;
-        // Without any declared value there is nothing to scale.
-        let max = if max > 0.0 { max } else { limits.max_value };
         let limit = limits.scale.value() * limits.max_value / max;
         let approach = Approach::within(name, input, chain, limit)?;
         let least = limits.input_level;

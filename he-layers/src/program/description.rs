@@ -175,6 +175,11 @@ impl Program {
         })
     }
 
+    /// Mean of each input channel as it was given: nothing if it was not.
+    pub(crate) fn given_input_mean(&self) -> &[f64] {
+        &self.input_mean
+    }
+
     /// Mean of each input channel; zeros where none was given.
     pub(crate) fn input_mean(&self) -> Vec<f64> {
         let channels = self.values[0].shape.channels;

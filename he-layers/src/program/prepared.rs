@@ -14,6 +14,9 @@ use crate::spec::{Form, ScaleChain, TensorSpec};
 /// Least weight scale of the maps that read an input, for it to be encrypted in square form.
 const LEAST_ROOM: f64 = 256.0;
 
+/// Deviation that is assumed of inputs of which nothing is known: that of pixels in [-1, 1].
+const UNKNOWN_SPREAD: f64 = 0.5;
+
 /// What a program is prepared for.
 #[derive(Clone, Debug)]
 pub struct Preparation<'a> {
@@ -23,8 +26,8 @@ pub struct Preparation<'a> {
     pub input: Layout,
     /// Level of the output; 2 is the least.
     pub output_level: Level,
-    /// What carries out refreshes, if there are any.
-    pub refresher: Option<&'a Refresher>,
+    /// What carries out refreshes: one for each function that is applied.
+    pub refreshers: &'a [Refresher],
     /// What rotations cost, by which maps choose how to split them.
     pub rotations: RotationCosts,
     /// Where compiled maps are kept for further preparations, with the same costs of rotations.
@@ -39,7 +42,7 @@ impl<'a> Preparation<'a> {
             chain: ScaleChain::of(params, scale),
             input,
             output_level: Level::new(2),
-            refresher: None,
+            refreshers: &[],
             rotations: RotationCosts::default(),
             compiled: None,
         }
@@ -48,7 +51,7 @@ impl<'a> Preparation<'a> {
     pub(super) fn setting(&self) -> Setting<'_> {
         Setting {
             chain: &self.chain,
-            refresher: self.refresher,
+            refreshers: self.refreshers,
         }
     }
 }
@@ -370,7 +373,11 @@ impl Program {
         let entry = &self.values()[value];
         let channels = entry.shape.channels;
         match &entry.source {
-            Source::Input => self.input_mean().iter().map(|m| (*m, m.abs())).collect(),
+            // Images without a known mean are taken to lie around zero.
+            Source::Input if !self.given_input_mean().is_empty() => {
+                self.input_mean().iter().map(|m| (*m, m.abs())).collect()
+            }
+            Source::Input => vec![(0.0, UNKNOWN_SPREAD); channels],
             Source::Sum(_) => vec![(0.0, 0.0); channels],
             Source::Stage(_, stage) => (0..channels).map(|c| stage.moments(c)).collect(),
         }

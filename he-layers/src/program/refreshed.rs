@@ -1,5 +1,7 @@
 //! A program with refreshes put in.
 
+use ckks_scheme::bootstrap::FourierSeries;
+
 use super::description::{Program, Source, Term, Value};
 use crate::error::LayerError;
 use crate::pointwise::Refresh;
@@ -39,6 +41,20 @@ impl Program {
         }
         program.finish(new[self.output()?.0])?;
         Ok(program)
+    }
+
+    /// The functions that refreshes of the network apply, each once.
+    pub fn refresh_functions(&self) -> Vec<&FourierSeries> {
+        let mut functions: Vec<&FourierSeries> = Vec::new();
+        for entry in self.values() {
+            if let Source::Stage(_, stage) = &entry.source
+                && let Some(function) = stage.refresh_function()
+                && !functions.contains(&function)
+            {
+                functions.push(function);
+            }
+        }
+        functions
     }
 
     /// Values that [`Self::with_refreshes`] can refresh: sums whose size a stage declares.

@@ -10,13 +10,9 @@ use crate::lab::{Lab, residual_network, threads};
 pub fn predicted(lab: &Lab, prepared: &PreparedProgram, group: usize) -> Work {
     let cells = prepared.input().layout.grid().cells();
     let counts = prepared.total_op_counts(group);
-    cost::work(
-        &counts,
-        &lab.params.counts(),
-        &|l| l,
-        cells,
-        Work::default(),
-    )
+    cost::work(&counts, &lab.params.counts(), &|l| l, cells, &|_| {
+        Work::default()
+    })
 }
 
 /// Most limbs of ciphertexts of each step, and what one thread holds beside, as predicted.

@@ -155,7 +155,7 @@ fn refreshes_that_cannot_be_are_refused() {
 
     let to = |lab: &Lab, refresher: &Refresher, packing| {
         let preparation = Preparation {
-            refresher: Some(refresher),
+            refreshers: std::slice::from_ref(refresher),
             ..lab.preparation(lab.layout(SHAPE, Grid::new(4, 4), packing))
         };
         words(net.prepare(&preparation))

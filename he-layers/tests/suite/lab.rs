@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use ckks_scheme::bootstrap::{FourierLiteral, Reduction, RefreshFunction};
 use ckks_scheme::counts::Work;
 use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::{
     BootstrapLiteral, BootstrapParams, Content, CosineBootstrapper, Evaluator, Parameters, Scale,
 };
+use he_layers::pointwise::RELU_PERIOD;
 use he_layers::{
     Chw, Client, Conv2d, Dense, EncryptedTensor, Errors, Grid, Layout, Packing, PlainTensor,
     PreActBlock, Preparation, PreparedProgram, Program, Refresher, Square, Weights,
@@ -96,7 +98,40 @@ impl Lab {
         let rng = rng(seed);
         (
             Self { params, scale, rng },
-            Refresher::of(boot, REFRESH_ERROR),
+            Refresher::of(boot, REFRESH_ERROR).unwrap(),
+        )
+    }
+
+    /// With a bootstrapping that applies a ReLU by `harmonics` harmonics and leaves `levels` levels of 43 bits.
+    pub fn with_relu(levels: usize, harmonics: usize, seed: u64) -> (Self, Refresher) {
+        let literal = BootstrapLiteral {
+            slots_to_coeffs_levels: 2,
+            coeffs_to_slots_levels: 2,
+            log_message_ratio: RELU_PERIOD.log2(),
+            reduction: Reduction::Fourier(FourierLiteral {
+                degree: 31,
+                squarings: 3,
+                function: RefreshFunction::Relu,
+                harmonics,
+            }),
+            ..BootstrapLiteral::full_complex(9)
+        };
+        let user = literal.slots_to_coeffs_levels + levels;
+        let q_bits = std::iter::once(50).chain(std::iter::repeat_n(43, user + literal.depth()));
+        let params = Parameters::builder()
+            .log_n(9)
+            .q_bits(q_bits)
+            .digits(3)
+            .kernel(kernel())
+            .build_insecure_for_tests()
+            .unwrap();
+        let boot = BootstrapParams::new(&params, literal).unwrap();
+        let boot = CosineBootstrapper::new(&boot).unwrap();
+        let scale = Scale::new(2f64.powi(33));
+        let rng = rng(seed);
+        (
+            Self { params, scale, rng },
+            Refresher::of(boot, REFRESH_ERROR).unwrap(),
         )
     }
 

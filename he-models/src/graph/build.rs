@@ -240,7 +240,7 @@ impl Builder<'_> {
         else {
             unreachable!("called for convolutions only");
         };
-        if input.channels % groups != 0 || channels % groups != 0 {
+        if !input.channels.is_multiple_of(*groups) || !channels.is_multiple_of(*groups) {
             let found = format!("{groups} for {} to {channels} channels", input.channels);
             return Err(ModelError::node(name, "groups", found, "a divisor of both"));
         }

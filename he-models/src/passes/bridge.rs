@@ -37,7 +37,9 @@ pub fn insert(graph: &Graph) -> Result<Graph, ModelError> {
         }
         positions.push(match &node.op {
             Op::Affine(affine) => rewrite.push_linear(inputs[0], maps::scaled(&node.name, affine)?),
-            op => rewrite.push(node.name.clone(), inputs, op.clone()),
+            op @ (Op::Input | Op::Linear(_) | Op::Activation(_) | Op::Add | Op::Concat) => {
+                rewrite.push(node.name.clone(), inputs, op.clone())
+            }
         });
     }
     Ok(rewrite.finish())

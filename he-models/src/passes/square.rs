@@ -30,7 +30,7 @@ pub fn split(graph: &Graph) -> Graph {
     rewrite.finish()
 }
 
-/// `a x^2 + b x + c` as `g (x + t)^2 + d`, by channel; the channel where `a` is 0 and `b` is not, if there is one.
+/// `a x^2 + b x + c` as `g (x + t)^2 + d`, by channel; the channel where `a` is too small for `b`, if there is one.
 pub(crate) fn complete(a: &[f64], b: &[f64], c: &[f64]) -> Result<Quadratic, usize> {
     let mut q = Quadratic {
         g: a.to_vec(),
@@ -41,11 +41,11 @@ pub(crate) fn complete(a: &[f64], b: &[f64], c: &[f64]) -> Result<Quadratic, usi
         if b[k] == 0.0 {
             continue;
         }
-        if a[k] == 0.0 {
-            return Err(k);
-        }
         q.t[k] = b[k] / (2.0 * a[k]);
         q.d[k] = c[k] - b[k] * q.t[k] / 2.0;
+        if !(q.t[k].is_finite() && q.d[k].is_finite()) {
+            return Err(k);
+        }
     }
     Ok(q)
 }

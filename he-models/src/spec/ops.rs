@@ -124,8 +124,11 @@ pub enum ReluApproximation {
         /// Part of the range around zero where the sign is not exact.
         gap: f64,
     },
-    /// The refresh itself applies the ReLU.
-    Refresh,
+    /// The refresh itself applies the ReLU, by a Fourier series. The error at the kink is about `0.056 / harmonics` of the range.
+    Refresh {
+        /// Harmonics of the series, 1 to 1023.
+        harmonics: usize,
+    },
 }
 
 impl OpSpec {
@@ -136,6 +139,33 @@ impl OpSpec {
             self,
             Self::Quadratic { .. } | Self::Polynomial { .. } | Self::Relu { .. }
         )
+    }
+
+    /// Names of its tensors.
+    pub fn tensors(&self) -> impl Iterator<Item = &str> {
+        let (required, bias): (Vec<&String>, &Option<String>) = match self {
+            Self::Conv2d { weight, bias, .. } | Self::Dense { weight, bias, .. } => {
+                (vec![weight], bias)
+            }
+            Self::BatchNorm {
+                weight,
+                bias,
+                mean,
+                variance,
+                ..
+            } => (vec![weight, bias, mean, variance], &None),
+            Self::Affine { gain, offset } => (vec![gain, offset], &None),
+            Self::Quadratic { g, t, d } => (vec![g, t, d], &None),
+            Self::Polynomial { .. }
+            | Self::Relu { .. }
+            | Self::Add
+            | Self::Concat
+            | Self::Slice { .. }
+            | Self::AvgPool { .. }
+            | Self::GlobalAvgPool
+            | Self::Flatten => (vec![], &None),
+        };
+        required.into_iter().chain(bias).map(String::as_str)
     }
 
     /// Whether it takes two or more inputs; all others take one.

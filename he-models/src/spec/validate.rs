@@ -327,6 +327,15 @@ impl ReluApproximation {
                     expected,
                 ))
             }
+            Self::Refresh { harmonics } if !(1..=MAX_DEGREE).contains(harmonics) => {
+                let expected = format!("1 to {MAX_DEGREE}");
+                Err(ModelError::node(
+                    node,
+                    "harmonics of its series",
+                    harmonics,
+                    expected,
+                ))
+            }
             Self::Composite { degrees, gap } => {
                 let odd = |d: &usize| d % 2 == 1 && *d <= 63;
                 if degrees.is_empty() || degrees.len() > 16 || !degrees.iter().all(odd) {
@@ -349,7 +358,7 @@ impl ReluApproximation {
                 }
                 Ok(())
             }
-            Self::Polynomial { .. } | Self::Refresh => Ok(()),
+            Self::Polynomial { .. } | Self::Refresh { .. } => Ok(()),
         }
     }
 }

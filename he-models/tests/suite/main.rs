@@ -4,4 +4,5 @@
 
 mod bundled;
 mod network;
+mod onnx;
 mod passes;

@@ -226,7 +226,8 @@ impl Network {
             format!("{name}.weight"),
             &[channels, ins, kernel.0, kernel.1],
         );
-        let bias = (channels % 2 == 0)
+        let bias = channels
+            .is_multiple_of(2)
             .then(|| self.tensor(format!("{name}.bias"), &[channels], -0.3..0.3));
         let op = OpSpec::Conv2d {
             channels,

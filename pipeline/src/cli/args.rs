@@ -74,7 +74,8 @@ pub struct ModelArgs {
 /// Which images.
 #[derive(Debug, Args)]
 pub struct DataArgs {
-    /// Folder with test_batch.bin (CIFAR-10) or test.bin (CIFAR-100), or its parent [default: synthetic images]
+    /// CIFAR's binary files, a folder of PNG or JPEG files (by class or flat), or a .npy, .npz or .safetensors file
+    /// [default: synthetic images]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
@@ -196,7 +197,7 @@ pub struct InferArgs {
     pub profile: bool,
 
     /// Add the logits of every image to the JSON report
-    #[arg(long)]
+    #[arg(long, requires = "json")]
     pub logits: bool,
 
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use datasets::{Cifar, CifarVariant, Dataset, Shape, Split, Synthetic};
+use datasets::{Dataset, OpenOptions, Shape, Synthetic};
 use he_models::Model;
 
 use crate::error::CliError;
@@ -10,49 +10,26 @@ use crate::error::CliError;
 /// Seed of the synthetic images: everybody's are the same.
 const SYNTHETIC_SEED: u64 = 0;
 
-/// The test split in `dir`, or synthetic images where there is none; refused if they are nothing for the model.
-pub fn open(dir: Option<&Path>, model: &Model) -> Result<Box<dyn Dataset>, CliError> {
+/// The test images at `path`, or synthetic ones where there is none; refused if they are nothing for the model.
+pub fn open(path: Option<&Path>, model: &Model) -> Result<Box<dyn Dataset>, CliError> {
     let input = &model.spec().input;
-    let expected = Shape {
+    let shape = Shape {
         channels: input.channels,
         height: input.height,
         width: input.width,
     };
-    let Some(dir) = dir else {
-        return Ok(Box::new(Synthetic::with_shape(SYNTHETIC_SEED, expected)?));
+    let Some(path) = path else {
+        return Ok(Box::new(Synthetic::with_shape(SYNTHETIC_SEED, shape)?));
     };
-    // A folder may hold both data sets: the number of classes tells which one is meant.
-    let data = Cifar::open(
-        dir,
-        Split::Test,
-        CifarVariant::with_classes(model.classes().len()),
-    )?;
-    let mismatch = |found: String, expected: String| CliError::DataForModel {
-        model: model.name().to_owned(),
-        dataset: data.name().to_owned(),
-        found,
-        expected,
+    let options = OpenOptions {
+        shape: Some(shape),
+        classes: Some(model.classes().to_vec()),
+        ..OpenOptions::default()
     };
-    let shape = |shape: Shape| {
-        format!(
-            "images of {} x {} x {}",
-            shape.channels, shape.height, shape.width
-        )
-    };
-    if data.shape() != expected {
-        return Err(mismatch(shape(data.shape()), shape(expected)));
-    }
-    if data.variant().num_classes() != model.classes().len() {
-        let classes = |count| format!("{count} classes");
-        return Err(mismatch(
-            classes(data.variant().num_classes()),
-            classes(model.classes().len()),
-        ));
-    }
-    Ok(Box::new(data))
+    Ok(datasets::open(path, &options)?)
 }
 
-/// Refuses more images than there are after the first `offset`.
+/// Refuses more images than there are after the first `offset`, and image files whose headers are wrong.
 pub fn check_left(data: &dyn Dataset, offset: usize, count: usize) -> Result<(), CliError> {
     match data.num_images() {
         Some(images) if count > images.saturating_sub(offset) => Err(CliError::ImagesLeft {
@@ -61,6 +38,6 @@ pub fn check_left(data: &dyn Dataset, offset: usize, count: usize) -> Result<(),
             offset,
             count,
         }),
-        _ => Ok(()),
+        _ => Ok(data.check_range(offset, count)?),
     }
 }

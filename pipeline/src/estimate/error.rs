@@ -1,6 +1,6 @@
 //! Errors of the logits, estimated by disturbing images in the clear as the encrypted run disturbs them.
 
-use ckks_scheme::BootstrapParams;
+use ckks_scheme::{BootstrapParams, Reduction};
 use he_layers::{Errors, LayerError, PlainTensor, PreparedProgram, Program};
 use serde::{Deserialize, Serialize};
 
@@ -8,15 +8,20 @@ use serde::{Deserialize, Serialize};
 const DRAWS: u64 = 2;
 /// Bits of a refresh's mean error below its largest value, as `polyphase precision` measures them at N = 2^16; an error of
 /// uniform sign has a standard deviation of about 1.25 times its mean.
-const REFRESH_BITS: f64 = 18.4;
+const COSINE_BITS: f64 = 18.4;
+/// The same of a reduction by the complex exponential, at scales of 42 bits.
+const FOURIER_BITS: f64 = 20.0;
 
 /// Standard deviation of the error that one refresh adds, for values at the bootstrapping's output scale.
 pub fn refresh(bootstrap: &BootstrapParams) -> f64 {
-    1.25 * bootstrap.literal().max_value * (-REFRESH_BITS).exp2()
+    let bits = match &bootstrap.literal().reduction {
+        Reduction::Cosine(_) => COSINE_BITS,
+        Reduction::Fourier(_) => FOURIER_BITS,
+    };
+    1.25 * bootstrap.literal().max_value * (-bits).exp2()
 }
 
-/// Errors of an encrypted run's logits, in units of logits: estimates of the largest over a batch, and a bound that they
-/// have not been seen to pass.
+/// Estimates of the largest errors of an encrypted run's logits over a batch, in units of logits. They are no bounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogitErrors {

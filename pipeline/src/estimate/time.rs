@@ -75,8 +75,10 @@ impl<'a> Clock<'a> {
             &self.chain.counts(),
             &key_level,
             self.cells,
-            self.refresh,
+            &|_| self.refresh,
         );
-        self.costs.seconds(&work)
+        // Weights are rounded during the run.
+        let encoding = cost::encoding_work(counts, &self.chain.counts(), self.cells);
+        self.costs.seconds(&(work + encoding))
     }
 }

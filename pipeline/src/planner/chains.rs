@@ -2,12 +2,13 @@
 
 use std::ops::RangeInclusive;
 
+use ckks_scheme::bootstrap::FourierSeries;
 use ckks_scheme::counts::Work;
 use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::params::max_log_qp_128;
 use ckks_scheme::{
-    BootstrapLiteral, BootstrapOutline, BootstrapParams, Level, ModulusChain, Parameters,
-    ParamsLiteral, Scale,
+    BootstrapLiteral, BootstrapOutline, BootstrapParams, FourierLiteral, Level, ModulusChain,
+    Parameters, ParamsLiteral, Reduction, RefreshFunction, Scale,
 };
 use he_layers::{
     CompiledMaps, Grid, LayerError, Layout, Node, Packing, Preparation, PreparedProgram, Program,
@@ -29,6 +30,9 @@ const LEAST_REFRESH_BITS: u32 = 40;
 const MOST_REFRESH_BITS: u32 = 46;
 /// What a giant step of the bootstrapping's matrices is worth in baby steps: few keys, or speed.
 const GIANT_COSTS: [f64; 2] = [0.3, 1.0];
+/// How the exponential of a function's Fourier series is made, as in the scheme's presets.
+const EXPONENTIAL_DEGREE: usize = 31;
+const EXPONENTIAL_SQUARINGS: u32 = 3;
 /// Rings that are tried, by the base-2 logarithm of their degree.
 pub(super) const RINGS: RangeInclusive<u32> = 13..=17;
 /// Rings that have room for a bootstrapping.
@@ -52,7 +56,7 @@ pub(super) struct Chain {
     /// Names of the refreshed nodes.
     pub refreshes: Vec<String>,
     pub bootstrap: Option<BootstrapLiteral>,
-    pub refresher: Option<Refresher>,
+    pub refreshers: Vec<Refresher>,
     /// Work of one refresh.
     pub refresh_work: Work,
     /// Size of the bootstrapping's matrices in bytes.
@@ -63,8 +67,8 @@ impl Chain {
     /// The chain of a plan that is obeyed.
     pub fn of_decisions(decisions: &Decisions, instance: &Instance) -> Result<Self, PlanError> {
         let params = &instance.params;
-        let (refresher, refresh_work, _) = match &decisions.bootstrap {
-            None => (None, Work::default(), 0),
+        let (refreshers, refresh_work, _) = match &decisions.bootstrap {
+            None => (Vec::new(), Work::default(), 0),
             Some(literal) => outlined(params, literal)?,
         };
         Ok(Self {
@@ -72,7 +76,7 @@ impl Chain {
             program: instance.program.clone(),
             refreshes: decisions.refreshes.clone(),
             bootstrap: decisions.bootstrap.clone(),
-            refresher,
+            refreshers,
             refresh_work,
             matrix_bytes: instance.matrix_bytes,
         })
@@ -117,7 +121,7 @@ impl Chain {
             chain: ScaleChain::of_modulus(&self.modulus, scale),
             input: Layout::new(shape, grid, packing, self.slots())?,
             output_level: OUTPUT_LEVEL,
-            refresher: self.refresher.as_ref(),
+            refreshers: &self.refreshers,
             rotations: RotationCosts::default(),
             compiled: Some(compiled),
         })
@@ -133,6 +137,15 @@ pub(super) fn candidates(
     pins: &Pins,
     kernel: &KernelChoice,
 ) -> Result<Vec<Chain>, PlanError> {
+    match program.refresh_functions().as_slice() {
+        [] => {}
+        [function] => return with_function(program, function, pins, kernel),
+        [_, _, ..] => {
+            return Err(PlanError::Functions {
+                model: program.name().to_owned(),
+            });
+        }
+    }
     let mut chains = Vec::new();
     if !matches!(pins.bootstrap, Bootstrap::Exactly(_)) {
         chains.extend(without_refresh(program, pins)?);
@@ -156,10 +169,21 @@ pub(super) fn candidates(
 /// Why there is no chain.
 pub(super) fn too_deep(program: &Program, pins: &Pins) -> PlanError {
     let rings = rings(pins, RINGS).map(|n| format!("2^{n}"));
+    let rings = format!("N = {}", rings.collect::<Vec<_>>().join(", "));
+    let model = program.name().to_owned();
+    if let Bootstrap::Exactly(pinned) = pins.bootstrap {
+        return PlanError::Refreshes {
+            model,
+            pinned,
+            refreshable: program.refreshable().len(),
+            rings,
+        };
+    }
     PlanError::Depth {
-        model: program.name().to_owned(),
+        model,
         levels: levels(program).unwrap_or(0),
-        rings: format!("N = {}", rings.collect::<Vec<_>>().join(", ")),
+        bits: pins.prime_bits.unwrap_or(LEAST_PRIME_BITS),
+        rings,
         refreshes: match pins.bootstrap {
             Bootstrap::Never => "and refreshes are pinned to never",
             Bootstrap::Allowed | Bootstrap::Exactly(_) => "with or without refreshes",
@@ -177,7 +201,7 @@ fn levels(program: &Program) -> Result<usize, LayerError> {
     let chain = ScaleChain::new(Scale::new(2f64.powi(28)), Vec::new());
     let setting = Setting {
         chain: &chain,
-        refresher: None,
+        refreshers: &[],
     };
     Ok(program.input_level(&setting, OUTPUT_LEVEL)?.limbs())
 }
@@ -200,7 +224,7 @@ fn without_refresh(program: &Program, pins: &Pins) -> Result<Vec<Chain>, PlanErr
         bits.iter()
             .flat_map(|bits| digits.iter().map(move |digits| (*bits, *digits)))
             .map(|(bits, digits)| with_specials(log_n, vec![bits; levels], digits))
-            .find(|literal| is_secure(literal))
+            .find(is_secure)
     };
     let chain = |literal: ParamsLiteral| {
         Ok(Chain {
@@ -208,7 +232,7 @@ fn without_refresh(program: &Program, pins: &Pins) -> Result<Vec<Chain>, PlanErr
             program: program.clone(),
             refreshes: Vec::new(),
             bootstrap: None,
-            refresher: None,
+            refreshers: Vec::new(),
             refresh_work: Work::default(),
             matrix_bytes: 0,
         })
@@ -304,6 +328,60 @@ fn key_switch_units(literal: &ParamsLiteral) -> f64 {
     level.div_ceil(in_digit) as f64 * extended + 2.0 * extended
 }
 
+/// Chains for a network whose activations are applied by its refreshes: as few levels between two of them as the network
+/// needs.
+fn with_function(
+    program: &Program,
+    function: &FourierSeries,
+    pins: &Pins,
+    kernel: &KernelChoice,
+) -> Result<Vec<Chain>, PlanError> {
+    let mut chains = Vec::new();
+    for log_n in rings(pins, BOOTSTRAP_RINGS) {
+        let base = BootstrapLiteral {
+            reduction: Reduction::Fourier(FourierLiteral {
+                degree: EXPONENTIAL_DEGREE,
+                squarings: EXPONENTIAL_SQUARINGS,
+                function: RefreshFunction::Series(function.clone()),
+                harmonics: function.harmonics(),
+            }),
+            log_message_ratio: function.period().log2(),
+            ..BootstrapLiteral::full_complex(log_n)
+        };
+        for user in 1..=*REFRESH_LEVELS.end() {
+            let top = 1 + base.input_levels() + user + base.depth();
+            let limits = placement::Limits {
+                input: Level::new(base.input_levels() + 1),
+                output: Level::new(top - base.depth()),
+                top: Level::new(top),
+            };
+            let function = Some(function.clone());
+            if !placement::reaches(program, &limits, function)? {
+                continue;
+            }
+            for (literal, bootstrap) in literals_over(log_n, user, &base, pins) {
+                for giant_cost in GIANT_COSTS {
+                    let bootstrap = BootstrapLiteral {
+                        giant_cost,
+                        ..bootstrap.clone()
+                    };
+                    let chain = Refreshed {
+                        literal: literal.clone(),
+                        bootstrap,
+                        at: Vec::new(),
+                    };
+                    chains.push(bootstrapped(program, chain, kernel)?);
+                }
+            }
+            break;
+        }
+    }
+    match chains.is_empty() {
+        true => Err(too_deep(program, pins)),
+        false => Ok(chains),
+    }
+}
+
 /// A chain with a bootstrapping, and the values to refresh.
 #[derive(Clone)]
 struct Refreshed {
@@ -319,7 +397,17 @@ fn bootstrap_literals(
     user: usize,
     pins: &Pins,
 ) -> Vec<(ParamsLiteral, BootstrapLiteral)> {
-    let base = BootstrapLiteral::full_complex(log_n);
+    literals_over(log_n, user, &BootstrapLiteral::full_complex(log_n), pins)
+}
+
+/// The same for any bootstrapping. One with a function has primes of one size: its values fill the base prime, and their
+/// scale is near to it.
+fn literals_over(
+    log_n: u32,
+    user: usize,
+    base: &BootstrapLiteral,
+    pins: &Pins,
+) -> Vec<(ParamsLiteral, BootstrapLiteral)> {
     let bits: Vec<u32> = match pins.prime_bits {
         Some(bits) => vec![bits],
         None => (LEAST_REFRESH_BITS..=MOST_REFRESH_BITS).rev().collect(),
@@ -331,7 +419,14 @@ fn bootstrap_literals(
     let literal = |bits: u32, digits| {
         let q_bits = std::iter::once(WORD_BITS)
             .chain(std::iter::repeat_n(bits, base.input_levels() + user))
-            .chain(std::iter::repeat_n(WORD_BITS, base.depth()));
+            .chain(std::iter::repeat_n(
+                if base.function().is_identity() {
+                    WORD_BITS
+                } else {
+                    bits
+                },
+                base.depth(),
+            ));
         with_specials(log_n, q_bits.collect(), digits)
     };
     let largest = |digits: &usize| {
@@ -359,7 +454,7 @@ fn bootstrapped(
         at,
     } = chain;
     let params = Parameters::from_literal(&literal, kernel.clone(), None)?;
-    let (refresher, refresh_work, matrix_bytes) = outlined(&params, &bootstrap)?;
+    let (refreshers, refresh_work, matrix_bytes) = outlined(&params, &bootstrap)?;
     let refreshed = program
         .with_refreshes(&at)
         .map_err(|reason| PlanError::Layout {
@@ -373,7 +468,7 @@ fn bootstrapped(
         program: refreshed,
         refreshes: refreshes.map(|node| node.name().to_owned()).collect(),
         bootstrap: Some(bootstrap),
-        refresher,
+        refreshers,
         refresh_work,
         matrix_bytes,
     })
@@ -383,13 +478,13 @@ fn bootstrapped(
 fn outlined(
     params: &Parameters,
     literal: &BootstrapLiteral,
-) -> Result<(Option<Refresher>, Work, u64), PlanError> {
+) -> Result<(Vec<Refresher>, Work, u64), PlanError> {
     let bootstrap = BootstrapParams::new(params, literal.clone())?;
     let outline = BootstrapOutline::new(&bootstrap)?;
     let keys = outline.request().reduced(params.log_n());
     let work = outline
         .work(&keys)
         .map_err(ckks_scheme::BootstrapError::from)?;
-    let refresher = Refresher::outlined(&outline, error::refresh(&bootstrap));
-    Ok((Some(refresher), work.total(), outline.matrix_bytes()))
+    let refresher = Refresher::outlined(&outline, error::refresh(&bootstrap))?;
+    Ok((vec![refresher], work.total(), outline.matrix_bytes()))
 }

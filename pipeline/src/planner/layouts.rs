@@ -10,6 +10,13 @@ const CELLS_PER_PIXEL: usize = 8;
 /// Fewest images that a ciphertext's real parts hold.
 const LEAST_IMAGES: usize = 1;
 
+/// The smallest grid that is worth a look.
+pub(super) fn least(program: &Program) -> Grid {
+    let shape = program.shape(program.input());
+    let side = |pixels: usize| (pixels.next_power_of_two() * 8 / PIXELS_PER_CELL).max(1);
+    Grid::new(side(shape.height), side(shape.width))
+}
+
 /// Square grids and those twice as wide as high, or twice as high as wide for such maps.
 pub(super) fn candidates(program: &Program, slots: usize, pins: &Pins) -> Vec<(Packing, Grid)> {
     let shape = program.shape(program.input());

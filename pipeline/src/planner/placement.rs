@@ -1,5 +1,6 @@
 //! Where values are refreshed: as few ciphertexts as the levels allow, and everything else at low levels.
 
+use ckks_scheme::bootstrap::FourierSeries;
 use ckks_scheme::{Level, Scale};
 use he_layers::{LayerError, Program, Refresher, ScaleChain, Setting, Value};
 
@@ -42,6 +43,31 @@ pub(super) fn place(
     search.improve(first, exactly).map_err(named).map(Some)
 }
 
+/// Whether the network's own refreshes, which apply `function`, give enough levels.
+pub(super) fn reaches(
+    program: &Program,
+    limits: &Limits,
+    function: Option<FourierSeries>,
+) -> Result<bool, PlanError> {
+    let scale = Scale::new(2f64.powi(28));
+    let chain = ScaleChain::new(scale, Vec::new());
+    let refresher = Refresher::levels_only(limits.input, limits.output).with_function(function);
+    let setting = Setting {
+        chain: &chain,
+        refreshers: std::slice::from_ref(&refresher),
+    };
+    let short = program
+        .levels(&setting, OUTPUT_LEVEL)
+        .and_then(|levels| program.first_shortage(&setting, &levels, limits.top));
+    match short {
+        Ok(short) => Ok(short.is_none()),
+        Err(reason) => Err(PlanError::Layout {
+            model: program.name().to_owned(),
+            reason,
+        }),
+    }
+}
+
 struct Search<'a> {
     program: &'a Program,
     limits: &'a Limits,
@@ -67,7 +93,7 @@ impl<'a> Search<'a> {
     fn setting(&self) -> Setting<'_> {
         Setting {
             chain: &self.chain,
-            refresher: Some(&self.refresher),
+            refreshers: std::slice::from_ref(&self.refresher),
         }
     }
 

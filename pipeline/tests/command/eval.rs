@@ -187,8 +187,14 @@ fn a_plan_says_how_weights_are_rounded() {
         "{report}"
     );
 
-    let says = ["model is tiny, expected resnet20"];
+    let says = ["plan: model checksum is "];
     assert_fails(&["eval", "--plan", text(&file)], 3, &says);
+    // The same name, other weights.
+    let plan = fs::read_to_string(&file).unwrap();
+    let foreign = plan.replacen("model_checksum: \"", "model_checksum: \"00", 1);
+    fs::write(&file, foreign).unwrap();
+    let args = ["eval", "--model", "tiny", "--plan", text(&file)];
+    assert_fails(&args, 3, &["plan: model checksum is 00"]);
     assert_fails(&["eval", "--plan", "no/plan.ron"], 3, &["no/plan.ron"]);
 }
 

@@ -38,7 +38,10 @@ fn numbers_and_pins_that_make_no_sense_are_usage_errors() {
             "expected grid=ROWSxCOLUMNS, both powers of two",
         );
     }
-    usage("--pin", "group=0", "expected group=1 to group=65536");
+    usage("--pin", "blocks=0", "expected blocks=1 to blocks=65536");
+    let bootstrap = "expected bootstrap=never, bootstrap=allowed or bootstrap=N";
+    usage("--pin", "bootstrap=0", bootstrap);
+    usage("--max-logit-error", "0", "expected a number above 0");
     usage("--pin", "log_n=12", "expected log_n=13 to log_n=17");
     usage(
         "--pin",
@@ -63,9 +66,14 @@ fn batches_of_any_size_are_planned() {
             "-",
         ]);
         let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let per_group = plan["images_per_group"].as_u64().unwrap();
-        assert_eq!(plan["groups"], u64::div_ceil(batch, per_group), "{batch}");
-        assert!(plan["predicted_peak_bytes"].as_u64().unwrap() <= 4 << 30);
+        let forecast = &plan["forecast"];
+        let per_group = forecast["images_per_group"].as_u64().unwrap();
+        assert_eq!(
+            forecast["groups"],
+            u64::div_ceil(batch, per_group),
+            "{batch}"
+        );
+        assert!(forecast["predicted_peak_bytes"].as_u64().unwrap() <= 4 << 30);
     }
     // The logits alone of so many images fill every memory.
     let args = [
@@ -94,7 +102,7 @@ fn what_is_not_feasible_says_so() {
     );
     fails(
         &["--pin", "log_n=13"],
-        &["resnet20 needs 21 primes", "N = 2^13"],
+        &["resnet20 needs 21 primes of at least 36 bits", "N = 2^13"],
     );
     fails(
         &["--model", "tiny", "--pin", "grid=512x512"],
@@ -153,7 +161,7 @@ fn plans_of_something_else_are_refused() {
         4,
         "memory of 0.30 GiB is not enough",
     );
-    fails(&["--pin", "group=1"], 2, "cannot be used with");
+    fails(&["--pin", "blocks=1"], 2, "cannot be used with");
 
     let refused = |from: &str, to: &str, says: &str| {
         let changed = good.replacen(from, to, 1);
@@ -161,28 +169,51 @@ fn plans_of_something_else_are_refused() {
         fs::write(&file, changed).unwrap();
         fails(&["--model", "tiny", "--batch", "5"], 3, says);
     };
-    refused("format: 1", "format: 2", "plan: format is 2, expected 1");
+    refused("format: 2", "format: 1", "plan: format is 1, expected 2");
     refused(
         "model_checksum: \"",
         "model_checksum: \"00",
         "plan: model checksum is 00",
     );
     refused("log_scale: ", "log_scale: 4", "plan: log_scale is 4");
+    let blocks = "plan: channel blocks at a time is 0, expected 1 to 65536";
+    refused("blocks_at_a_time: [", "blocks_at_a_time: [0,", blocks);
     refused(
-        "group_blocks: ",
-        "group_blocks: 0, //",
-        "plan: number of blocks of a group is 0",
+        "blocks_at_a_time: [",
+        "blocks_at_a_time: [1,",
+        "plan: steps is ",
+    );
+    refused(
+        "key_steps: ([",
+        "key_steps: ([(70),",
+        "plan: level of keys is 70",
+    );
+    refused(
+        "refreshes: [",
+        "refreshes: [\"x\",",
+        "plan: refreshed node is x",
     );
     refused("digits: ", "digits: 0, //", "");
-    refused("rows: ", "rows: 3, //", "plan: layout is ");
-    refused("(7)", "(70)", "plan: level of keys is 70");
-    refused("stages: [", "stages: [], rest: [", "plan.ron");
+    refused("steps: [", "steps: [], rest: [", "plan.ron");
     fs::write(&file, "garbage").unwrap();
     fails(&["--model", "tiny"], 3, "plan.ron: ");
     fs::write(&file, [0xff, 0xfe]).unwrap();
-    fails(&["--model", "tiny"], 3, "plan.ron: cannot be read: ");
+    fails(&["--model", "tiny"], 3, "plan.ron: ");
     fs::remove_file(&file).unwrap();
-    fails(&["--model", "tiny"], 3, "plan.ron: cannot be read: ");
+    fails(&["--model", "tiny"], 3, "plan.ron: ");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_endless_plan_file_is_refused() {
+    for command in ["plan", "infer", "eval"] {
+        let args = [command, "--model", "tiny", "--plan", "/dev/zero"];
+        assert_fails(
+            &args,
+            3,
+            &["plan file /dev/zero: larger than 16777216 bytes"],
+        );
+    }
 }
 
 #[test]

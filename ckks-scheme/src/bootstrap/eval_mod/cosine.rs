@@ -1,11 +1,12 @@
 //! Reduction by a cosine, double angles, and if wanted an arcsine: for messages that are small beside the base prime.
 
+use crate::bootstrap::forecast::Noise;
 use crate::bootstrap::{BootstrapError, BootstrapParams, CosineLiteral};
 use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::counts::{Counts, Work};
 use crate::error::EvalError;
 use crate::evaluator::Evaluator;
-use crate::poly_eval::{Basis, Chebyshev, powers_and_splits};
+use crate::poly_eval::{Basis, Chebyshev, noisy_combination, powers_and_splits};
 use num_complex::Complex64;
 use std::f64::consts::PI;
 
@@ -139,6 +140,27 @@ impl Cosine {
             2 => work * 2 + counts.mul_i(at) + counts.add(at),
             _ => work,
         }
+    }
+
+    /// See [`super::EvalMod::plain`].
+    pub(super) fn noisy(&self, t: Complex64, noise: &mut Noise, rounding: f64) -> Complex64 {
+        let mut error = || noise.next(rounding);
+        let complex =
+            |p: &Chebyshev| -> Vec<Complex64> { p.coeffs().iter().map(|&c| c.into()).collect() };
+        let (coeffs, t) = (complex(&self.cosine), t - self.quarter);
+        let mut y = noisy_combination(Basis::Chebyshev, t, &coeffs, &mut error) + error();
+        for step in 0..self.double_angles {
+            y = y * y * 2.0 - 1.0;
+            // The last rescale is counted apart.
+            if step + 1 < self.double_angles || self.arcsine.is_some() {
+                y += error();
+            }
+        }
+        if let Some(arcsine) = &self.arcsine {
+            let t = y / arcsine.interval().1;
+            y = noisy_combination(Basis::Chebyshev, t, &complex(arcsine), error);
+        }
+        y * self.values_per_radian
     }
 
     /// See [`super::EvalMod::reduce`].

@@ -6,13 +6,14 @@
 //! The idea to look for a smooth continuation beyond the values' range is that of "High-precision functional bootstrapping
 //! for CKKS from Fourier extension", 2026, <https://eprint.iacr.org/2026/367>.
 
+use crate::bootstrap::forecast::Noise;
 use crate::bootstrap::{BootstrapError, BootstrapParams, FourierLiteral, FourierSeries};
 use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::counts::{Counts, Work};
 use crate::error::KeyError;
 use crate::evaluator::Evaluator;
 use crate::keys::{Galois, KeyKind, KeyRequest};
-use crate::poly_eval::{Basis, Chebyshev, powers_and_splits};
+use crate::poly_eval::{Basis, Chebyshev, noisy_combination, powers_and_splits};
 use num_complex::Complex64;
 use std::f64::consts::{SQRT_2, TAU};
 
@@ -161,6 +162,17 @@ impl Fourier {
             2 => work * 2 + counts.mul_i(at) + counts.add(at) * 2 + join,
             _ => work + join,
         })
+    }
+
+    /// See [`super::EvalMod::plain`]. The imaginary part is left out: the sum with the conjugate takes it away.
+    pub(super) fn noisy(&self, t: Complex64, noise: &mut Noise, rounding: f64) -> Complex64 {
+        let mut error = || noise.next(rounding);
+        let mut z = noisy_combination(Basis::Chebyshev, t, &self.exponential, &mut error) + error();
+        for _ in 0..self.squarings {
+            z = z * z + error();
+        }
+        let f = noisy_combination(Basis::Monomial, z, &self.coefficients, error);
+        f.re.into()
     }
 
     /// See [`super::EvalMod::reduce`].

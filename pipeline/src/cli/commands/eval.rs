@@ -74,6 +74,7 @@ pub fn run(args: &EvalArgs, ui: &dyn Progress) -> Result<EvalReport, CliError> {
 /// The network as a run of the plan in a file prepares it.
 fn prepare(path: &Path, model: &Model) -> Result<Instance, CliError> {
     let plan = Plan::read(path)?;
+    plan.decisions.check_model(&model.checksum_hex())?;
     let program = model.lower()?.program;
     Ok(plan.decisions.instantiate(&program, &KernelChoice::Auto)?)
 }

@@ -48,7 +48,7 @@ pub fn prepare(model: &Lowered, args: &PlanningArgs) -> Result<Planned, CliError
         memory_bytes: args.machine.memory_bytes(),
         speed: Speed::built_in(kernel.name()),
     };
-    let checksum = hex(&model.checksum);
+    let checksum = model.checksum.map(|b| format!("{b:02x}")).concat();
     let task = Task {
         program: &model.program,
         checksum: &checksum,
@@ -62,8 +62,4 @@ pub fn prepare(model: &Lowered, args: &PlanningArgs) -> Result<Planned, CliError
     let mut pins = Pins::default();
     pins.extend(args.pin.iter().copied());
     Ok(planner::plan(&task, &machine, &pins, &kernel)?)
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

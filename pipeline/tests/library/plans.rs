@@ -1,0 +1,193 @@
+//! What the planner chooses, and what it refuses.
+
+use std::time::{Duration, Instant};
+
+use he_layers::{Grid, Packing, Program};
+use pipeline::plan::Plan;
+use pipeline::planner::{self, PlanError, Task};
+
+use crate::networks::{GIB, chain, kernel, lowered, machine, pins, task};
+
+fn choose(
+    program: &Program,
+    images: usize,
+    memory_bytes: u64,
+    pinned: &[&str],
+) -> Result<Plan, PlanError> {
+    let (task, machine) = (task(program, images), machine(memory_bytes));
+    planner::choose(&task, &machine, &pins(pinned), &kernel())
+}
+
+fn bundled(model: &str, images: usize, memory_bytes: u64, pins: &[&str]) -> Plan {
+    choose(&lowered(model).program, images, memory_bytes, pins).unwrap()
+}
+
+/// A plan without the numbers that are simulated in floating point, whose last digits are the processor's.
+fn settled(mut plan: Plan) -> Plan {
+    plan.forecast.errors = None;
+    plan
+}
+
+#[test]
+fn plans_are_as_before() {
+    insta::assert_snapshot!("tiny_32", settled(bundled("tiny", 32, 4 * GIB, &[])));
+    let never = ["bootstrap=never"];
+    for images in [32, 512] {
+        let plan = settled(bundled("resnet20", images, 16 * GIB, &never));
+        insta::assert_snapshot!(format!("resnet20_{images}"), plan);
+    }
+}
+
+#[test]
+fn plan_files_are_as_before() {
+    let plan = settled(bundled("tiny", 5, 4 * GIB, &["grid=4x4", "packing=real"]));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("plan.ron");
+    std::fs::write(&file, plan.to_ron()).unwrap();
+    assert_eq!(Plan::read(&file).unwrap(), plan);
+    insta::assert_snapshot!("tiny_5_file", plan.to_ron());
+}
+
+#[test]
+fn more_memory_never_makes_a_slower_plan() {
+    let program = lowered("tiny").program;
+    let error = choose(&program, 1000, 1, &[]).unwrap_err();
+    let PlanError::Memory { needed_bytes, .. } = error else {
+        panic!("{error}");
+    };
+    let mut last = f64::INFINITY;
+    let more = needed_bytes + needed_bytes / 8;
+    for memory in [needed_bytes, more, GIB, 4 * GIB, 64 * GIB] {
+        let forecast = choose(&program, 1000, memory, &[]).unwrap().forecast;
+        assert!(forecast.predicted_peak_bytes <= memory);
+        assert!(forecast.predicted_seconds_infer <= last, "{memory} bytes");
+        last = forecast.predicted_seconds_infer;
+    }
+    assert!(choose(&program, 1000, needed_bytes - 1, &[]).is_err());
+}
+
+#[test]
+fn pins_are_obeyed() {
+    let pinned = [
+        "log_n=14",
+        "packing=complex",
+        "grid=8x8",
+        "prime_bits=44",
+        "digits=3",
+        "log_scale=25",
+        "blocks=2",
+        "bootstrap=never",
+    ];
+    let plan = choose(&chain("pinned", 8, &[3, 4, 4]), 5, GIB, &pinned).unwrap();
+    let d = plan.decisions;
+    assert_eq!((d.params.log_n, d.params.digits), (14, 3));
+    assert!(d.params.q_bits.iter().all(|bits| *bits == 44));
+    assert_eq!((d.packing, d.grid), (Packing::Complex, Grid::new(8, 8)));
+    assert_eq!((d.log_scale, d.bootstrap), (25, None));
+    assert!(d.blocks_at_a_time.iter().all(|blocks| *blocks == 2));
+}
+
+#[test]
+fn a_pinned_number_of_refreshes_is_made() {
+    let program = chain("refreshed", 8, &[2, 4, 4, 4]);
+    let pinned = [
+        "bootstrap=1",
+        "log_n=16",
+        "prime_bits=42",
+        "digits=4",
+        "packing=complex",
+        "grid=8x8",
+    ];
+    let plan = choose(&program, 5, 16 * GIB, &pinned).unwrap();
+    let (d, forecast) = (plan.decisions, plan.forecast);
+    assert_eq!(d.refreshes.len(), 1);
+    assert!(d.bootstrap.is_some() && forecast.bootstraps >= forecast.groups);
+    assert!(forecast.matrix_bytes > 0 && forecast.pool_bytes > forecast.matrix_bytes);
+}
+
+#[test]
+fn pins_that_cannot_be_obeyed_are_refused_with_words() {
+    let program = chain("small", 8, &[3, 4, 4]);
+    let says = |pinned: &[&str]| choose(&program, 5, GIB, pinned).unwrap_err().to_string();
+    assert_eq!(
+        says(&["bootstrap=9", "log_n=16"]),
+        "small cannot run with exactly 9 refreshes at N = 2^16: 2 of its tensors can be refreshed, each at N = 2^16 or \
+         N = 2^17 and if enough levels are left before and after"
+    );
+    assert!(
+        says(&["bootstrap=1", "log_n=13"])
+            .starts_with("small cannot run with exactly 1 refreshes at N = 2^13:")
+    );
+    let depth = says(&["log_n=13", "prime_bits=50", "bootstrap=never"]);
+    assert!(
+        depth.contains("primes of at least 50 bits, more than 128-bit security allows at N = 2^13, and refreshes are"),
+        "{depth}"
+    );
+    let grid = says(&["grid=512x512", "log_n=13"]);
+    assert!(
+        grid.starts_with("no layout fits small: grid 512x512"),
+        "{grid}"
+    );
+}
+
+#[test]
+fn a_network_that_is_too_deep_is_refused_as_too_deep() {
+    let program = chain("deep", 8, &[2; 60]);
+    let pinned = ["bootstrap=never", "log_n=15"];
+    let error = choose(&program, 1, 64 * GIB, &pinned).unwrap_err();
+    let PlanError::Depth { model, levels, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(model, "deep");
+    assert!(*levels > 60, "{levels}");
+}
+
+#[test]
+fn a_network_without_a_layout_is_refused_for_its_layout() {
+    // Levels there are enough of.
+    for (side, pinned) in [(8, "grid=256x256"), (1024, "packing=real")] {
+        let program = chain("wide", side, &[3, 4]);
+        let error = choose(&program, 1, GIB, &["log_n=13", pinned]).unwrap_err();
+        assert!(matches!(error, PlanError::Layout { .. }), "{error}");
+    }
+}
+
+#[test]
+fn precision_that_no_plan_reaches_is_refused() {
+    let program = chain("small", 8, &[3, 4]);
+    let strict = Task {
+        max_logit_error: 1e-30,
+        ..task(&program, 5)
+    };
+    let error = planner::choose(&strict, &machine(GIB), &pins(&["log_n=13"]), &kernel());
+    let error = error.unwrap_err();
+    let PlanError::Precision {
+        found, expected, ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    assert!(found > expected && *expected == 1e-30);
+}
+
+#[test]
+fn key_levels_of_a_network_that_shrinks_at_every_block_are_found_in_seconds() {
+    // One channel a ciphertext, one fewer with every block: each is a place for a key level. All sets of them would be 2^16.
+    let channels = std::iter::once(3).chain((2..=19).rev());
+    let program = chain("shrinking", 8, &channels.collect::<Vec<_>>());
+    let pinned = [
+        "log_n=16",
+        "bootstrap=never",
+        "packing=real",
+        "grid=8x8",
+        "blocks=1",
+    ];
+    let start = Instant::now();
+    let plan = choose(&program, 1, 64 * GIB, &pinned).unwrap();
+    assert!(
+        start.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(plan.decisions.key_steps.0.len() > 1);
+}

@@ -1,0 +1,151 @@
+//! Runs on small rings without security: memory stays within what was forecast, and within what there is.
+
+use std::sync::Arc;
+
+use ckks_scheme::Evaluator;
+use datasets::{Shape, Synthetic};
+use he_layers::{Client, Grid, Packing, PlainTensor, Program};
+use he_models::Model;
+use pipeline::executor::Executor;
+use pipeline::inference::{self, Batch, Options};
+use pipeline::planner::{self, Machine};
+use pipeline::progress::Silent;
+
+use crate::networks::{GIB, Small, chain, kernel, lowered, machine, pins, task};
+
+/// Images with values in `[0, 1)`.
+pub fn images(program: &Program, count: usize) -> PlainTensor {
+    PlainTensor::from_fn(count, program.shape(program.input()), |n, c, y, x| {
+        ((n + c + x * y) % 9) as f64 / 9.0
+    })
+}
+
+/// Runs a network and compares the limb pool's high-water mark with the forecast, over the whole run and step by step. What a
+/// stage or the run took, as shares of the bounds.
+fn pool_shares(program: &Program, small: &Small) -> Vec<f64> {
+    let (mut decisions, instance) = small.ready(program, 1);
+    decisions.batch = instance.prepared.images();
+    let (params, prepared) = (&instance.params, &instance.prepared);
+    let machine = Machine {
+        threads: small.threads,
+        ..machine(GIB)
+    };
+    let task = task(program, decisions.batch);
+    let forecast = planner::forecast(&decisions, &instance, &task, &machine)
+        .unwrap()
+        .forecast;
+    let run = || {
+        let (mut client, keys) = Client::new(params, prepared, &mut rand::rng()).unwrap();
+        let evaluator = Evaluator::new(params, Arc::new(keys));
+        let encrypted = client.encrypt(&images(program, decisions.batch)).unwrap();
+        let before = params.pool().high_water_bytes();
+        let executor = Executor::new(&evaluator, prepared, &forecast.steps).unwrap();
+        let (logits, stages) = executor.run(encrypted, &Silent).unwrap();
+        client.decrypt(&logits, decisions.batch).unwrap();
+        let of_stages = stages.iter().map(|s| s.bytes);
+        let most = of_stages.fold(params.pool().high_water_bytes().max(before), u64::max);
+        let predicted = forecast.stages();
+        assert_eq!(stages.len(), predicted.len());
+        let pairs = stages.iter().zip(&predicted);
+        pairs
+            .map(|(measured, predicted)| (measured.bytes, predicted.pool_bytes))
+            .chain([(most, forecast.pool_bytes)])
+            .map(|(measured, predicted)| measured as f64 / predicted as f64)
+            .collect::<Vec<_>>()
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(small.threads);
+    pool.build().unwrap().install(run)
+}
+
+#[test]
+fn planned_pools_are_bounds_in_every_layout() {
+    let program = lowered("tiny").program;
+    for packing in [Packing::Real, Packing::Complex] {
+        for (rows, cols) in [(1, 1), (2, 2), (2, 4), (8, 8), (8, 16), (16, 16), (1, 32)] {
+            for (blocks, threads) in [(1, 1), (2, 2), (1, 5), (100, 2)] {
+                let small = Small {
+                    blocks,
+                    threads,
+                    ..Small::new(9, 8, packing, Grid::new(rows, cols))
+                };
+                let shares = pool_shares(&program, &small);
+                let within = shares.iter().all(|s| (0.3..=1.0).contains(s));
+                assert!(
+                    within,
+                    "{packing}, grid {rows}x{cols}, {blocks} blocks, {threads} threads: {shares:.2?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn runs_can_go_on_in_another_thread() {
+    let program = chain("small", 8, &[3, 4]);
+    let (decisions, instance) = Small::new(9, 6, Packing::Real, Grid::new(8, 8)).ready(&program, 2);
+    let prepared = &instance.prepared;
+    let task = task(&program, 2);
+    let forecast = planner::forecast(&decisions, &instance, &task, &machine(GIB)).unwrap();
+    let (mut client, keys) = Client::new(&instance.params, prepared, &mut rand::rng()).unwrap();
+    let evaluator = Evaluator::new(&instance.params, Arc::new(keys));
+    let executor = Executor::new(&evaluator, prepared, &forecast.forecast.steps).unwrap();
+    let x = images(&program, 2);
+    let mut execution = executor.begin(client.encrypt(&x).unwrap()).unwrap();
+    execution.step().unwrap();
+    let (logits, _) = std::thread::scope(|scope| {
+        let rest = scope.spawn(move || {
+            while execution.next_step().is_some() {
+                execution.step().unwrap();
+            }
+            execution.finish().unwrap()
+        });
+        rest.join().unwrap()
+    });
+    let found = client.decrypt(&logits, 2).unwrap();
+    let expected = program.forward_plain(&x).unwrap();
+    for (a, b) in found.data.iter().zip(&expected.data) {
+        assert!((a - b).abs() < 1e-3, "{a} for {b}");
+    }
+}
+
+#[test]
+fn a_run_never_takes_more_limbs_than_its_memory_has_room_for() {
+    let model = Model::bundled("tiny").unwrap();
+    let program = model.lower().unwrap().program;
+    let shape = Shape {
+        channels: 3,
+        height: 8,
+        width: 8,
+    };
+    let data = Synthetic::with_shape(0, shape).unwrap();
+    let batch = Batch {
+        data: &data,
+        first: 0,
+        images: 2,
+    };
+    let plan = || {
+        let pins = pins(&["grid=8x16"]);
+        planner::plan(&task(&program, 2), &machine(2 * GIB), &pins, &kernel()).unwrap()
+    };
+    let planned = plan();
+    let (forecast, params) = (&planned.plan.forecast, &planned.instance.params);
+    let fixed = forecast.predicted_peak_bytes - forecast.pool_bytes;
+    let room = (2 * GIB - fixed) / params.limb_bytes();
+    assert!(params.pool().reserve(room as usize + 1).is_err());
+
+    // The planner is wrong, and the bound holds nevertheless.
+    let mut short = plan();
+    let keys = short.plan.forecast.key_bytes;
+    short.plan.forecast.pool_bytes = keys;
+    short
+        .instance
+        .params
+        .pool()
+        .set_budget(Some(keys + (1 << 20)));
+    let error = inference::infer(&model, short, batch, Options::default(), &Silent).unwrap_err();
+    assert!(error.out_of_memory(), "{error}");
+    assert!(
+        error.to_string().contains("buffer pool exhausted"),
+        "{error}"
+    );
+}
