@@ -198,4 +198,30 @@ mod tests {
             assert!((c - expected).abs() < 1e-14);
         }
     }
+
+    /// No result is so small that it matters how denormal numbers are taken; another rounding moves last bits only.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn embedding_is_right_in_any_floating_point_mode() {
+        use crate::kernel::avx512ifma::in_float_mode;
+        fn both_ways() -> Vec<f64> {
+            let coeffs = test_coefficients(1 << 10);
+            let embedding = Embedding::new(10);
+            let mut slots = vec![Complex64::default(); 1 << 9];
+            let mut back = vec![0.0; 1 << 10];
+            embedding.coeffs_to_slots(&coeffs, &mut slots);
+            embedding.slots_to_coeffs(&slots, &mut back);
+            back.extend(slots.iter().flat_map(|z| [z.re, z.im]));
+            back
+        }
+        let standard = both_ways();
+        for (mode, tolerance) in [(0x1fc0, 0.0), (0x9f80, 0.0), (0xffc0, 1e-12)] {
+            let found = std::thread::spawn(move || in_float_mode(mode, both_ways))
+                .join()
+                .unwrap();
+            for (a, b) in found.iter().zip(&standard) {
+                assert!((a - b).abs() <= tolerance, "{mode:x}: {a} {b}");
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Arrays written by NumPy and safetensors: every number type, order and name that is promised, and what is refused.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/common.rs"]
 mod common;
 
 use std::fs;

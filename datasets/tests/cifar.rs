@@ -1,6 +1,7 @@
 //! Reading the official layouts, and saying what is wrong with files that are something else.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/common.rs"]
 mod common;
 
 use std::fs;

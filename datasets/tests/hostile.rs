@@ -1,6 +1,7 @@
 //! Files that somebody else made: damaged, cut off, lying about their size, or no files at all.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/common.rs"]
 mod common;
 
 use std::fs::{self, File};

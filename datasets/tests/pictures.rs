@@ -1,6 +1,7 @@
 //! PNG and JPEG files written by Pillow: classes, order, colours, sizes.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/common.rs"]
 mod common;
 
 use std::fs;

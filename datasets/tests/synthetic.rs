@@ -1,6 +1,7 @@
 //! Synthetic images look, to statistics, like CIFAR-10's; and they are the same everywhere.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/common.rs"]
 mod common;
 
 use std::f64::consts::TAU;

@@ -9,7 +9,6 @@ use he_layers::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::estimate;
 use crate::planner::PlanError;
 
 /// Version of the plan file that this library reads and writes.
@@ -114,8 +113,7 @@ impl Decisions {
                 let bootstrap = BootstrapParams::new(params, literal.clone())?;
                 let bootstrapper = CosineBootstrapper::new(&bootstrap)?;
                 let bytes = bootstrapper.transform_bytes();
-                let error = estimate::error::refresh(&bootstrap);
-                (vec![Refresher::of(bootstrapper, error)?], bytes)
+                (vec![Refresher::of(bootstrapper)?], bytes)
             }
         };
         let prepared = self

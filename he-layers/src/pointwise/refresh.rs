@@ -60,14 +60,12 @@ impl Refresher {
         }
     }
 
-    /// The scheme's own bootstrapping, whose refreshes add errors of standard deviation `error_std`, for values at its
-    /// output scale.
+    /// The scheme's own bootstrapping.
     ///
     /// # Errors
     /// Those of the series that its function is.
-    pub fn of(bootstrapper: CosineBootstrapper, error_std: f64) -> Result<Self, BootstrapError> {
-        let working_bytes = bootstrapper.working_bytes();
-        let limits = RefreshLimits::of(bootstrapper.params(), working_bytes, error_std);
+    pub fn of(bootstrapper: CosineBootstrapper) -> Result<Self, BootstrapError> {
+        let limits = RefreshLimits::of(bootstrapper.outline());
         Ok(Self {
             function: unit_series(bootstrapper.params())?,
             ..Self::new(Arc::new(bootstrapper), limits)
@@ -78,11 +76,11 @@ impl Refresher {
     ///
     /// # Errors
     /// As there.
-    pub fn outlined(outline: &BootstrapOutline, error_std: f64) -> Result<Self, BootstrapError> {
+    pub fn outlined(outline: &BootstrapOutline) -> Result<Self, BootstrapError> {
         Ok(Self {
             function: unit_series(outline.params())?,
             bootstrapper: None,
-            limits: RefreshLimits::of(outline.params(), outline.working_bytes(), error_std),
+            limits: RefreshLimits::of(outline),
             keys: outline.request(),
         })
     }
@@ -121,7 +119,10 @@ impl Refresher {
 
 impl RefreshLimits {
     /// Those of a bootstrapping of the scheme.
-    fn of(params: &BootstrapParams, working_bytes: u64, error_std: f64) -> Self {
+    fn of(outline: &BootstrapOutline) -> Self {
+        let params = outline.params();
+        // The error of a sine is a third power of the value: over uniform values it deviates by 1 / sqrt(7) of the largest.
+        let systematic = outline.approximation_error() / 7f64.sqrt();
         Self {
             input_level: params.input_level(),
             output_level: params.output_level(),
@@ -129,8 +130,8 @@ impl RefreshLimits {
             content: params.literal().content,
             max_value: params.literal().max_value,
             scale: params.output_scale(),
-            error_std,
-            working_bytes,
+            error_std: outline.error_std().hypot(systematic),
+            working_bytes: outline.working_bytes(),
             limb_bytes: params.scheme().limb_bytes(),
         }
     }

@@ -21,8 +21,8 @@ fn kernel() -> KernelChoice {
     }
 }
 
-/// Runs a program on random images; largest difference to the same with rounded weights, its bound, and the difference to the
-/// exact result relative to the largest number of that.
+/// Runs a program on random images: the largest difference to the same with rounded weights, its bound, and the largest
+/// difference to the exact one as a share of the largest output.
 fn errors(
     rng: &mut ChaCha20Rng,
     program: &Program,
@@ -51,10 +51,11 @@ fn errors(
     let y = client.decrypt(&sums, x.n).unwrap();
     let rounded = prepared.forward_rounded(program, &x).unwrap();
     let exact = program.forward_plain(&x).unwrap();
+    let largest = exact.data.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
     (
         largest_difference(&y, &rounded),
         bound,
-        largest_difference(&y, &exact) / exact.data.iter().fold(0.0, |m: f64, v| m.max(v.abs())),
+        largest_difference(&y, &exact) / largest,
     )
 }
 
@@ -84,7 +85,7 @@ fn single_maps_of_any_kind_run_encrypted() {
             noise < bound && bound < 30.0 * noise,
             "{shape} on {grid}: {noise} {bound}"
         );
-        assert!(error < 0.005, "{shape} on {grid}: {error}");
+        assert!(error < 0.02, "{shape} on {grid}: {error}");
         let weight = random_numbers(rng, 7 * shape.volume());
         let dense = Dense::new("dense", shape, 7, weight, random_numbers(rng, 7)).unwrap();
         let program = Program::of_layers("dense", shape, &[&dense as &dyn Layer]).unwrap();
@@ -93,7 +94,7 @@ fn single_maps_of_any_kind_run_encrypted() {
             noise < bound && bound < 30.0 * noise,
             "{shape} on {grid}: {noise} {bound}"
         );
-        assert!(error < 0.005, "{shape} on {grid}: {error}");
+        assert!(error < 0.02, "{shape} on {grid}: {error}");
     }
 }
 

@@ -18,9 +18,6 @@ use rand_chacha::ChaCha20Rng;
 
 use crate::counts::{check_bound, predicted};
 
-/// Deviation of the error of a refresh in these tests' small rings.
-const REFRESH_ERROR: f64 = 1e-6;
-
 /// Parameters and randomness of a test.
 pub struct Lab {
     pub params: Parameters,
@@ -96,10 +93,7 @@ impl Lab {
         let boot = CosineBootstrapper::new(&boot).unwrap();
         let scale = Scale::new(2f64.powi(40));
         let rng = rng(seed);
-        (
-            Self { params, scale, rng },
-            Refresher::of(boot, REFRESH_ERROR).unwrap(),
-        )
+        (Self { params, scale, rng }, Refresher::of(boot).unwrap())
     }
 
     /// With a bootstrapping that applies a ReLU by `harmonics` harmonics and leaves `levels` levels of 43 bits.
@@ -129,10 +123,7 @@ impl Lab {
         let boot = CosineBootstrapper::new(&boot).unwrap();
         let scale = Scale::new(2f64.powi(33));
         let rng = rng(seed);
-        (
-            Self { params, scale, rng },
-            Refresher::of(boot, REFRESH_ERROR).unwrap(),
-        )
+        (Self { params, scale, rng }, Refresher::of(boot).unwrap())
     }
 
     pub fn layout(&self, shape: Chw, grid: Grid, packing: Packing) -> Layout {

@@ -1,25 +1,10 @@
 //! Errors of the logits, estimated by disturbing images in the clear as the encrypted run disturbs them.
 
-use ckks_scheme::{BootstrapParams, Reduction};
 use he_layers::{Errors, LayerError, PlainTensor, PreparedProgram, Program};
 use serde::{Deserialize, Serialize};
 
 /// Disturbed runs of each image.
 const DRAWS: u64 = 2;
-/// Bits of a refresh's mean error below its largest value, as `polyphase precision` measures them at N = 2^16; an error of
-/// uniform sign has a standard deviation of about 1.25 times its mean.
-const COSINE_BITS: f64 = 18.4;
-/// The same of a reduction by the complex exponential, at scales of 42 bits.
-const FOURIER_BITS: f64 = 20.0;
-
-/// Standard deviation of the error that one refresh adds, for values at the bootstrapping's output scale.
-pub fn refresh(bootstrap: &BootstrapParams) -> f64 {
-    let bits = match &bootstrap.literal().reduction {
-        Reduction::Cosine(_) => COSINE_BITS,
-        Reduction::Fourier(_) => FOURIER_BITS,
-    };
-    1.25 * bootstrap.literal().max_value * (-bits).exp2()
-}
 
 /// Estimates of the largest errors of an encrypted run's logits over a batch, in units of logits. They are no bounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

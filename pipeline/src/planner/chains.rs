@@ -18,7 +18,6 @@ use he_layers::{
 use super::pins::{Bootstrap, Pins};
 use super::{PlanError, placement};
 use crate::decisions::{Decisions, Instance};
-use crate::estimate::error;
 
 /// Bits of a special prime, and the most of a ciphertext prime.
 pub(super) const WORD_BITS: u32 = 50;
@@ -485,6 +484,6 @@ fn outlined(
     let work = outline
         .work(&keys)
         .map_err(ckks_scheme::BootstrapError::from)?;
-    let refresher = Refresher::outlined(&outline, error::refresh(&bootstrap))?;
+    let refresher = Refresher::outlined(&outline)?;
     Ok((vec![refresher], work.total(), outline.matrix_bytes()))
 }
