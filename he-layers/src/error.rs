@@ -411,14 +411,7 @@ pub(crate) fn check_array(
     data: &[f64],
     expected: usize,
 ) -> Result<(), LayerError> {
-    if data.len() != expected {
-        return Err(LayerError::ParameterLength {
-            layer: layer.to_owned(),
-            what,
-            found: data.len(),
-            expected,
-        });
-    }
+    check_length(layer, what, data, expected)?;
     match data.iter().position(|v| !v.is_finite()) {
         Some(index) => Err(LayerError::NotFinite {
             layer: layer.to_owned(),
@@ -428,6 +421,24 @@ pub(crate) fn check_array(
         }),
         None => Ok(()),
     }
+}
+
+/// Checks the length of an array of a layer.
+pub(crate) fn check_length(
+    layer: &str,
+    what: &'static str,
+    data: &[f64],
+    expected: usize,
+) -> Result<(), LayerError> {
+    if data.len() == expected {
+        return Ok(());
+    }
+    Err(LayerError::ParameterLength {
+        layer: layer.to_owned(),
+        what,
+        found: data.len(),
+        expected,
+    })
 }
 
 /// Checks that sizes of a layer are at least 1.

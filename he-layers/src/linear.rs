@@ -81,7 +81,7 @@ impl Linear {
     /// The map in the clear, parallel over images (current rayon pool).
     ///
     /// # Errors
-    /// As [`Self::output_shape`].
+    /// As [`Self::validate`] and [`Self::output_shape`].
     pub fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
         match self {
             Linear::Conv(conv) => conv.forward_plain(x),

@@ -13,6 +13,9 @@ use crate::tensor::Chw;
 /// of a map, and a level less makes all maps before it cheaper.
 const MOST_PRODUCTS: usize = 4;
 
+/// Weights that the merged convolution may always have, zeros included; more only in proportion to those of the two.
+const MOST_WEIGHTS: usize = 1 << 22;
+
 impl Linear {
     /// `next` after `self` as one map, for inputs of shape `input`; `None` where no such map is exact, or where it would have
     /// more than four times the products of the two. So a depthwise and a pointwise convolution mostly stay two, while a pooling
@@ -22,21 +25,28 @@ impl Linear {
     /// that the merged one would not: no row that the first would compute there from inputs, and no bias that it would add.
     ///
     /// # Errors
-    /// As [`Self::output_shape`], of either.
+    /// As [`Self::validate`] and [`Self::output_shape`], of either.
     pub fn then(&self, next: &Linear, input: Chw) -> Result<Option<Linear>, LayerError> {
+        self.validate()?;
+        next.validate()?;
         let middle = self.output_shape(input)?;
-        next.output_shape(middle)?;
+        let output = next.output_shape(middle)?;
         let most = MOST_PRODUCTS * (self.products(input)? + next.products(middle)?);
         let merged = match (self, next) {
             (Linear::Conv(first), Linear::Conv(second)) => {
                 conv_conv(first, second, input, middle, most).map(Linear::from)
             }
-            _ => match (next.flattened(middle)?, next) {
-                (Some(second), _) if second.outputs * input.volume() <= most => {
-                    Some(self.dense_after(&second, input).into())
-                }
-                _ => None,
-            },
+            // Looked at before anything of that size is made.
+            _ if output
+                .channels
+                .saturating_mul(input.volume().max(middle.volume()))
+                > most =>
+            {
+                None
+            }
+            _ => next
+                .flattened(middle)?
+                .map(|second| self.dense_after(&second, input).into()),
         };
         match merged {
             Some(merged) if merged.products(input)? <= most => Ok(Some(merged)),
@@ -193,8 +203,14 @@ fn conv_conv(
     let (ins, outs) = (first.in_channels / groups, second.out_channels);
     let dense = |conv: &Conv2d| conv.weight.iter().all(|w| *w != 0.0);
     let pixels = rows.axis.outputs()? * cols.axis.outputs()?;
+    let weights = [ins, kernel.0, kernel.1]
+        .into_iter()
+        .try_fold(outs, usize::checked_mul)?;
+    if weights > MOST_WEIGHTS.max(MOST_PRODUCTS * (first.weight.len() + second.weight.len())) {
+        return None;
+    }
     let gapless = first.stride.0 <= first.kernel.0 && first.stride.1 <= first.kernel.1;
-    if gapless && dense(first) && dense(second) && outs * ins * taps * pixels > most {
+    if gapless && dense(first) && dense(second) && weights * pixels > most {
         return None;
     }
     // Where the constants between the two go: all of them are seen, or those inside the map.
@@ -204,7 +220,7 @@ fn conv_conv(
         _ => None,
     };
 
-    let mut weight = vec![0.0; outs * ins * taps];
+    let mut weight = vec![0.0; weights];
     let mut tap_bias = vec![0.0; outs * taps];
     let mut bias = second.bias.clone();
     for o in 0..outs {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::{LayerError, check_array, check_sizes};
+use crate::error::{LayerError, check_array, check_length, check_sizes};
 use crate::tensor::Chw;
 
 /// Zeros around a map.
@@ -204,6 +204,13 @@ impl Conv2d {
     /// # Errors
     /// [`LayerError::ParameterValue`], [`LayerError::ParameterLength`], [`LayerError::NotFinite`].
     pub fn validate(&self) -> Result<(), LayerError> {
+        self.check_sizes()?;
+        self.arrays()
+            .try_for_each(|(what, data, length)| check_array(&self.name, what, data, length))
+    }
+
+    /// [`Self::validate`] without a look at each number.
+    fn check_sizes(&self) -> Result<(), LayerError> {
         let sizes = [
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
@@ -223,11 +230,20 @@ impl Conv2d {
                 expected: "a divisor of both numbers of channels",
             });
         }
-        let (name, taps) = (&self.name, self.taps());
+        self.arrays()
+            .try_for_each(|(what, data, length)| check_length(&self.name, what, data, length))
+    }
+
+    /// Arrays with their names and the lengths that they must have.
+    fn arrays(&self) -> impl Iterator<Item = (&'static str, &[f64], usize)> {
+        let taps = self.taps();
         let weights = self.out_channels * self.group_inputs() * taps;
-        check_array(name, "weight", &self.weight, weights)?;
-        check_array(name, "bias", &self.bias, self.out_channels)?;
-        check_array(name, "tap_bias", &self.tap_bias, self.out_channels * taps)
+        [
+            ("weight", &self.weight[..], weights),
+            ("bias", &self.bias[..], self.out_channels),
+            ("tap_bias", &self.tap_bias[..], self.out_channels * taps),
+        ]
+        .into_iter()
     }
 
     /// Kernel rows times kernel columns.
@@ -259,9 +275,10 @@ impl Conv2d {
     /// Shape of the output for an input of shape `input`.
     ///
     /// # Errors
-    /// [`LayerError::Channels`], [`LayerError::KernelTooLarge`], and those of [`Self::validate`].
+    /// [`LayerError::Channels`], [`LayerError::KernelTooLarge`], and those of [`Self::validate`] but
+    /// [`LayerError::NotFinite`]: numbers are not looked at.
     pub fn output_shape(&self, input: Chw) -> Result<Chw, LayerError> {
-        self.validate()?;
+        self.check_sizes()?;
         if input.channels != self.in_channels {
             return Err(LayerError::Channels {
                 layer: self.name.clone(),

@@ -1,6 +1,6 @@
 //! Dense layers over flattened images: the description.
 
-use crate::error::{LayerError, check_array, check_sizes};
+use crate::error::{LayerError, check_array, check_length, check_sizes};
 use crate::tensor::Chw;
 
 /// `y[k] = bias[k] + sum over c, y, x of weight[k, c, y, x] * x[c, y, x]`: flatten, then a matrix. A global average pool is
@@ -67,6 +67,13 @@ impl Dense {
     /// # Errors
     /// [`LayerError::ParameterValue`], [`LayerError::ParameterLength`], [`LayerError::NotFinite`].
     pub fn validate(&self) -> Result<(), LayerError> {
+        self.check_sizes()?;
+        self.arrays()
+            .try_for_each(|(what, data, length)| check_array(&self.name, what, data, length))
+    }
+
+    /// [`Self::validate`] without a look at each number.
+    fn check_sizes(&self) -> Result<(), LayerError> {
         let sizes = [
             ("channels", self.input.channels),
             ("rows", self.input.height),
@@ -74,17 +81,27 @@ impl Dense {
             ("outputs", self.outputs),
         ];
         check_sizes(&self.name, &sizes)?;
+        self.arrays()
+            .try_for_each(|(what, data, length)| check_length(&self.name, what, data, length))
+    }
+
+    /// Arrays with their names and the lengths that they must have.
+    fn arrays(&self) -> impl Iterator<Item = (&'static str, &[f64], usize)> {
         let weights = self.outputs * self.input.volume();
-        check_array(&self.name, "dense weight", &self.weight, weights)?;
-        check_array(&self.name, "dense bias", &self.bias, self.outputs)
+        [
+            ("dense weight", &self.weight[..], weights),
+            ("dense bias", &self.bias[..], self.outputs),
+        ]
+        .into_iter()
     }
 
     /// Shape of the output: `outputs x 1 x 1`.
     ///
     /// # Errors
-    /// [`LayerError::Shape`] if `input` is not the layer's input, and those of [`Self::validate`].
+    /// [`LayerError::Shape`] if `input` is not the layer's input, and those of [`Self::validate`] but
+    /// [`LayerError::NotFinite`]: numbers are not looked at.
     pub fn output_shape(&self, input: Chw) -> Result<Chw, LayerError> {
-        self.validate()?;
+        self.check_sizes()?;
         if input != self.input {
             return Err(LayerError::Shape {
                 layer: self.name.clone(),

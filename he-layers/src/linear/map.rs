@@ -5,7 +5,6 @@
 //! vector of reals with the grid's number of cells as period. Zero padding, and that a rotation brings in cells of the
 //! neighbouring image, are zeros of those vectors. `fold` sums cells (some dense layers; otherwise nothing).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Linear;
@@ -63,6 +62,9 @@ pub(super) struct Plan {
     /// By output phase.
     pub terms: Vec<Vec<Term>>,
     pub tasks: Vec<ProductTask>,
+    /// Rotations of each input ciphertext, and of inner sums of each output.
+    babies: Vec<Vec<i64>>,
+    giants: Vec<Vec<i64>>,
     pub fold: Vec<i64>,
     bias: BiasMap,
     /// For each cell of the input the sub-position whose numbers it holds, in any phase.
@@ -78,13 +80,14 @@ impl LinearMap {
     /// # Errors
     /// [`LayerError::LayoutsDiffer`] if the layouts do not share grid, packing and slots; [`LayerError::Shape`] if the
     /// output layout does not have the map's output shape; [`LayerError::Spacing`] or [`LayerError::ChannelsPerCiphertext`] if
-    /// it is none of a dense layer; and those of [`Linear::output_shape`].
+    /// it is none of a dense layer; and those of [`Linear::validate`] and [`Linear::output_shape`].
     pub fn compile(
         linear: &Arc<Linear>,
         input: &Layout,
         output: &Layout,
         costs: &RotationCosts,
     ) -> Result<Self, LayerError> {
+        linear.validate()?;
         let name = linear.name();
         let shape = linear.output_shape(input.shape())?;
         if output.shape() != shape {
@@ -131,10 +134,26 @@ impl LinearMap {
         let tasks = products.tasks();
         let held = |cell| input.channel_at(0, cell).and(input.sub_position(cell));
         let sub = |cell| held(cell).map(|sub| sub as u32);
+        let mut babies = vec![Vec::new(); input.ciphertexts()];
+        let mut giants = vec![Vec::new(); output.ciphertexts()];
+        for task in &tasks {
+            task.inputs
+                .iter()
+                .for_each(|(ciphertext, baby)| babies[*ciphertext].push(*baby));
+            task.outputs
+                .iter()
+                .for_each(|ciphertext| giants[*ciphertext].push(task.giant));
+        }
+        for steps in babies.iter_mut().chain(&mut giants) {
+            steps.sort_unstable();
+            steps.dedup();
+        }
         let plan = Plan {
             links,
             terms,
             tasks,
+            babies,
+            giants,
             fold,
             bias,
             input_subs: (0..cells).map(sub).collect(),
@@ -235,25 +254,13 @@ impl LinearMap {
     }
 
     /// For each input ciphertext the rotations of it that products read, sorted, zero among them if it is read as it is.
-    pub fn baby_steps(&self) -> Vec<Vec<i64>> {
-        let mut steps = vec![BTreeSet::new(); self.input.ciphertexts()];
-        for task in self.tasks() {
-            for &(ciphertext, baby) in &task.inputs {
-                steps[ciphertext].insert(baby);
-            }
-        }
-        steps.into_iter().map(|s| s.into_iter().collect()).collect()
+    pub fn baby_steps(&self) -> &[Vec<i64>] {
+        &self.plan.babies
     }
 
     /// For each output ciphertext the giant steps of its inner sums, sorted, zero among them where it occurs.
-    pub fn giant_steps(&self) -> Vec<Vec<i64>> {
-        let mut steps = vec![BTreeSet::new(); self.output.ciphertexts()];
-        for task in self.tasks() {
-            for &output in &task.outputs {
-                steps[output].insert(task.giant);
-            }
-        }
-        steps.into_iter().map(|s| s.into_iter().collect()).collect()
+    pub fn giant_steps(&self) -> &[Vec<i64>] {
+        &self.plan.giants
     }
 
     /// The weight of row `row` and column `col` of a product of this map.

@@ -22,8 +22,9 @@ impl Conv2d {
     /// ("im2col"), tile by tile of output rows, group by group.
     ///
     /// # Errors
-    /// As [`Self::output_shape`].
+    /// As [`Self::validate`] and [`Self::output_shape`].
     pub fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
+        self.validate()?;
         let output = self.output_shape(x.shape)?;
         let bias = self.bias_map(x.shape);
         let mut y = PlainTensor::zeros(x.n, output);
@@ -116,8 +117,9 @@ impl Dense {
     /// The layer in the clear, parallel over images (current rayon pool).
     ///
     /// # Errors
-    /// As [`Self::output_shape`].
+    /// As [`Self::validate`] and [`Self::output_shape`].
     pub fn forward_plain(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
+        self.validate()?;
         let output = self.output_shape(x.shape)?;
         let volume = self.input.volume();
         let weight = matrix(&self.weight, self.outputs, volume);

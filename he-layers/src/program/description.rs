@@ -230,6 +230,21 @@ impl Program {
     /// [`LayerError::Shape`] if the terms have different shapes, [`LayerError::NoTerms`] without any,
     /// [`LayerError::UnknownValue`], and those of the maps.
     pub fn node(&mut self, stage: &str, name: &str, terms: Vec<Term>) -> Result<Value, LayerError> {
+        for term in &terms {
+            if let Term::Linear(_, map) = term {
+                map.validate()?;
+            }
+        }
+        self.checked_node(stage, name, terms)
+    }
+
+    /// [`Self::node`] for maps whose numbers were looked at before.
+    pub(super) fn checked_node(
+        &mut self,
+        stage: &str,
+        name: &str,
+        terms: Vec<Term>,
+    ) -> Result<Value, LayerError> {
         let mut shape: Option<Chw> = None;
         for term in &terms {
             let input = self.entry(name, term.value())?.shape;

@@ -13,14 +13,17 @@ const LEAST_SUM_LEVEL: usize = 2;
 impl Program {
     /// Form of every value.
     pub(super) fn forms(&self) -> Vec<Form> {
-        let multiplied = self.input_is_only_multiplied();
-        let form = |source: &Source| match source {
-            Source::Input if multiplied => Form::Squares,
+        self.all_values().map(|value| self.form(value)).collect()
+    }
+
+    /// Form of a value.
+    fn form(&self, value: Value) -> Form {
+        match &self.values()[value.0].source {
+            Source::Input if self.input_is_only_multiplied() => Form::Squares,
             Source::Input => Form::Values,
             Source::Sum(_) => Form::Sums,
             Source::Stage(_, stage) => stage.output_form(),
-        };
-        self.values().iter().map(|v| form(&v.source)).collect()
+        }
     }
 
     /// Whether nothing but linear maps reads the input.
@@ -123,7 +126,7 @@ impl Program {
         let Source::Stage(of, stage) = &self.values()[value.0].source else {
             return Ok(0);
         };
-        match stage.depth(self.forms()[of.0], setting)? {
+        match stage.depth(self.form(*of), setting)? {
             Depth::Levels(levels) => Ok(levels),
             Depth::Refresh { .. } => Ok(0),
         }

@@ -1,7 +1,5 @@
 //! A program fixed for a ring, a layout and levels.
 
-use std::collections::BTreeSet;
-
 use ckks_scheme::{KeyRequest, Level, Parameters, Scale};
 
 use super::compiled::CompiledMaps;
@@ -328,17 +326,14 @@ impl Program {
                 }
             }
         }
-        let mut giants = vec![BTreeSet::new(); sums.layout.ciphertexts()];
+        let mut giants = vec![Vec::new(); sums.layout.ciphertexts()];
         for product in &products {
-            for (all, of_map) in giants.iter_mut().zip(product.map.giant_steps()) {
-                all.extend(of_map);
-            }
+            join(&mut giants, product.map.giant_steps());
         }
         if adds {
-            giants.iter_mut().for_each(|all| {
-                all.insert(0);
-            });
+            giants.iter_mut().for_each(|steps| steps.push(0));
         }
+        giants.iter_mut().for_each(sort);
         let fold = products
             .first()
             .map_or(Vec::new(), |p| p.map.fold().to_vec());
@@ -347,13 +342,7 @@ impl Program {
             name: node.name().to_owned(),
             value: node.value().0,
             products,
-            finish: Finish {
-                giants: giants
-                    .into_iter()
-                    .map(|g| g.into_iter().collect())
-                    .collect(),
-                fold,
-            },
+            finish: Finish::new(giants, fold),
         };
         Ok((prepared, sums))
     }
@@ -393,6 +382,18 @@ impl Program {
             Source::Stage(_, stage) => (0..channels).map(|c| stage.moments(c)).collect(),
         }
     }
+}
+
+/// Adds the steps of a map to those of each ciphertext.
+fn join(all: &mut [Vec<i64>], of_map: &[Vec<i64>]) {
+    for (all, of_map) in all.iter_mut().zip(of_map) {
+        all.extend(of_map);
+    }
+}
+
+fn sort(steps: &mut Vec<i64>) {
+    steps.sort_unstable();
+    steps.dedup();
 }
 
 /// Declared size of what a stage reads, for each channel block; nothing if it declares none.
@@ -450,22 +451,16 @@ fn stage_input(
 impl PreparedProgram {
     /// For each value and ciphertext all rotations that its products read.
     fn collect_rotations(&mut self) {
-        let mut steps: Vec<Vec<BTreeSet<i64>>> = self
-            .values
-            .iter()
-            .map(|v| vec![BTreeSet::new(); v.spec.layout.ciphertexts()])
-            .collect();
         for product in self.nodes.iter().flat_map(|node| &node.products) {
-            for (all, of_map) in steps[product.value]
-                .iter_mut()
-                .zip(product.map.baby_steps())
-            {
-                all.extend(of_map);
-            }
+            join(
+                &mut self.values[product.value].steps,
+                product.map.baby_steps(),
+            );
         }
-        for (value, steps) in self.values.iter_mut().zip(steps) {
-            value.steps = steps.into_iter().map(|s| s.into_iter().collect()).collect();
-        }
+        self.values
+            .iter_mut()
+            .flat_map(|value| &mut value.steps)
+            .for_each(sort);
     }
 
     /// Stages that read a dropped copy come first: the first of the others may take the rescaled sums.

@@ -70,9 +70,34 @@ pub(super) struct Finish {
     pub giants: Vec<Vec<i64>>,
     /// Rotations by which the sum is added to itself one after another.
     pub fold: Vec<i64>,
+    /// For each output ciphertext the number of inner sums of those before it; in the end all of them.
+    before: Vec<usize>,
 }
 
 impl Finish {
+    /// `giants`: for each output ciphertext the giant steps of its inner sums, sorted.
+    pub fn new(giants: Vec<Vec<i64>>, fold: Vec<i64>) -> Self {
+        let mut before = vec![0];
+        for steps in &giants {
+            before.push(before[before.len() - 1] + steps.len());
+        }
+        Self {
+            giants,
+            fold,
+            before,
+        }
+    }
+
+    /// The number of inner sums.
+    pub fn sums(&self) -> usize {
+        self.before[self.giants.len()]
+    }
+
+    /// The index among all inner sums of that of an output and a giant step, which is one of the output's.
+    pub fn sum_index(&self, output: usize, giant: i64) -> usize {
+        self.before[output] + self.giants[output].partition_point(|g| *g < giant)
+    }
+
     pub fn request_keys(&self, sums: &TensorSpec, keys: &mut KeyRequest) {
         for step in self.giants.iter().flatten().chain(&self.fold) {
             keys.rotation(*step, sums.level);

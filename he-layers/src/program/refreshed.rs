@@ -29,7 +29,7 @@ impl Program {
                         Term::Linear(v, map) => Term::Linear(new[v.0], map.clone()),
                         Term::Add(v) => Term::Add(new[v.0]),
                     });
-                    program.node(node.stage(), node.name(), terms.collect())?
+                    program.checked_node(node.stage(), node.name(), terms.collect())?
                 }
             };
             let old = Value(index);

@@ -1,30 +1,51 @@
 //! Which inner sums a run holds, group by group: what is opened, added to and multiplied.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::prepared::{PreparedProgram, Step};
+use super::product::Finish;
 use crate::cost::{Op, OpCounts};
 
-/// The inner sums of all nodes under way, by output ciphertext and giant step: as the accumulators of a run have them.
+/// The inner sums of all nodes under way: as the accumulators of a run have them.
 #[derive(Clone, Debug)]
 pub(super) struct Opened {
-    nodes: Vec<BTreeSet<(usize, i64)>>,
+    nodes: Vec<OpenSums>,
+}
+
+/// The inner sums of a node.
+#[derive(Clone, Debug, Default)]
+struct OpenSums {
+    /// For each output ciphertext and giant step whether the sum is open; nothing before the first is.
+    open: Vec<bool>,
+    count: usize,
+}
+
+impl OpenSums {
+    /// Opens the sum of an output and a giant step; whether it was closed.
+    fn insert(&mut self, finish: &Finish, output: usize, giant: i64) -> bool {
+        if self.open.is_empty() {
+            self.open = vec![false; finish.sums()];
+        }
+        let open = &mut self.open[finish.sum_index(output, giant)];
+        let new = !std::mem::replace(open, true);
+        self.count += usize::from(new);
+        new
+    }
 }
 
 impl Opened {
     /// Before step `number`. Nodes that are finished have none.
     pub fn before(program: &PreparedProgram, number: usize) -> Self {
-        let finished: BTreeSet<usize> = program.steps[..number]
-            .iter()
-            .flat_map(|step| step.finishes.iter().copied())
-            .collect();
-        let nodes = vec![BTreeSet::new(); program.nodes.len()];
+        let mut finished = vec![false; program.nodes.len()];
+        for step in &program.steps[..number] {
+            step.finishes.iter().for_each(|node| finished[*node] = true);
+        }
+        let nodes = vec![OpenSums::default(); program.nodes.len()];
         let mut opened = Self { nodes };
         let mut ignored = OpCounts::default();
         for step in &program.steps[..number] {
             let blocks = program.values[step.tensor].spec.layout.blocks();
-            let under_way = |node: usize| !finished.contains(&node);
+            let under_way = |node: usize| !finished[node];
             opened.absorb(program, step, 0..blocks, &under_way, &mut ignored);
         }
         opened
@@ -46,8 +67,9 @@ impl Opened {
         let values = || step.values.iter().map(|v| &program.values[*v]);
         for &node in values().flat_map(|v| &v.adds).filter(|node| of(**node)) {
             let level = program.values[program.nodes[node].value].spec.level;
+            let finish = &program.nodes[node].finish;
             for index in blocks.start * per_block..blocks.end * per_block {
-                if !self.nodes[node].insert((index, 0)) {
+                if !self.nodes[node].insert(finish, index, 0) {
                     counts.add(Op::Add, level, 1);
                 }
             }
@@ -55,13 +77,17 @@ impl Opened {
         for &(node, product) in values().flat_map(|v| &v.products).filter(|p| of(p.0)) {
             let level = program.values[program.nodes[node].value].spec.level;
             let map = &program.nodes[node].products[product].map;
+            let finish = &program.nodes[node].finish;
             for task in map.tasks() {
                 let cols = task.columns_of(blocks.clone());
                 if cols.is_empty() {
                     continue;
                 }
-                let sums = task.outputs().iter().map(|output| (*output, task.giant()));
-                let new = sums.filter(|sum| self.nodes[node].insert(*sum)).count();
+                let sums = &mut self.nodes[node];
+                let outputs = task.outputs().iter();
+                let new = outputs
+                    .filter(|o| sums.insert(finish, **o, task.giant()))
+                    .count();
                 counts.add(Op::Zero, level, new);
                 let (rows, masked) = (task.outputs().len(), map.masked_weights(task, cols.clone()));
                 let cols = cols.len();
@@ -73,7 +99,7 @@ impl Opened {
     /// Limbs of the inner sums of a node.
     pub fn limbs_of(&self, program: &PreparedProgram, node: usize) -> usize {
         let sums = &program.values[program.nodes[node].value].spec;
-        sums.limbs(self.nodes[node].len())
+        sums.limbs(self.nodes[node].count)
     }
 
     /// Limbs of all inner sums.

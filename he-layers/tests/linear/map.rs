@@ -243,7 +243,7 @@ fn costs_of_rotations_decide_how_they_are_split() {
 
 /// Rotations of a map: of inputs and of inner sums.
 fn rotation_counts(map: &LinearMap) -> (usize, usize) {
-    let count = |steps: Vec<Vec<i64>>| steps.iter().flatten().filter(|s| **s != 0).count();
+    let count = |steps: &[Vec<i64>]| steps.iter().flatten().filter(|s| **s != 0).count();
     (count(map.baby_steps()), count(map.giant_steps()))
 }
 
