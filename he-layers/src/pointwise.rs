@@ -134,6 +134,8 @@ pub struct StageError {
     pub argument: f64,
     /// Error of the result.
     pub result: f64,
+    /// Coefficient of `-x^3` of an error that is the same for equal values: what a sine is off by.
+    pub cubic: f64,
 }
 
 /// A stage prepared for one layout, level and scale of its input.

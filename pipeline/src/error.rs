@@ -35,7 +35,7 @@ pub enum CliError {
     #[error(transparent)]
     Layer(#[from] LayerError),
     #[error(transparent)]
-    Inference(#[from] InferenceError),
+    Inference(Box<InferenceError>),
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
     #[error(
@@ -61,6 +61,12 @@ pub enum CliError {
     Json(#[from] serde_json::Error),
 }
 
+impl From<InferenceError> for CliError {
+    fn from(error: InferenceError) -> Self {
+        Self::Inference(Box::new(error))
+    }
+}
+
 impl CliError {
     /// 1 internal, 3 bad input, 4 not feasible, 130 interrupted; 2, usage, is clap's.
     pub fn exit_code(&self) -> u8 {
@@ -78,7 +84,7 @@ impl CliError {
             )) => 4,
             Self::Plan(PlanError::Params(_)) => 3,
             Self::Plan(_) => 4,
-            Self::Inference(InferenceError::Data(_) | InferenceError::Model(_)) => 3,
+            Self::Inference(error) if error.is_bad_input() => 3,
             Self::Inference(error) if error.out_of_memory() => 4,
             Self::Inference(_) => 1,
             Self::PrecisionMemory { .. } => 4,

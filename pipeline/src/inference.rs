@@ -44,6 +44,11 @@ pub enum InferenceError {
 }
 
 impl InferenceError {
+    /// Whether model or data are at fault.
+    pub fn is_bad_input(&self) -> bool {
+        matches!(self, Self::Data(_) | Self::Model(_))
+    }
+
     /// Whether the memory bound was reached.
     pub fn out_of_memory(&self) -> bool {
         match self {

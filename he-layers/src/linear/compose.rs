@@ -13,13 +13,15 @@ use crate::tensor::Chw;
 /// of a map, and a level less makes all maps before it cheaper.
 const MOST_PRODUCTS: usize = 4;
 
-/// Weights that the merged convolution may always have, zeros included; more only in proportion to those of the two.
+/// Weights that a merged convolution may always have, zeros included; more only in proportion to those of the two. A dense
+/// layer may have so many whatever the two have: its rotations are those of the second.
 const MOST_WEIGHTS: usize = 1 << 22;
 
 impl Linear {
     /// `next` after `self` as one map, for inputs of shape `input`; `None` where no such map is exact, or where it would have
     /// more than four times the products of the two. So a depthwise and a pointwise convolution mostly stay two, while a pooling
-    /// of 2x2 joins the convolution before or after it, and a dense layer takes in whatever comes before.
+    /// of 2x2 joins the convolution before or after it. A dense layer of up to 4 million weights takes in whatever comes
+    /// before.
     ///
     /// Exact are dense layers after anything, and a convolution after a convolution if the padding of the second sees nothing
     /// that the merged one would not: no row that the first would compute there from inputs, and no bias that it would add.
@@ -32,26 +34,20 @@ impl Linear {
         let middle = self.output_shape(input)?;
         let output = next.output_shape(middle)?;
         let most = MOST_PRODUCTS * (self.products(input)? + next.products(middle)?);
-        let merged = match (self, next) {
-            (Linear::Conv(first), Linear::Conv(second)) => {
-                conv_conv(first, second, input, middle, most).map(Linear::from)
-            }
-            // Looked at before anything of that size is made.
-            _ if output
-                .channels
-                .saturating_mul(input.volume().max(middle.volume()))
-                > most =>
-            {
-                None
-            }
-            _ => next
-                .flattened(middle)?
-                .map(|second| self.dense_after(&second, input).into()),
-        };
-        match merged {
-            Some(merged) if merged.products(input)? <= most => Ok(Some(merged)),
-            _ => Ok(None),
+        if let (Linear::Conv(first), Linear::Conv(second)) = (self, next) {
+            let merged = conv_conv(first, second, input, middle, most).map(Linear::from);
+            return match merged {
+                Some(merged) if merged.products(input)? <= most => Ok(Some(merged)),
+                _ => Ok(None),
+            };
         }
+        // Looked at before anything of that size is made.
+        let larger = input.volume().max(middle.volume());
+        if output.channels.saturating_mul(larger) > most.max(MOST_WEIGHTS) {
+            return Ok(None);
+        }
+        let second = next.flattened(middle)?;
+        Ok(second.map(|second| self.dense_after(&second, input).into()))
     }
 
     /// The map as a dense layer, for inputs of shape `input`; `None` if a convolution gives more than one pixel.

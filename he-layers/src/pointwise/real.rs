@@ -95,6 +95,7 @@ impl<F: Function + Clone + 'static> PreparedReal<F> {
         let error = StageError {
             argument: approach.predicted_error(slots, 0.0),
             result: own * (components as f64).sqrt(),
+            cubic: 0.0,
         };
         Ok(Box::new(Self {
             function: function.clone(),

@@ -33,6 +33,9 @@ pub struct RefreshLimits {
     pub scale: Scale,
     /// Standard deviation of the error that a refresh adds to a real component, for values at [`Self::scale`].
     pub error_std: f64,
+    /// Largest error of the approximation, of values of [`Self::max_value`] at [`Self::scale`]; it falls with the third power
+    /// of the value.
+    pub largest_error: f64,
     /// Limb memory of one refresh, in bytes, its result included.
     pub working_bytes: u64,
     /// Bytes of one limb.
@@ -95,6 +98,7 @@ impl Refresher {
             max_value: 1.0,
             scale: Scale::new(1.0),
             error_std: 0.0,
+            largest_error: 0.0,
             working_bytes: 0,
             limb_bytes: 1,
         };
@@ -121,8 +125,8 @@ impl RefreshLimits {
     /// Those of a bootstrapping of the scheme.
     fn of(outline: &BootstrapOutline) -> Self {
         let params = outline.params();
-        // The error of a sine is a third power of the value: over uniform values it deviates by 1 / sqrt(7) of the largest.
-        let systematic = outline.approximation_error() / 7f64.sqrt();
+        // Beside the third power the approximation has an error that does not fall with the value. It is not known apart: what
+        // the third power gives at a quarter of the range stands for it.
         Self {
             input_level: params.input_level(),
             output_level: params.output_level(),
@@ -130,7 +134,10 @@ impl RefreshLimits {
             content: params.literal().content,
             max_value: params.literal().max_value,
             scale: params.output_scale(),
-            error_std: outline.error_std().hypot(systematic),
+            error_std: outline
+                .error_std()
+                .hypot(outline.approximation_error() / 64.0),
+            largest_error: outline.approximation_error(),
             working_bytes: outline.working_bytes(),
             limb_bytes: params.scheme().limb_bytes(),
         }
@@ -357,11 +364,13 @@ impl PreparedPointwise for PreparedRefresh {
 
     fn error(&self) -> StageError {
         let limits = &self.refresher.limits;
+        let unit = limits.scale.value() / self.output.scale.value();
         StageError {
             argument: self
                 .approach
                 .predicted_error(self.input.layout.slots(), 0.0),
-            result: limits.error_std * limits.scale.value() / self.output.scale.value(),
+            result: limits.error_std * unit,
+            cubic: limits.largest_error * unit / (limits.max_value * unit).powi(3),
         }
     }
 

@@ -96,7 +96,7 @@ impl PreparedPointwise for PreparedRescaled {
         };
         StageError {
             argument,
-            result: 0.0,
+            ..StageError::default()
         }
     }
 

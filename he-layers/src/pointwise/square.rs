@@ -328,7 +328,7 @@ impl PreparedPointwise for PreparedSquare {
         let argument = self.approach.predicted_error(self.layout().slots(), 0.0);
         StageError {
             argument,
-            result: 0.0,
+            ..StageError::default()
         }
     }
 

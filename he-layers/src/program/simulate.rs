@@ -57,6 +57,10 @@ impl PreparedProgram {
                 disturb(x, &|_| std);
             }
             (Point::Result(value), Errors::Noise) => {
+                let cubic = self.cubic_error(value.0);
+                if cubic > 0.0 {
+                    x.data.iter_mut().for_each(|v| *v -= cubic * v.powi(3));
+                }
                 let std = self.result_error(value.0);
                 disturb(x, &|_| std);
             }
@@ -80,6 +84,12 @@ impl PreparedProgram {
         } else {
             stage.stage.error().argument
         }
+    }
+
+    /// Coefficient of the error of a value as it comes that is a third power of it.
+    fn cubic_error(&self, value: usize) -> f64 {
+        let stage = self.values[value].stage.as_ref();
+        stage.map_or(0.0, |stage| stage.stage.error().cubic)
     }
 
     /// Error of a value as it comes: of the stage, or of the rescale that readers of sums share.

@@ -61,7 +61,7 @@ proptest! {
         let mut second = any_conv(rng, groups.1);
         let per_group = second.group_inputs();
         second.in_channels = first.out_channels;
-        if first.out_channels % groups.1 != 0 {
+        if !first.out_channels.is_multiple_of(groups.1) {
             return Ok(());
         }
         let weights = second.weight.len() / per_group * second.group_inputs();
@@ -92,9 +92,7 @@ proptest! {
         let Ok(middle) = first.output_shape(input) else { return Ok(()) };
         let weight = random_numbers(rng, 2 * middle.volume());
         let second = Dense::new("second", middle, 2, weight, random_numbers(rng, 2)).unwrap();
-        let most = 4 * (first.products(input).unwrap() + second.weight.len());
-        let both = merged(rng, &first, &second.into(), input);
-        prop_assert_eq!(both.is_some(), 2 * input.volume() <= most);
+        prop_assert!(merged(rng, &first, &second.into(), input).is_some());
     }
 }
 
