@@ -1,4 +1,4 @@
-//! Layers: thin descriptions that become nodes of a [`Program`](crate::Program).
+//! Layers: thin descriptions that become nodes of a [`Program`].
 
 mod blocks;
 

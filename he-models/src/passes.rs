@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`affine`] | normalisation and batch norm go into their neighbours |
 //! | [`dead`] | channels that are constant or unread are removed |
-//! | [`concat`] | concatenations are distributed over their readers |
+//! | [`mod@concat`] | concatenations are distributed over their readers |
 //! | [`square`] | quadratics become squares with gains and offsets after them, which [`affine`] moves on |
 //! | [`bridge`] | what found no neighbour becomes a map of its own |
 //! | [`merge`] | two linear maps in a row become one |
