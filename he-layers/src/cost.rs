@@ -150,10 +150,10 @@ impl OpCounts {
 /// [`Profile`](ckks_scheme::Profile) counts while a program runs. `key_level` gives the level of the key that serves an
 /// operation at a level, `refresh` is the work of one refresh by the level that it gives.
 ///
-/// The numbers are equal where groups of ciphertexts are at least half as many as threads. With more threads, rotations of one
-/// ciphertext are shared out, and each share takes an [`Op::Hoist`] of its own. Copies that a stage makes of a ciphertext
-/// that other readers need are counted neither here nor there. Sparse weights that happen to be the same number in all cells
-/// count as weights that differ: a transform too much each.
+/// The numbers are equal where a step takes at least half as many ciphertexts at a time as there are threads. With more
+/// threads, rotations of one ciphertext are shared out, and each share takes an [`Op::Hoist`] of its own. Copies that a stage
+/// makes of a ciphertext that other readers need are counted neither here nor there. Sparse weights that happen to be the same
+/// number in all cells count as weights that differ: a transform too much each.
 pub fn work(
     ops: &OpCounts,
     counts: &Counts<'_>,

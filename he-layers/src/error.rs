@@ -194,18 +194,6 @@ pub enum LayerError {
         /// Least base-2 logarithm.
         least_log2: f64,
     },
-    /// The residual stream is not at the nominal scale after its rescale, so that it cannot join the block's sums.
-    #[error(
-        "layer {layer}: the stream has scale 2^{found_log2:.6} after its rescale, expected the nominal 2^{expected_log2:.6}"
-    )]
-    StreamScale {
-        /// Name of the layer.
-        layer: String,
-        /// Base-2 logarithm of the scale found.
-        found_log2: f64,
-        /// Base-2 logarithm of the nominal scale.
-        expected_log2: f64,
-    },
     /// Declared values do not fit the modulus.
     #[error(
         "layer {layer}: values up to {max:.3e} need {need_bits:.1} bits, the modulus at level {level} has {have_bits:.1}"
@@ -401,55 +389,5 @@ impl LayerError {
                 LayerError::Refresh { layer, source }
             }
         }
-    }
-}
-
-/// Checks length and finiteness of one parameter array.
-pub(crate) fn check_array(
-    layer: &str,
-    what: &'static str,
-    data: &[f64],
-    expected: usize,
-) -> Result<(), LayerError> {
-    check_length(layer, what, data, expected)?;
-    match data.iter().position(|v| !v.is_finite()) {
-        Some(index) => Err(LayerError::NotFinite {
-            layer: layer.to_owned(),
-            what,
-            index,
-            found: data[index],
-        }),
-        None => Ok(()),
-    }
-}
-
-/// Checks the length of an array of a layer.
-pub(crate) fn check_length(
-    layer: &str,
-    what: &'static str,
-    data: &[f64],
-    expected: usize,
-) -> Result<(), LayerError> {
-    if data.len() == expected {
-        return Ok(());
-    }
-    Err(LayerError::ParameterLength {
-        layer: layer.to_owned(),
-        what,
-        found: data.len(),
-        expected,
-    })
-}
-
-/// Checks that sizes of a layer are at least 1.
-pub(crate) fn check_sizes(layer: &str, sizes: &[(&'static str, usize)]) -> Result<(), LayerError> {
-    match sizes.iter().find(|(_, size)| *size == 0) {
-        Some((what, found)) => Err(LayerError::ParameterValue {
-            layer: layer.to_owned(),
-            what,
-            found: *found,
-            expected: "at least 1",
-        }),
-        None => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod checks;
 pub mod client;
 pub mod conformance;
 pub mod cost;

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::error::{LayerError, check_array, check_length, check_sizes};
+use crate::checks::{check_array, check_length, check_sizes};
+use crate::error::LayerError;
 use crate::tensor::Chw;
 
 /// Zeros around a map.

@@ -9,7 +9,8 @@ pub struct RotationCosts {
     pub inner_product: f64,
     /// Dividing by the extension of the modulus (ModDown). Rotations that are summed share it.
     pub mod_down: f64,
-    /// Relative price of twice as many inner sums. They take memory and are read and written with every group of inputs.
+    /// Relative price of twice as many inner sums. They take memory, and are read and written anew for all the inputs that a
+    /// step takes at a time.
     pub inner_sum: f64,
 }
 

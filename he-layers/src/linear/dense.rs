@@ -1,6 +1,7 @@
 //! Dense layers over flattened images: the description.
 
-use crate::error::{LayerError, check_array, check_length, check_sizes};
+use crate::checks::{check_array, check_length, check_sizes};
+use crate::error::LayerError;
 use crate::tensor::Chw;
 
 /// `y[k] = bias[k] + sum over c, y, x of weight[k, c, y, x] * x[c, y, x]`: flatten, then a matrix. A global average pool is

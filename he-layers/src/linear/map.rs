@@ -15,7 +15,8 @@ use super::gather::{DenseLinks, clean_rotations};
 use super::links::ConvLinks;
 use super::product::{ProductTask, Products};
 use super::term::{Link, Links, Term};
-use crate::error::{LayerError, check_array};
+use crate::checks::check_array;
+use crate::error::LayerError;
 use crate::layout::{Layout, Packing};
 use crate::tensor::Chw;
 

@@ -8,7 +8,8 @@ use super::circuit::{Circuit, Wire};
 use super::custom::Function;
 use super::real::PreparedReal;
 use super::{Depth, Pointwise, PreparedPointwise, Setting};
-use crate::error::{LayerError, check_array};
+use crate::checks::check_array;
+use crate::error::LayerError;
 use crate::noise::rounding_std;
 use crate::spec::{Form, TensorSpec};
 
@@ -357,7 +358,7 @@ pub(crate) fn bound_of(p: &Chebyshev) -> f64 {
 }
 
 /// The largest of some bounds.
-pub(crate) fn largest(values: &[f64]) -> f64 {
+fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |m, v| v.abs().max(m))
 }
 

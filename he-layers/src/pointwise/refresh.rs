@@ -10,8 +10,9 @@ use ckks_scheme::{
 
 use super::approach::Approach;
 use super::{Depth, Operand, Pointwise, PreparedBlock, PreparedPointwise, Setting, StageError};
+use crate::checks::check_array;
 use crate::cost::{Op, OpCounts};
-use crate::error::{LayerError, check_array};
+use crate::error::LayerError;
 use crate::layout::Packing;
 use crate::spec::{Form, TensorSpec};
 

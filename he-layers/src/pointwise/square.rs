@@ -5,8 +5,9 @@ use num_complex::Complex64;
 
 use super::approach::Approach;
 use super::{Depth, Operand, Pointwise, PreparedBlock, PreparedPointwise, Setting, StageError};
+use crate::checks::check_array;
 use crate::cost::{Op, OpCounts};
-use crate::error::{LayerError, check_array};
+use crate::error::LayerError;
 use crate::layout::{Layout, Packing};
 use crate::rounding::periodic;
 use crate::spec::{Form, TensorSpec, square_scale};

@@ -17,11 +17,11 @@ pub(super) enum Joining {
 }
 
 impl PreparedProgram {
-    /// What step `step` does when it takes `group_blocks` channel blocks of its tensor at a time.
+    /// What step `step` does when it takes `blocks_at_a_time` channel blocks of its tensor at a time.
     ///
     /// # Panics
     /// If there is no such step.
-    pub fn op_counts(&self, step: usize, group_blocks: usize) -> OpCounts {
+    pub fn op_counts(&self, step: usize, blocks_at_a_time: usize) -> OpCounts {
         let mut counts = OpCounts::default();
         let mut opened = Opened::before(self, step);
         let step = &self.steps[step];
@@ -37,13 +37,13 @@ impl PreparedProgram {
                 counts.add(Op::HoistedRotation, value.spec.level, moved);
             }
         }
-        let (blocks, group) = (
+        let (blocks, part) = (
             self.values[step.tensor].spec.layout.blocks(),
-            group_blocks.max(1),
+            blocks_at_a_time.max(1),
         );
-        for from in (0..blocks).step_by(group) {
-            let group = from..blocks.min(from + group);
-            opened.absorb(self, step, group, &|_| true, &mut counts);
+        for from in (0..blocks).step_by(part) {
+            let part = from..blocks.min(from + part);
+            opened.absorb(self, step, part, &|_| true, &mut counts);
         }
         for &node in &step.finishes {
             let node = &self.nodes[node];
@@ -128,11 +128,11 @@ impl PreparedProgram {
             .map_or(Entry::Direct, |s| s.entry)
     }
 
-    /// What the whole run does, with `group_blocks` channel blocks at a time in every step.
-    pub fn total_op_counts(&self, group_blocks: usize) -> OpCounts {
+    /// What the whole run does, with `blocks_at_a_time` channel blocks at a time in every step.
+    pub fn total_op_counts(&self, blocks_at_a_time: usize) -> OpCounts {
         let mut counts = OpCounts::default();
         for step in 0..self.steps() {
-            counts.extend(&self.op_counts(step, group_blocks));
+            counts.extend(&self.op_counts(step, blocks_at_a_time));
         }
         counts
     }

@@ -9,28 +9,28 @@ use crate::cost::OpCounts;
 
 impl PreparedProgram {
     /// Most limbs (of `8 N` bytes) that ciphertexts hold at any moment of step `step`, everything that waits included, when
-    /// it takes `group_blocks` channel blocks at a time. On top come, for each thread, temporaries of single operations
+    /// it takes `blocks_at_a_time` channel blocks at a time. On top come, for each thread, temporaries of single operations
     /// ([`temporary_limbs`](crate::cost::temporary_limbs)) and what a stage holds ([`Self::working_limbs`]).
     ///
     /// # Panics
     /// If there is no such step.
-    pub fn peak_limbs(&self, step: usize, group_blocks: usize) -> usize {
+    pub fn peak_limbs(&self, step: usize, blocks_at_a_time: usize) -> usize {
         let waiting = self.waiting_limbs(step);
         let mut opened = Opened::before(self, step);
         let step = &self.steps[step];
         let input = &self.values[step.tensor].spec;
         let (blocks, per_block) = (input.layout.blocks(), input.layout.ciphertexts_per_block());
         let n = input.layout.ciphertexts();
-        let group_blocks = group_blocks.max(1);
+        let blocks_at_a_time = blocks_at_a_time.max(1);
         let mut peak = 0;
-        for from in (0..blocks).step_by(group_blocks) {
-            let to = blocks.min(from + group_blocks);
-            let group = from * per_block..to * per_block;
-            let left = input.limbs(n - group.end);
-            // The group as it is; then what is read of it; then what its products add up to.
-            let start = left + input.limbs(group.len()) + opened.limbs(self);
-            let rotated = left + self.rotated_limbs(step, group.clone());
-            let read = rotated + self.joining_limbs(step, group.len()) + opened.limbs(self);
+        for from in (0..blocks).step_by(blocks_at_a_time) {
+            let to = blocks.min(from + blocks_at_a_time);
+            let part = from * per_block..to * per_block;
+            let left = input.limbs(n - part.end);
+            // What is taken, as it is; then what is read of it; then what its products add up to.
+            let start = left + input.limbs(part.len()) + opened.limbs(self);
+            let rotated = left + self.rotated_limbs(step, part.clone());
+            let read = rotated + self.joining_limbs(step, part.len()) + opened.limbs(self);
             opened.absorb(self, step, from..to, &|_| true, &mut OpCounts::default());
             let absorbed = rotated + opened.limbs(self);
             peak = peak.max(start).max(read).max(absorbed);
@@ -68,20 +68,20 @@ impl PreparedProgram {
             .sum()
     }
 
-    /// Limbs of the rotations that the products of a group of ciphertexts read.
-    fn rotated_limbs(&self, step: &Step, group: Range<usize>) -> usize {
+    /// Limbs of the rotations that the products of some ciphertexts read.
+    fn rotated_limbs(&self, step: &Step, part: Range<usize>) -> usize {
         let rotations = |value: &usize| {
             let value = &self.values[*value];
-            let rotations = value.steps[group.clone()].iter().map(Vec::len).sum();
+            let rotations = value.steps[part.clone()].iter().map(Vec::len).sum();
             value.spec.limbs(rotations)
         };
         step.values.iter().map(rotations).sum()
     }
 
-    /// Limbs of what a group of so many ciphertexts adds to nodes as it is, before it is added.
-    fn joining_limbs(&self, step: &Step, group: usize) -> usize {
+    /// Limbs of what so many ciphertexts add to nodes as it is, before it is added.
+    fn joining_limbs(&self, step: &Step, part: usize) -> usize {
         let adds = step.values.iter().flat_map(|v| &self.values[*v].adds);
-        adds.map(|node| self.values[self.nodes[*node].value].spec.limbs(group))
+        adds.map(|node| self.values[self.nodes[*node].value].spec.limbs(part))
             .sum()
     }
 

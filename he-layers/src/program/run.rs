@@ -47,7 +47,7 @@ impl PreparedProgram {
         })
     }
 
-    /// The whole run, with `group_blocks` channel blocks at a time in every step. Parallel on the current rayon pool.
+    /// The whole run, with `blocks_at_a_time` channel blocks at a time in every step. Parallel on the current rayon pool.
     ///
     /// # Errors
     /// [`LayerError::ForeignTensor`], [`LayerError::Eval`].
@@ -55,11 +55,11 @@ impl PreparedProgram {
         &self,
         evaluator: &Evaluator,
         input: EncryptedTensor,
-        group_blocks: usize,
+        blocks_at_a_time: usize,
     ) -> Result<EncryptedTensor, LayerError> {
         let mut run = self.begin(evaluator, input)?;
         while !run.is_done() {
-            run.step(group_blocks)?;
+            run.step(blocks_at_a_time)?;
         }
         run.finish()
     }
@@ -74,7 +74,7 @@ struct Read {
     lifted: Vec<(usize, Ciphertext)>,
 }
 
-/// What the stages of a group of channel blocks need to know of each block, by the number of the stage's value.
+/// What the stages of some channel blocks need to know of each block, by the number of the stage's value.
 type Blocks<'a> = BTreeMap<usize, Vec<Box<dyn PreparedBlock + 'a>>>;
 
 impl<'a> Run<'a> {
@@ -88,12 +88,12 @@ impl<'a> Run<'a> {
         self.done == self.program.steps()
     }
 
-    /// Does the next step, `group_blocks` (at least 1) channel blocks at a time. Parallel over ciphertexts (current rayon
+    /// Does the next step, `blocks_at_a_time` (at least 1) channel blocks at a time. Parallel over ciphertexts (current rayon
     /// pool).
     ///
     /// # Errors
     /// [`LayerError::Step`] after the last; [`LayerError::Eval`] and others, for instance when the memory is exhausted.
-    pub fn step(&mut self, group_blocks: usize) -> Result<(), LayerError> {
+    pub fn step(&mut self, blocks_at_a_time: usize) -> Result<(), LayerError> {
         let program = self.program;
         let Some(step) = program.steps.get(self.done) else {
             return Err(LayerError::Step {
@@ -108,13 +108,13 @@ impl<'a> Run<'a> {
         let mut left = tensor.into_iter();
         let mut block = 0;
         while left.len() > 0 {
-            let group: Vec<_> = left
+            let part: Vec<_> = left
                 .by_ref()
-                .take(group_blocks.max(1) * per_block)
+                .take(blocks_at_a_time.max(1) * per_block)
                 .collect();
-            let blocks = block..block + group.len() / per_block;
+            let blocks = block..block + part.len() / per_block;
             block = blocks.end;
-            self.absorb(&step.values, blocks, group)?;
+            self.absorb(&step.values, blocks, part)?;
         }
         drop(left);
         for &node in &step.finishes {
@@ -161,21 +161,21 @@ impl<'a> Run<'a> {
         &mut self,
         values: &[usize],
         blocks: Range<usize>,
-        group: Vec<Ciphertext>,
+        part: Vec<Ciphertext>,
     ) -> Result<(), LayerError> {
         let (program, evaluator) = (self.program, self.evaluator);
-        let per_block = group.len() / blocks.len();
+        let per_block = part.len() / blocks.len();
         let first = blocks.start * per_block;
         let reader = Reader {
             program,
             evaluator,
             stages: stage_blocks(program, values, blocks.clone())?,
             first,
-            group: group.len(),
+            part: part.len(),
             per_block,
         };
         let tensor = values[0];
-        let reads: Vec<Read> = group
+        let reads: Vec<Read> = part
             .into_par_iter()
             .enumerate()
             .map(|(index, ct)| {
@@ -233,20 +233,20 @@ fn stage_blocks<'a>(
     Ok(all)
 }
 
-/// Reads the ciphertexts of a group for all their readers.
+/// Reads the ciphertexts of some channel blocks, the part, for all their readers.
 struct Reader<'a> {
     program: &'a PreparedProgram,
     evaluator: &'a Evaluator,
     stages: Blocks<'a>,
-    /// Index of the group's first ciphertext in its tensor.
+    /// Index of the part's first ciphertext in its tensor.
     first: usize,
-    /// Ciphertexts of the group.
-    group: usize,
+    /// Ciphertexts of the part.
+    part: usize,
     per_block: usize,
 }
 
 impl Reader<'_> {
-    /// Takes ciphertext `index` of the group, as it is in value `number`, through all its readers.
+    /// Takes ciphertext `index` of the part, as it is in value `number`, through all its readers.
     fn visit(
         &self,
         number: usize,
@@ -290,7 +290,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The channel block of ciphertext `index` of the group.
+    /// The channel block of ciphertext `index` of the part.
     fn block(&self, index: usize) -> usize {
         (self.first + index) / self.per_block
     }
@@ -361,14 +361,14 @@ impl Reader<'_> {
         Ok(rotations)
     }
 
-    /// Rotations of a ciphertext. With fewer ciphertexts in the group than threads, the steps are shared out, at the price
+    /// Rotations of a ciphertext. With fewer ciphertexts in the part than threads, the steps are shared out, at the price
     /// of one more hoist per share.
     fn rotate_in_parallel(
         &self,
         ct: &Ciphertext,
         steps: &[i64],
     ) -> Result<Vec<Ciphertext>, EvalError> {
-        let shares = (rayon::current_num_threads() / self.group).max(1);
+        let shares = (rayon::current_num_threads() / self.part).max(1);
         let share = steps.len().div_ceil(shares).max(1);
         let turned: Vec<_> = steps
             .par_chunks(share)

@@ -1,4 +1,4 @@
-//! Which inner sums a run holds, group by group: what is opened, added to and multiplied.
+//! Which inner sums a run holds, part by part: what is opened, added to and multiplied.
 
 use std::ops::Range;
 

@@ -7,22 +7,26 @@ use he_layers::{Chw, Grid, Packing, PreparedProgram, Program, cost};
 use crate::lab::{Lab, residual_network, threads};
 
 /// Predicted work of a whole run, with keys at the levels of use.
-pub fn predicted(lab: &Lab, prepared: &PreparedProgram, group: usize) -> Work {
+pub fn predicted(lab: &Lab, prepared: &PreparedProgram, at_a_time: usize) -> Work {
     let cells = prepared.input().layout.grid().cells();
-    let counts = prepared.total_op_counts(group);
+    let counts = prepared.total_op_counts(at_a_time);
     cost::work(&counts, &lab.params.counts(), &|l| l, cells, &|_| {
         Work::default()
     })
 }
 
 /// Most limbs of ciphertexts of each step, and what one thread holds beside, as predicted.
-pub fn predicted_limbs(lab: &Lab, prepared: &PreparedProgram, group: usize) -> Vec<(usize, usize)> {
+pub fn predicted_limbs(
+    lab: &Lab,
+    prepared: &PreparedProgram,
+    at_a_time: usize,
+) -> Vec<(usize, usize)> {
     let chain = lab.params.chain();
     let step = |step| {
-        let counts = prepared.op_counts(step, group);
+        let counts = prepared.op_counts(step, at_a_time);
         let temporary = cost::temporary_limbs(&counts, chain, &|l: Level| l);
         let thread = temporary + prepared.working_limbs(step);
-        (prepared.peak_limbs(step, group), thread)
+        (prepared.peak_limbs(step, at_a_time), thread)
     };
     (0..prepared.steps()).map(step).collect()
 }
@@ -31,11 +35,11 @@ pub fn predicted_limbs(lab: &Lab, prepared: &PreparedProgram, group: usize) -> V
 pub fn check_bound(
     lab: &Lab,
     prepared: &PreparedProgram,
-    (group, threads): (usize, usize),
+    (at_a_time, threads): (usize, usize),
     peaks: &[usize],
     what: &str,
 ) {
-    let predicted = predicted_limbs(lab, prepared, group);
+    let predicted = predicted_limbs(lab, prepared, at_a_time);
     assert_eq!(predicted.len(), peaks.len());
     for (step, ((ciphertexts, thread), found)) in predicted.into_iter().zip(peaks).enumerate() {
         let bound = ciphertexts + threads * thread;
@@ -51,13 +55,13 @@ pub fn check_bound(
 fn check_limbs(
     lab: &Lab,
     prepared: &PreparedProgram,
-    (group, threads): (usize, usize),
+    (at_a_time, threads): (usize, usize),
     peaks: &[usize],
     what: &str,
 ) {
-    check_bound(lab, prepared, (group, threads), peaks, what);
+    check_bound(lab, prepared, (at_a_time, threads), peaks, what);
     let most = *peaks.iter().max().unwrap();
-    let predicted = predicted_limbs(lab, prepared, group);
+    let predicted = predicted_limbs(lab, prepared, at_a_time);
     for (step, ((ciphertexts, thread), found)) in predicted.into_iter().zip(peaks).enumerate() {
         let bound = ciphertexts + threads * thread;
         let words = format!("{what}, step {step}: {found} limbs of {bound}");
@@ -70,18 +74,18 @@ fn check_limbs(
     }
 }
 
-/// Work and memory of runs of `program` on several grids, in both packings, with several group sizes.
+/// Work and memory of runs of `program` on several grids, in both packings, with several numbers of blocks at a time.
 fn check(lab: &mut Lab, program: &Program, shape: Chw, grids: &[Grid]) {
     for packing in [Packing::Real, Packing::Complex] {
         for grid in grids {
             let layout = lab.layout(shape, *grid, packing);
             let prepared = program.prepare(&lab.preparation(layout)).unwrap();
             let x = lab.images(&prepared);
-            for (group, workers) in [(1, 1), (2, 1), (64, 2)] {
-                let outcome = threads(workers).install(|| lab.run(&prepared, &x, group));
-                let what = format!("{packing}, grid {grid}, {group} blocks, {workers} threads");
-                assert_eq!(predicted(lab, &prepared, group), outcome.work, "{what}");
-                check_limbs(lab, &prepared, (group, workers), &outcome.peaks, &what);
+            for (at_a_time, workers) in [(1, 1), (2, 1), (64, 2)] {
+                let outcome = threads(workers).install(|| lab.run(&prepared, &x, at_a_time));
+                let what = format!("{packing}, grid {grid}, {at_a_time} blocks, {workers} threads");
+                assert_eq!(predicted(lab, &prepared, at_a_time), outcome.work, "{what}");
+                check_limbs(lab, &prepared, (at_a_time, workers), &outcome.peaks, &what);
             }
         }
     }
@@ -110,9 +114,9 @@ fn wide_network_is_mostly_ciphertexts_and_predicted_closely() {
             >= 3
     );
     let x = lab.images(&prepared);
-    for (group, workers) in [(8, 1), (8, 2), (64, 2)] {
-        let outcome = threads(workers).install(|| lab.run(&prepared, &x, group));
-        let what = format!("{group} blocks, {workers} threads");
-        check_limbs(&lab, &prepared, (group, workers), &outcome.peaks, &what);
+    for (at_a_time, workers) in [(8, 1), (8, 2), (64, 2)] {
+        let outcome = threads(workers).install(|| lab.run(&prepared, &x, at_a_time));
+        let what = format!("{at_a_time} blocks, {workers} threads");
+        check_limbs(&lab, &prepared, (at_a_time, workers), &outcome.peaks, &what);
     }
 }

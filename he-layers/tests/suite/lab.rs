@@ -140,8 +140,13 @@ impl Lab {
         PlainTensor::from_fn(images, shape, |_, _, _, _| self.rng.random_range(-1.0..1.0))
     }
 
-    /// Encrypts, runs `group` channel blocks at a time, decrypts.
-    pub fn run(&mut self, prepared: &PreparedProgram, x: &PlainTensor, group: usize) -> Outcome {
+    /// Encrypts, runs `at_a_time` channel blocks at a time, decrypts.
+    pub fn run(
+        &mut self,
+        prepared: &PreparedProgram,
+        x: &PlainTensor,
+        at_a_time: usize,
+    ) -> Outcome {
         let (mut client, keys) = Client::new(&self.params, prepared, &mut self.rng).unwrap();
         let server = Evaluator::new(&self.params, Arc::new(keys));
         let pool = self.params.pool();
@@ -150,7 +155,7 @@ impl Lab {
         let mut peaks = Vec::new();
         while !run.is_done() {
             pool.reset_high_water();
-            run.step(group).unwrap();
+            run.step(at_a_time).unwrap();
             let limbs = (pool.high_water_bytes() - before) / self.params.limb_bytes();
             peaks.push(limbs as usize);
         }
@@ -177,9 +182,9 @@ impl Lab {
         program: &Program,
         prepared: &PreparedProgram,
         x: &PlainTensor,
-        (group, workers): (usize, usize),
+        (at_a_time, workers): (usize, usize),
     ) -> Outcome {
-        let what = format!("{}, {group} blocks, {workers} threads", program.name());
+        let what = format!("{}, {at_a_time} blocks, {workers} threads", program.name());
         let plain = program.forward_plain(x).unwrap();
         let largest = plain.data.iter().fold(1.0f64, |m, v| m.max(v.abs()));
         let exact = largest_difference(&on_slots(program, prepared, x, Weights::Exact), &plain);
@@ -188,7 +193,7 @@ impl Lab {
             "{what}: plain slots are off by {exact:e}"
         );
 
-        let outcome = threads(workers).install(|| self.run(prepared, x, group));
+        let outcome = threads(workers).install(|| self.run(prepared, x, at_a_time));
         let rounded = prepared.forward_rounded(program, x).unwrap();
         let noise = largest_difference(&outcome.y, &rounded);
         let bound = outcome.bound;
@@ -205,7 +210,7 @@ impl Lab {
         assert!(simulated <= 10.0 * measured, "{words}");
         // More threads share out rotations at the price of more hoists; what a refresh does is tested with the scheme.
         if workers == 1 && prepared.refreshes() == 0 {
-            let (predicted, found) = (predicted(self, prepared, group), outcome.work);
+            let (predicted, found) = (predicted(self, prepared, at_a_time), outcome.work);
             // Sparse weights that happen to be the same in all cells are counted as if they were not.
             let close = predicted.forward as f64 <= 1.02 * found.forward as f64;
             assert!(predicted.forward >= found.forward && close, "{what}");
@@ -219,7 +224,7 @@ impl Lab {
                 "{what}"
             );
         }
-        check_bound(self, prepared, (group, workers), &outcome.peaks, &what);
+        check_bound(self, prepared, (at_a_time, workers), &outcome.peaks, &what);
         outcome
     }
 }
