@@ -12,6 +12,7 @@ use he_models::ModelError;
 use pipeline::inference::InferenceError;
 use pipeline::plan::PlanFileError;
 use pipeline::planner::PlanError;
+use pipeline::units::{flag_up, gb, gb_up};
 
 /// An error of a command: one sentence with the thing, what was found, and what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +40,8 @@ pub enum CliError {
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
     #[error(
-        "memory of {:.2} GiB is not enough for bootstrapping with preset {preset} on {threads} threads: {:.2} GiB are needed, on one thread {:.2} GiB",
-        gib(*memory), gib_up(*needed), gib_up(*least)
+        "memory of {:.2} GB is not enough for bootstrapping with preset {preset} on {threads} threads: {:.2} GB are needed (`--memory-gib {:.2}`), on one thread {:.2} GB",
+        gb(*memory), gb_up(*needed), flag_up(*needed), gb_up(*least)
     )]
     PrecisionMemory {
         preset: &'static str,
@@ -106,13 +107,4 @@ fn bootstrap_exit_code(error: &BootstrapError) -> u8 {
         not_feasible = error.out_of_memory();
     }
     if not_feasible { 4 } else { 1 }
-}
-
-fn gib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 30)
-}
-
-/// Rounded up to hundredths, so that what is asked for is enough.
-fn gib_up(bytes: u64) -> f64 {
-    (gib(bytes) * 100.0).ceil() / 100.0
 }

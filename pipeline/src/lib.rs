@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+/// The crates underneath, so that one dependency is enough.
+pub use {ckks_scheme, datasets, he_layers, he_models};
+
 pub mod decisions;
 pub mod estimate;
 pub mod executor;
@@ -11,3 +14,4 @@ pub mod progress;
 pub mod references;
 pub mod report;
 pub mod system;
+pub mod units;

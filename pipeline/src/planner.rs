@@ -4,33 +4,32 @@
 //! for each the key levels and the channel blocks at a time, and keeps the fastest plan, by the estimates, that stays within
 //! the memory and the error that are allowed.
 
+mod chain;
 mod chains;
+mod error;
 mod layouts;
+mod literals;
 mod pins;
 mod placement;
+mod precision;
 mod schedule;
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use ckks_scheme::exec::KernelChoice;
-use ckks_scheme::{BootstrapError, ParamError};
-use datasets::{DataError, Dataset, Synthetic};
-use he_layers::{CompiledMaps, LayerError, PlainTensor, Program};
-use thiserror::Error;
+use ckks_scheme::{BootstrapLiteral, Parameters};
+use he_layers::{CompiledMaps, LayerError, Program};
 
 use crate::decisions::{Decisions, Instance, foreign};
-use crate::estimate::error::{self, LogitErrors};
 use crate::estimate::time::Speed;
 use crate::plan::Plan;
-use chains::Chain;
-pub use chains::LEAST_PRIME_BITS;
+use chain::Chain;
+pub use error::PlanError;
+pub use literals::LEAST_PRIME_BITS;
 pub use pins::{Bootstrap, Pin, PinError, Pins};
 pub(crate) use pins::{LOG_SCALES, MOST_BLOCKS};
+use precision::Simulations;
 use schedule::Schedule;
-
-/// Most synthetic images that errors are simulated on.
-const ERROR_IMAGES: usize = 16;
 
 /// What a run may use, and how fast it is there.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,108 +55,6 @@ pub struct Task<'a> {
     pub max_logit_error: f64,
 }
 
-/// Why there is no plan.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum PlanError {
-    /// Every plan needs more memory than there may be.
-    #[error(
-        "memory of {:.2} GiB is not enough for {batch} images of {model}: at least {:.2} GiB are needed",
-        gib(*budget_bytes) / 100.0,
-        gib(needed_bytes.saturating_add(1)).ceil() / 100.0
-    )]
-    Memory {
-        /// Name of the network.
-        model: String,
-        /// Images.
-        batch: usize,
-        /// Memory allowed in bytes.
-        budget_bytes: u64,
-        /// Memory that would do in bytes.
-        needed_bytes: u64,
-    },
-    /// The network is too deep for every ring at 128-bit security.
-    #[error(
-        "{model} needs {levels} primes of at least {bits} bits, more than 128-bit security allows at {rings}, {refreshes}"
-    )]
-    Depth {
-        /// Name of the network.
-        model: String,
-        /// Primes needed without a refresh.
-        levels: usize,
-        /// Fewest bits of a prime.
-        bits: u32,
-        /// Rings tried.
-        rings: String,
-        /// Whether refreshes were tried, in words.
-        refreshes: &'static str,
-    },
-    /// The pinned number of refreshes is impossible.
-    #[error(
-        "{model} cannot run with exactly {pinned} refreshes at {rings}: {refreshable} of its tensors can be refreshed, each at N = 2^16 or N = 2^17 and if enough levels are left before and after"
-    )]
-    Refreshes {
-        /// Name of the network.
-        model: String,
-        /// Refreshes asked for.
-        pinned: usize,
-        /// Tensors that can be refreshed.
-        refreshable: usize,
-        /// Rings tried.
-        rings: String,
-    },
-    /// No plan is precise enough.
-    #[error(
-        "{model}: the largest logit error would be about {found:.4} deviations of the logits, expected at most {expected} (`--max-logit-error`)"
-    )]
-    Precision {
-        /// Name of the network.
-        model: String,
-        /// Least error found, in deviations of the logits.
-        found: f64,
-        /// Largest error allowed.
-        expected: f64,
-    },
-    /// No layout fits the network, or the pinned one does not.
-    #[error("no layout fits {model}: {reason}")]
-    Layout {
-        /// Name of the network.
-        model: String,
-        /// What the last layout failed at.
-        reason: LayerError,
-    },
-    /// Refreshes of one network that apply different functions.
-    #[error("{model}: its refreshes apply different functions, expected one for all of them")]
-    Functions {
-        /// Name of the network.
-        model: String,
-    },
-    /// A plan file that belongs to something else.
-    #[error("plan: {what} is {found}, expected {expected}")]
-    Foreign {
-        /// What differs.
-        what: &'static str,
-        /// In the plan.
-        found: String,
-        /// In this run.
-        expected: String,
-    },
-    /// Images for the estimate of errors that cannot be made in the network's shape.
-    #[error(transparent)]
-    Images(#[from] DataError),
-    /// Parameters that cannot be built.
-    #[error(transparent)]
-    Params(#[from] ParamError),
-    /// A bootstrapping that cannot be built.
-    #[error(transparent)]
-    Bootstrap(#[from] BootstrapError),
-}
-
-/// Hundredths of a GiB.
-fn gib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 30) * 100.0
-}
-
 /// A plan with the network made ready for it.
 #[derive(Debug)]
 pub struct Planned {
@@ -178,7 +75,29 @@ pub fn plan(
     kernel: &KernelChoice,
 ) -> Result<Planned, PlanError> {
     let plan = choose(task, machine, pins, kernel)?;
-    ready(task, plan, machine, kernel)
+    let instance = plan.decisions.instantiate(task.program, kernel)?;
+    bind(&plan, &instance, machine);
+    Ok(Planned { plan, instance })
+}
+
+/// As [`plan`], over a ring that is there already; with `bootstrap`, values are refreshed where that costs least. Refreshes,
+/// layout, key levels and channel blocks are chosen, and no pin of ring or primes is looked at. For rings that the planner does
+/// not look for: those of other applications, or of experiments without security.
+///
+/// # Errors
+/// [`PlanError`].
+pub fn plan_over(
+    task: &Task<'_>,
+    machine: &Machine,
+    pins: &Pins,
+    params: &Parameters,
+    bootstrap: Option<&BootstrapLiteral>,
+) -> Result<Planned, PlanError> {
+    let chain = chains::over(task.program, pins, params, bootstrap)?;
+    let plan = best(task, machine, pins, &[chain])?;
+    let instance = plan.decisions.instantiate_over(task.program, params)?;
+    bind(&plan, &instance, machine);
+    Ok(Planned { plan, instance })
 }
 
 /// Chooses a plan, without making anything ready.
@@ -191,11 +110,20 @@ pub fn choose(
     pins: &Pins,
     kernel: &KernelChoice,
 ) -> Result<Plan, PlanError> {
-    let model = || task.program.name().to_owned();
     let chains = chains::candidates(task.program, pins, kernel)?;
+    best(task, machine, pins, &chains)
+}
+
+/// The fastest plan over any of the chains that stays within memory and error.
+fn best(
+    task: &Task<'_>,
+    machine: &Machine,
+    pins: &Pins,
+    chains: &[Chain],
+) -> Result<Plan, PlanError> {
+    let model = || task.program.name().to_owned();
     let compiled = CompiledMaps::default();
-    let mut found: Vec<(Plan, usize)> = Vec::new();
-    let mut least_memory: Option<u64> = None;
+    let (mut fitting, mut too_large) = (Vec::new(), Vec::new());
     let mut last_error = None;
     for (index, chain) in chains.iter().enumerate() {
         for (packing, grid) in layouts::candidates(task.program, chain.slots(), pins) {
@@ -214,99 +142,50 @@ pub fn choose(
                 machine,
             };
             let plan = schedule.best(pins.blocks);
-            let needed = plan.forecast.predicted_peak_bytes;
-            if needed > machine.memory_bytes {
-                least_memory = Some(least_memory.map_or(needed, |m| m.min(needed)));
-            } else {
-                found.push((plan, index));
-            }
+            let fits = plan.forecast.predicted_peak_bytes <= machine.memory_bytes;
+            let plans = if fits { &mut fitting } else { &mut too_large };
+            plans.push((plan, index));
         }
     }
-    if found.is_empty() {
-        return Err(match (least_memory, last_error) {
-            (Some(needed_bytes), _) => PlanError::Memory {
-                model: model(),
-                batch: task.batch.get(),
-                budget_bytes: machine.memory_bytes,
-                needed_bytes,
-            },
-            (None, Some(reason)) => PlanError::Layout {
-                model: model(),
-                reason,
-            },
-            (None, None) => PlanError::Layout {
-                model: model(),
-                reason: LayerError::Grid {
-                    grid: layouts::least(task.program),
-                    slots: chains.iter().map(Chain::slots).max().unwrap_or(0),
-                },
-            },
+    if fitting.is_empty() && too_large.is_empty() {
+        let grid = layouts::least(task.program);
+        let slots = chains.iter().map(Chain::slots).max().unwrap_or(0);
+        return Err(PlanError::Layout {
+            model: model(),
+            reason: last_error.unwrap_or(LayerError::Grid { grid, slots }),
         });
     }
-    found.sort_by(|(a, _), (b, _)| {
+    let nothing_fits = fitting.is_empty();
+    fitting.sort_by(|(a, _), (b, _)| {
         let seconds = |plan: &Plan| plan.forecast.predicted_seconds_infer;
         seconds(a).total_cmp(&seconds(b))
     });
-    precise_enough(task, found, &chains, &compiled)
-}
-
-/// The fastest of the plans, which are sorted, that is precise enough.
-fn precise_enough(
-    task: &Task<'_>,
-    plans: Vec<(Plan, usize)>,
-    chains: &[Chain],
-    compiled: &CompiledMaps,
-) -> Result<Plan, PlanError> {
-    let layout = |reason| PlanError::Layout {
-        model: task.program.name().to_owned(),
-        reason,
-    };
-    let images = error_images(task)?;
-    // Errors hardly depend on the grid: one simulation for each chain, scale and packing.
-    let mut known: BTreeMap<(usize, u32, bool), LogitErrors> = BTreeMap::new();
-    let mut least = f64::INFINITY;
-    for (mut plan, index) in plans {
-        let chain = &chains[index];
-        let d = &plan.decisions;
-        let key = (index, d.log_scale, d.packing == he_layers::Packing::Complex);
-        let errors = match known.get(&key) {
-            Some(errors) => *errors,
-            None => {
-                let prepared = chain
-                    .prepare_at(d.packing, d.grid, d.log_scale, compiled)
-                    .map_err(layout)?;
-                let errors = error::of_logits(&chain.program, &prepared, &images, task.batch.get());
-                *known.entry(key).or_insert(errors.map_err(layout)?)
-            }
-        };
-        let relative = errors.total / errors.logit_std;
-        if relative <= task.max_logit_error {
-            plan.forecast.errors = Some(errors);
-            return Ok(plan);
-        }
-        least = least.min(relative);
+    let mut simulations = Simulations::new(task, chains, &compiled)?;
+    if let Some(plan) = simulations.first_precise(fitting)? {
+        return Ok(plan);
     }
-    Err(PlanError::Precision {
-        model: task.program.name().to_owned(),
-        found: least,
-        expected: task.max_logit_error,
-    })
-}
-
-/// Synthetic images to simulate errors on: the more images, the worse the worst of them.
-fn error_images(task: &Task<'_>) -> Result<PlainTensor, PlanError> {
-    let input = task.program.shape(task.program.input());
-    let shape = datasets::Shape {
-        channels: input.channels,
-        height: input.height,
-        width: input.width,
-    };
-    let count = task.batch.get().min(ERROR_IMAGES);
-    let images = Synthetic::with_shape(0, shape)?.read(0, count)?;
-    let images = PlainTensor::new(count, input, images.view().to_f64());
-    images.map_err(|reason| PlanError::Layout {
-        model: task.program.name().to_owned(),
-        reason,
+    let within_memory = simulations.least_error();
+    // What would do: the smallest plan that is precise enough.
+    too_large.sort_by_key(|(plan, _)| plan.forecast.predicted_peak_bytes);
+    let precise = simulations.first_precise(too_large)?;
+    let needed_bytes = precise.map(|plan| plan.forecast.predicted_peak_bytes);
+    Err(match needed_bytes {
+        Some(needed_bytes) if nothing_fits => PlanError::Memory {
+            model: model(),
+            batch: task.batch.get(),
+            budget_bytes: machine.memory_bytes,
+            needed_bytes,
+        },
+        _ => PlanError::Precision {
+            model: model(),
+            found: if nothing_fits {
+                simulations.least_error()
+            } else {
+                within_memory
+            },
+            expected: task.max_logit_error,
+            needed_bytes,
+        },
     })
 }
 
@@ -363,29 +242,9 @@ pub fn forecast(
             needed_bytes,
         });
     }
-    let images = error_images(task)?;
-    let errors = error::of_logits(
-        &instance.program,
-        &instance.prepared,
-        &images,
-        task.batch.get(),
-    );
-    plan.forecast.errors = Some(errors.map_err(|reason| PlanError::Layout {
-        model: task.program.name().to_owned(),
-        reason,
-    })?);
+    let errors = precision::simulated(task, &instance.program, &instance.prepared)?;
+    plan.forecast.errors = Some(errors);
     Ok(plan)
-}
-
-fn ready(
-    task: &Task<'_>,
-    plan: Plan,
-    machine: &Machine,
-    kernel: &KernelChoice,
-) -> Result<Planned, PlanError> {
-    let instance = plan.decisions.instantiate(task.program, kernel)?;
-    bind(&plan, &instance, machine);
-    Ok(Planned { plan, instance })
 }
 
 /// Bounds the limb pool to what the memory leaves for it.

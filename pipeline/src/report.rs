@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::decisions::Decisions;
+use crate::units::gb;
 
 /// Encrypted inference on a batch, compared with the plaintext network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -278,9 +279,9 @@ impl fmt::Display for InferReport {
         write!(
             f,
             "peak memory {} GB: limb pool {:.2} GB, evaluation keys {:.2} GB",
-            optional(self.peak_rss_bytes.map(gigabytes), 2),
-            gigabytes(self.pool_high_water_bytes),
-            gigabytes(self.key_bytes)
+            optional(self.peak_rss_bytes.map(gb), 2),
+            gb(self.pool_high_water_bytes),
+            gb(self.key_bytes)
         )?;
         if self.images_out_of_range > 0 {
             write!(f, "\n{}", out_of_range_warning(self.images_out_of_range))?;
@@ -305,7 +306,7 @@ fn write_stages(f: &mut fmt::Formatter<'_>, stages: &[StageReport]) -> fmt::Resu
             percent(stage.seconds, total),
             stage.ciphertexts,
             format!("{} to {}", stage.level_in, stage.level_out),
-            gigabytes(stage.bytes)
+            gb(stage.bytes)
         )?;
     }
     Ok(())
@@ -402,8 +403,4 @@ fn percent(part: f64, whole: f64) -> f64 {
     } else {
         0.0
     }
-}
-
-fn gigabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e9
 }

@@ -1,16 +1,22 @@
 //! Arguments of the commands. The help texts are the documentation that people read first.
 
+#[cfg(feature = "download")]
+mod fetch_data;
+mod measure;
+mod precision;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use ckks_scheme::{BootstrapPreset, RefreshFunction};
-use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
-use datasets::Split;
-use he_models::spec::ReluApproximation;
 use pipeline::planner::Pin;
 
-/// Classifies images that stay encrypted, with residual networks under RNS-CKKS.
+#[cfg(feature = "download")]
+pub use fetch_data::{DataSetName, FetchDataArgs};
+pub use measure::{ImportArgs, MeasureArgs, RangesArgs};
+pub use precision::PrecisionArgs;
+
+/// Classifies images that stay encrypted, with convolutional networks under RNS-CKKS.
 #[derive(Debug, Parser)]
 #[command(
     name = "polyphase",
@@ -69,38 +75,6 @@ fn error_bound(text: &str) -> Result<f64, &'static str> {
         .ok_or("expected a number above 0")
 }
 
-/// Channels, rows and columns.
-fn shape(text: &str) -> Result<(usize, usize, usize), &'static str> {
-    let sizes: Option<Vec<usize>> = text.split('x').map(|size| size.parse().ok()).collect();
-    match sizes.as_deref() {
-        Some(&[channels, height, width]) => Ok((channels, height, width)),
-        _ => Err("expected channels, rows and columns, such as 3x32x32"),
-    }
-}
-
-/// What stands for a ReLU. The model file checks the numbers.
-fn relu(text: &str) -> Result<ReluApproximation, &'static str> {
-    let expected =
-        "expected polynomial=DEGREE, refresh=HARMONICS or composite=DEGREE,DEGREE,..:GAP";
-    let (kind, value) = text.split_once('=').ok_or(expected)?;
-    let number = || value.parse::<usize>().map_err(|_| expected);
-    match kind {
-        "polynomial" => Ok(ReluApproximation::Polynomial { degree: number()? }),
-        "refresh" => Ok(ReluApproximation::Refresh {
-            harmonics: number()?,
-        }),
-        "composite" => {
-            let (degrees, gap) = value.split_once(':').ok_or(expected)?;
-            let degrees: Result<_, _> = degrees.split(',').map(str::parse).collect();
-            Ok(ReluApproximation::Composite {
-                degrees: degrees.map_err(|_| expected)?,
-                gap: gap.parse().map_err(|_| expected)?,
-            })
-        }
-        _ => Err(expected),
-    }
-}
-
 /// Which network.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
@@ -142,7 +116,7 @@ pub struct MachineArgs {
     #[command(flatten)]
     pub threads: ThreadArgs,
 
-    /// Upper bound for the resident memory of the whole process, in GiB [default: 80 % of what is free]
+    /// Upper bound for the resident memory of the whole process, in GiB (2^30 bytes) [default: 80 % of what is free]
     #[arg(long, value_name = "M", value_parser = gib, allow_negative_numbers = true)]
     pub memory_gib: Option<f64>,
 
@@ -296,254 +270,4 @@ pub struct EvalArgs {
     pub threads: ThreadArgs,
     #[command(flatten)]
     pub json: JsonArgs,
-}
-
-/// What ranges are measured on.
-#[derive(Debug, Args)]
-pub struct MeasureArgs {
-    /// Training images: CIFAR's folder, a folder of PNG or JPEG files, or an array file
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
-
-    /// Which part of the data, where there are several
-    #[arg(long, value_name = "PART", default_value = "train")]
-    pub split: SplitName,
-
-    /// Images to skip at the beginning
-    #[arg(
-        long,
-        value_name = "K",
-        default_value = "0",
-        value_parser = count,
-        allow_negative_numbers = true
-    )]
-    pub offset: usize,
-
-    /// Images to measure on [default: all of them]
-    #[arg(long, value_name = "B", value_parser = positive, allow_negative_numbers = true)]
-    pub batch: Option<NonZeroUsize>,
-
-    #[command(flatten)]
-    pub threads: ThreadArgs,
-    #[command(flatten)]
-    pub json: JsonArgs,
-}
-
-/// The parts of a data set.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum SplitName {
-    /// The training images
-    Train,
-    /// The test images
-    Test,
-}
-
-impl From<SplitName> for Split {
-    fn from(name: SplitName) -> Self {
-        match name {
-            SplitName::Train => Self::Train,
-            SplitName::Test => Self::Test,
-        }
-    }
-}
-
-/// Arguments of `import`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  polyphase import net.onnx --data images --out net.ron --mean 0.5 --std 0.25
-  polyphase import resnet20.safetensors --data cifar --out relu20.ron --relu refresh=31 \\
-      --mean 0.4914,0.4822,0.4465 --std 0.2023,0.1994,0.2010
-  polyphase infer --model net.ron --data images
-
-ONNX files as both exporters of PyTorch write them; safetensors files with the names of the ReLU
-networks of arXiv 2604.16834. The network sees (pixel / 255 - mean) / std. Ranges are the largest values
-that activations see on the images, times 2 for quadratics and 1.5 for others. The weights are
-written beside the model file, as NAME.safetensors.")]
-pub struct ImportArgs {
-    /// The network
-    #[arg(value_name = "FILE.onnx|FILE.safetensors")]
-    pub file: PathBuf,
-
-    /// Write the model file here
-    #[arg(long, value_name = "FILE.ron")]
-    pub out: PathBuf,
-
-    #[command(flatten)]
-    pub measure: MeasureArgs,
-
-    /// The model's name [default: the file's]
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
-
-    /// Channels, rows and columns of an image, where the file leaves them open
-    #[arg(long, value_name = "CxHxW", value_parser = shape)]
-    pub shape: Option<(usize, usize, usize)>,
-
-    /// Mean of each channel of pixels in [0, 1], or of all [default: 0]
-    #[arg(
-        long,
-        value_name = "M,..",
-        value_delimiter = ',',
-        allow_negative_numbers = true
-    )]
-    pub mean: Vec<f64>,
-
-    /// Standard deviation of each channel, or of all [default: 1]
-    #[arg(
-        long,
-        value_name = "S,..",
-        value_delimiter = ',',
-        allow_negative_numbers = true
-    )]
-    pub std: Vec<f64>,
-
-    /// Names of the classes, in the order of the logits [default: 0,1,..]
-    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
-    pub classes: Vec<String>,
-
-    /// What stands for ReLUs when encrypted: polynomial=DEGREE, refresh=HARMONICS, or composite=D,D,..:GAP, a sign of
-    /// odd degrees that is exact outside GAP of the range [default: polynomial=63]
-    #[arg(long, value_name = "KIND=..", value_parser = relu)]
-    pub relu: Option<ReluApproximation>,
-
-    /// What the network was trained on, for the model file
-    #[arg(long, value_name = "NAME", default_value = "")]
-    pub dataset: String,
-}
-
-/// Arguments of `ranges`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  polyphase ranges --model net.ron --data images
-  polyphase ranges --model net.ron --data cifar --batch 10000 --out measured.ron
-
-The declared range of an activation is the largest value that it sees, in each channel, times 2 for
-quadratics and 1.5 for others. The file is replaced when all is measured.")]
-pub struct RangesArgs {
-    /// The model file, its weights beside it
-    #[arg(long, value_name = "FILE.ron")]
-    pub model: PathBuf,
-
-    /// Write another file instead; in another folder, with a copy of the weights
-    #[arg(long, value_name = "FILE.ron")]
-    pub out: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub measure: MeasureArgs,
-}
-
-/// Arguments of `precision`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  polyphase precision                              20 ciphertexts with the default preset, N = 2^16
-  polyphase precision --preset n15 --ciphertexts 4 --threads 1
-  polyphase precision --preset n16-l2 --function relu   a ReLU applied by the refresh itself
-  polyphase precision --json - --profile
-
-Values uniform in [-1, 1] fill the real and the imaginary parts of all slots. Bits are -log2 of the
-absolute error of one such part: of the mean error, the median, and the largest. Seconds are wall time
-divided by ciphertexts, after one on every thread that is not counted; those of the stages are spent
-by one thread on one ciphertext. Microseconds per output bit: seconds over slots, used parts of a slot
-and bits of the mean error, which presets of different precision compare by. A function is compared
-with the Fourier series that stands for it; its distance from the function is told apart. What is left
-for the user is the modulus above what the next refresh takes. The probability of a failure is
-computed from the parameters; -1074, the logarithm of the least number in double precision, stands
-for one that cannot happen.")]
-pub struct PrecisionArgs {
-    /// Parameters, all of them with 128-bit security
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_PRESET, value_parser = presets())]
-    pub preset: String,
-
-    /// What the refresh applies to every value
-    #[arg(long, value_name = "F", default_value = "identity")]
-    pub function: FunctionName,
-
-    /// Ciphertexts to refresh
-    #[arg(
-        long,
-        value_name = "K",
-        default_value = "20",
-        value_parser = positive,
-        allow_negative_numbers = true
-    )]
-    pub ciphertexts: NonZeroUsize,
-
-    #[command(flatten)]
-    pub machine: MachineArgs,
-
-    /// Keys, values and encryptions from a seed: reproducible, for experiments, not secure
-    #[arg(long, value_name = "S")]
-    pub seed: Option<u64>,
-
-    /// Report how often every operation ran and what it took
-    #[arg(long)]
-    pub profile: bool,
-
-    #[command(flatten)]
-    pub json: JsonArgs,
-}
-
-/// The functions that a refresh may apply.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum FunctionName {
-    /// None: values stay what they are
-    Identity,
-    /// max(v, 0), over the preset's chain for it
-    Relu,
-}
-
-impl From<FunctionName> for RefreshFunction {
-    fn from(name: FunctionName) -> Self {
-        match name {
-            FunctionName::Identity => Self::Identity,
-            FunctionName::Relu => Self::Relu,
-        }
-    }
-}
-
-/// The first preset of the list.
-const DEFAULT_PRESET: &str = BootstrapPreset::ALL[0].name();
-
-/// The presets, with what they are.
-fn presets() -> PossibleValuesParser {
-    let value = |preset: BootstrapPreset| PossibleValue::new(preset.name()).help(preset.summary());
-    PossibleValuesParser::new(BootstrapPreset::ALL.map(value))
-}
-
-/// Arguments of `fetch-data`.
-#[cfg(feature = "download")]
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  polyphase fetch-data --to cifar                  both data sets: cifar/cifar-10-batches-bin, cifar/cifar-100-binary
-  polyphase fetch-data --to cifar --only cifar10   one of them
-  polyphase eval --data cifar
-
-Each archive has about 170 MB. Its SHA-256 is checked before it is unpacked, and a folder appears under
-its name only when it is whole. What is there already is not downloaded again.")]
-pub struct FetchDataArgs {
-    /// Folder to put the data sets into; it is created if it is not there
-    #[arg(long, value_name = "DIR")]
-    pub to: PathBuf,
-
-    /// Only this data set
-    #[arg(long, value_name = "NAME")]
-    pub only: Option<DataSetName>,
-
-    /// Folder of a mirror to download from; the archives must be the same to the last bit
-    #[arg(long, value_name = "URL")]
-    pub mirror: Option<String>,
-}
-
-/// The data sets that can be downloaded.
-#[cfg(feature = "download")]
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum DataSetName {
-    /// 10 classes, for resnet20
-    Cifar10,
-    /// 100 classes, for resnet34
-    Cifar100,
 }

@@ -44,7 +44,7 @@ pub fn of_logits(
     };
     let (noise, weights) = (deviation(Errors::Noise)?, deviation(Errors::Weights)?);
     // The largest of n Gaussian errors is near sqrt(2 ln 2n) deviations.
-    let errors = (batch * clean.shape.volume()) as f64;
+    let errors = batch as f64 * clean.shape.volume() as f64;
     let largest = (2.0 * (2.0 * errors).ln()).sqrt();
     let n = clean.data.len() as f64;
     let mean = clean.data.iter().sum::<f64>() / n;

@@ -1,6 +1,7 @@
 //! A plan as a picture: seconds and limb pool of each stage.
 
 use super::{Plan, StageForecast};
+use crate::units::gb;
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 
@@ -81,7 +82,7 @@ impl Plan {
             let length = stage.pool_bytes as f64 * per_byte;
             bar(out, POOL, y, keys, GREY)?;
             bar(out, POOL + keys, y, length - keys, YELLOW)?;
-            let label = format!("{:.2}", stage.pool_bytes as f64 / 1e9);
+            let label = format!("{:.2}", gb(stage.pool_bytes));
             text(out, (POOL + length + 6.0, y), "", &label)?;
         }
         writeln!(out, "</svg>")

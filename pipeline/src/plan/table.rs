@@ -3,11 +3,11 @@
 use std::fmt;
 
 use super::Plan;
+use crate::units::gb;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (d, forecast) = (&self.decisions, &self.forecast);
-        let gb = |bytes: u64| bytes as f64 / 1e9;
         let s = |count: usize| if count == 1 { "" } else { "s" };
         writeln!(
             f,

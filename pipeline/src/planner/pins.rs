@@ -1,6 +1,6 @@
 //! Choices that the user makes instead of the planner.
 
-use super::chains::{LEAST_PRIME_BITS, MOST_DIGITS, RINGS, WORD_BITS};
+use super::literals::{LEAST_PRIME_BITS, MOST_DIGITS, RINGS, WORD_BITS};
 use he_layers::{Grid, Packing};
 use std::ops::RangeInclusive;
 use std::str::FromStr;

@@ -5,7 +5,7 @@ use ckks_scheme::{Level, Scale};
 use he_layers::{LayerError, Program, Refresher, ScaleChain, Setting, Value};
 
 use super::PlanError;
-use super::chains::OUTPUT_LEVEL;
+use super::chain::OUTPUT_LEVEL;
 
 /// Levels around a refresh.
 pub(super) struct Limits {

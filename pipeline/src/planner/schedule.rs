@@ -7,7 +7,7 @@ use std::rc::Rc;
 use ckks_scheme::Level;
 use he_layers::{OpCounts, PreparedProgram};
 
-use super::chains::Chain;
+use super::chain::Chain;
 use super::{Machine, Task};
 use crate::decisions::{Decisions, FORMAT, KeySteps};
 use crate::estimate::memory;

@@ -391,11 +391,11 @@ fn data_that_cannot_be_used_is_refused() {
 fn too_little_memory_is_refused_with_the_least_that_would_do() {
     let tiny = ["--model", "tiny", "--batch", "9", "--memory-gib"];
     let args = [&tiny[..], &["0.3"]].concat();
-    let says = "memory of 0.30 GiB is not enough for 9 images of tiny: at least ";
+    let says = "memory of 0.32 GB is not enough for 9 images of tiny: at least ";
     assert_refused(&args, 4, &[says]);
     let output = polyphase(&[&["infer"], &args[..]].concat());
-    let (_, least) = stderr(&output).split_once("at least ").unwrap();
-    let least = least.split_whitespace().next().unwrap();
+    let (_, least) = stderr(&output).split_once("(`--memory-gib ").unwrap();
+    let (least, _) = least.split_once("`)").unwrap();
     let output = polyphase(&[&["infer", "--json", "-"], &tiny[..], &[least]].concat());
     assert_eq!(
         output.status.code(),

@@ -73,9 +73,6 @@ fn refreshes_of_a_preset_are_measured() {
 #[ignore = "slow: matrices at N = 2^15"]
 fn too_little_memory_says_what_would_do() {
     let args = "precision --preset n15 --ciphertexts 2 --threads 2 --memory-gib 1.5";
-    let says = [
-        "memory of 1.50 GiB is not enough",
-        "preset n15 on 2 threads",
-    ];
+    let says = ["memory of 1.61 GB is not enough", "preset n15 on 2 threads"];
     assert_fails(&args.split(' ').collect::<Vec<_>>(), 4, &says);
 }

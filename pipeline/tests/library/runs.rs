@@ -131,7 +131,8 @@ fn a_run_never_takes_more_limbs_than_its_memory_has_room_for() {
     let (forecast, params) = (&planned.plan.forecast, &planned.instance.params);
     let fixed = forecast.predicted_peak_bytes - forecast.pool_bytes;
     let room = (2 * GIB - fixed) / params.limb_bytes();
-    assert!(params.pool().reserve(room as usize + 1).is_err());
+    let error = params.pool().reserve(room as usize + 1).unwrap_err();
+    assert!(error.out_of_memory(), "{error}");
 
     // The planner is wrong, and the bound holds nevertheless.
     let mut short = plan();

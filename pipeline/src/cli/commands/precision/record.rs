@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ckks_scheme::bootstrap::{PrecisionReport, Stage};
+use pipeline::units::gb;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -220,7 +221,6 @@ impl fmt::Display for PrecisionRecord {
                 )?;
             }
         }
-        let gb = |bytes: u64| bytes as f64 * 1e-9;
         write!(
             f,
             "\n{} keys {:.2} GB in {:.1} s, matrices {:.2} GB, {:.2} GB for each refresh; peak memory {}",

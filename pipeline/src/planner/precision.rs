@@ -1,0 +1,110 @@
+//! Which of the plans are precise enough.
+
+use std::collections::BTreeMap;
+
+use datasets::{Dataset, Synthetic};
+use he_layers::{CompiledMaps, LayerError, Packing, PlainTensor, PreparedProgram, Program};
+
+use super::chain::Chain;
+use super::{PlanError, Task};
+use crate::estimate::error::{self, LogitErrors};
+use crate::plan::Plan;
+
+/// Most synthetic images that errors are simulated on.
+const ERROR_IMAGES: usize = 16;
+
+/// Errors of plans, simulated once for each chain, scale and packing: they hardly depend on the grid.
+pub(super) struct Simulations<'a> {
+    task: &'a Task<'a>,
+    chains: &'a [Chain],
+    compiled: &'a CompiledMaps,
+    images: PlainTensor,
+    known: BTreeMap<(usize, u32, bool), LogitErrors>,
+    least_error: f64,
+}
+
+impl<'a> Simulations<'a> {
+    /// Nothing is simulated yet.
+    pub fn new(
+        task: &'a Task<'a>,
+        chains: &'a [Chain],
+        compiled: &'a CompiledMaps,
+    ) -> Result<Self, PlanError> {
+        Ok(Self {
+            task,
+            chains,
+            compiled,
+            images: images(task)?,
+            known: BTreeMap::new(),
+            least_error: f64::INFINITY,
+        })
+    }
+
+    /// The first of some plans, each with the number of its chain, that is precise enough.
+    pub fn first_precise(&mut self, plans: Vec<(Plan, usize)>) -> Result<Option<Plan>, PlanError> {
+        for (mut plan, chain) in plans {
+            let errors = self.errors(&plan, chain)?;
+            let relative = errors.total / errors.logit_std;
+            self.least_error = self.least_error.min(relative);
+            if relative <= self.task.max_logit_error {
+                plan.forecast.errors = Some(errors);
+                return Ok(Some(plan));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The least error so far, in deviations of the logits; infinite before any.
+    pub fn least_error(&self) -> f64 {
+        self.least_error
+    }
+
+    fn errors(&mut self, plan: &Plan, index: usize) -> Result<LogitErrors, PlanError> {
+        let d = &plan.decisions;
+        let key = (index, d.log_scale, d.packing == Packing::Complex);
+        if let Some(errors) = self.known.get(&key) {
+            return Ok(*errors);
+        }
+        let chain = &self.chains[index];
+        let errors = chain
+            .prepare_at(d.packing, d.grid, d.log_scale, self.compiled)
+            .and_then(|prepared| {
+                let batch = self.task.batch.get();
+                error::of_logits(&chain.program, &prepared, &self.images, batch)
+            })
+            .map_err(|reason| named(self.task, reason))?;
+        self.known.insert(key, errors);
+        Ok(errors)
+    }
+}
+
+/// Errors of a network that is prepared. `program` is what `prepared` was prepared from.
+pub(super) fn simulated(
+    task: &Task<'_>,
+    program: &Program,
+    prepared: &PreparedProgram,
+) -> Result<LogitErrors, PlanError> {
+    let errors = error::of_logits(program, prepared, &images(task)?, task.batch.get());
+    errors.map_err(|reason| named(task, reason))
+}
+
+/// Synthetic images to simulate errors on: the more images, the worse the worst of them.
+fn images(task: &Task<'_>) -> Result<PlainTensor, PlanError> {
+    let input = task.program.shape(task.program.input());
+    let shape = datasets::Shape {
+        channels: input.channels,
+        height: input.height,
+        width: input.width,
+    };
+    let count = task.batch.get().min(ERROR_IMAGES);
+    let images = Synthetic::with_shape(0, shape)?.read(0, count)?;
+    let images = PlainTensor::new(count, input, images.view().to_f64());
+    images.map_err(|reason| named(task, reason))
+}
+
+fn named(task: &Task<'_>, reason: LayerError) -> PlanError {
+    PlanError::Layout {
+        model: task.program.name().to_owned(),
+        reason,
+    }
+}
