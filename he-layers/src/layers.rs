@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::LayerError;
 use crate::linear::{Conv2d, Dense, Linear};
-use crate::pointwise::{Pointwise, Polynomial, Refresh, Square};
+use crate::pointwise::{Custom, Function, Pointwise, Polynomial, Refresh, Square};
 use crate::program::{Layer, Program, Term, Value};
 
 pub use blocks::{PostActBlock, PreActBlock};
@@ -50,6 +50,16 @@ impl Layer for Arc<dyn Pointwise> {
 
     fn add_to(&self, program: &mut Program, x: Value) -> Result<Value, LayerError> {
         program.apply_shared(x, self.clone())
+    }
+}
+
+impl<F: Function + Clone + 'static> Layer for Custom<F> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn add_to(&self, program: &mut Program, x: Value) -> Result<Value, LayerError> {
+        program.apply(x, self.clone())
     }
 }
 

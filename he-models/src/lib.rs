@@ -14,6 +14,9 @@ pub mod spec;
 mod weights;
 mod zoo;
 
+/// The crate underneath, so that one dependency is enough.
+pub use he_layers;
+
 pub use error::ModelError;
 pub use evaluate::{ActivationRecord, Evaluation};
 pub use graph::Graph;

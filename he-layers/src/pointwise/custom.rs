@@ -11,33 +11,7 @@ use ckks_scheme::Scale;
 
 /// A function of real numbers, written once as a circuit. Levels, keys, operations, memory and error follow from it.
 ///
-/// # Example
-/// ```
-/// use he_layers::{Circuit, Custom, Function, LayerError, Pointwise, Wire};
-///
-/// /// `x^3 / 4 + x`.
-/// #[derive(Clone, Debug)]
-/// struct Cubic;
-///
-/// impl Function for Cubic {
-///     fn name(&self) -> &str {
-///         "cubic"
-///     }
-///     fn evaluate(&self, x: f64) -> f64 {
-///         x * x * x / 4.0 + x
-///     }
-///     fn declared(&self, _channel: usize) -> f64 {
-///         3.0
-///     }
-///     fn run(&self, c: &Circuit<'_>, x: Wire, _declared: f64) -> Result<Wire, LayerError> {
-///         let square = c.square(&x).map_err(|e| self.failed(e))?;
-///         let cube = c.mul(&square, &x).map_err(|e| self.failed(e))?;
-///         c.combine(&[(0.25, &cube), (1.0, &x)], 0.0).map_err(|e| self.failed(e))
-///     }
-/// }
-///
-/// assert_eq!(Custom(Cubic).evaluate(2.0, 0), 4.0);
-/// ```
+/// The crate's documentation has an example, a cubic; `examples/own_activation.rs` runs it in a network.
 pub trait Function: fmt::Debug + Send + Sync {
     /// Name for reports and errors.
     fn name(&self) -> &str;

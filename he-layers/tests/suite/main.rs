@@ -3,6 +3,7 @@
 
 mod counts;
 mod errors;
+mod examples;
 mod lab;
 mod networks;
 mod random;
