@@ -2,7 +2,7 @@
 //!
 //! It looks at chains of primes (without a refresh, and with refreshes where they are cheapest), packings and grids, decides
 //! for each the key levels and the channel blocks at a time, and keeps the fastest plan, by the estimates, that stays within
-//! the memory and the error that are allowed.
+//! the memory and the error that are allowed. Refreshes have to pay: see [`choose`].
 
 mod chain;
 mod chains;
@@ -30,6 +30,10 @@ pub use pins::{Bootstrap, Pin, PinError, Pins};
 pub(crate) use pins::{LOG_SCALES, MOST_BLOCKS};
 use precision::Simulations;
 use schedule::Schedule;
+
+/// How much faster a plan with refreshes has to be than one without: refreshes cost precision and keys, and the time of a
+/// few of them is the least certain of the estimates.
+const REFRESH_GAIN: f64 = 1.15;
 
 /// What a run may use, and how fast it is there.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,7 +104,8 @@ pub fn plan_over(
     Ok(Planned { plan, instance })
 }
 
-/// Chooses a plan, without making anything ready.
+/// Chooses a plan, without making anything ready: the fastest within memory and error. One with refreshes is chosen only
+/// where it is at least 15 % faster than all without.
 ///
 /// # Errors
 /// [`PlanError`].
@@ -156,10 +161,7 @@ fn best(
         });
     }
     let nothing_fits = fitting.is_empty();
-    fitting.sort_by(|(a, _), (b, _)| {
-        let seconds = |plan: &Plan| plan.forecast.predicted_seconds_infer;
-        seconds(a).total_cmp(&seconds(b))
-    });
+    fitting.sort_by(|(a, _), (b, _)| handicapped_seconds(a).total_cmp(&handicapped_seconds(b)));
     let mut simulations = Simulations::new(task, chains, &compiled)?;
     if let Some(plan) = simulations.first_precise(fitting)? {
         return Ok(plan);
@@ -187,6 +189,16 @@ fn best(
             needed_bytes,
         },
     })
+}
+
+/// Seconds of a run, times [`REFRESH_GAIN`] if it refreshes anything.
+fn handicapped_seconds(plan: &Plan) -> f64 {
+    let handicap = if plan.forecast.bootstraps > 0 {
+        REFRESH_GAIN
+    } else {
+        1.0
+    };
+    plan.forecast.predicted_seconds_infer * handicap
 }
 
 /// Prepares a run that obeys the decisions of a plan to the letter. What it is going to take is forecast anew, for this
