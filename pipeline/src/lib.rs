@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod decisions;
 pub mod estimate;
+pub mod exchange;
 pub mod executor;
 pub mod inference;
 pub mod plan;
@@ -10,4 +12,5 @@ pub mod planner;
 pub mod progress;
 pub mod references;
 pub mod report;
+pub mod server;
 pub mod system;
