@@ -1,5 +1,7 @@
 //! Arguments of the commands. The help texts are the documentation that people read first.
 
+mod sides;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -9,6 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use datasets::Split;
 use he_models::spec::ReluApproximation;
 use pipeline::planner::Pin;
+
+pub use sides::{DecryptArgs, EncryptArgs, KeygenArgs, RunArgs};
 
 /// Classifies images that stay encrypted, with residual networks under RNS-CKKS.
 #[derive(Debug, Parser)]
@@ -27,6 +31,14 @@ pub struct Cli {
 pub enum Command {
     /// Encrypt a batch of images, classify it encrypted, and compare with the plaintext network
     Infer(InferArgs),
+    /// Client: make keys for a network, some for the server and one that stays
+    Keygen(KeygenArgs),
+    /// Client: encrypt images for the server
+    Encrypt(EncryptArgs),
+    /// Server: classify encrypted images, without any secret key
+    Run(RunArgs),
+    /// Client: decrypt the server's answer into classes and logits
+    Decrypt(DecryptArgs),
     /// Show how a batch would be run, and what it would take, without running it
     Plan(PlanArgs),
     /// Evaluate the plaintext network on a test set: accuracy, and how near its values come to the declared ranges
@@ -146,6 +158,13 @@ pub struct MachineArgs {
     #[arg(long, value_name = "M", value_parser = gib, allow_negative_numbers = true)]
     pub memory_gib: Option<f64>,
 
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Which arithmetic.
+#[derive(Debug, Args)]
+pub struct KernelArgs {
     /// Kernel of the arithmetic
     #[arg(
         long,
