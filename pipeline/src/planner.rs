@@ -108,7 +108,8 @@ pub enum PlanError {
     },
     /// No plan is precise enough.
     #[error(
-        "{model}: the largest logit error would be about {found:.4} deviations of the logits, expected at most {expected} (`--max-logit-error`)"
+        "{model}: the largest logit error would be about {} deviations of the logits, expected at most {expected:?} (`--max-logit-error`)",
+        about(*found)
     )]
     Precision {
         /// Name of the network.
@@ -151,6 +152,15 @@ pub enum PlanError {
     /// A bootstrapping that cannot be built.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+}
+
+/// A number with four decimals, or few digits.
+fn about(value: f64) -> String {
+    if (1e-4..1e6).contains(&value) {
+        format!("{value:.4}")
+    } else {
+        format!("{value:.2e}")
+    }
 }
 
 /// Hundredths of a GiB.
@@ -275,7 +285,9 @@ fn precise_enough(
                 let prepared = chain
                     .prepare_at(d.packing, d.grid, d.log_scale, compiled)
                     .map_err(layout)?;
-                let errors = error::of_logits(&chain.program, &prepared, &images, task.batch.get());
+                let log_q = chain.modulus.log_q(prepared.output().level);
+                let batch = task.batch.get();
+                let errors = error::of_logits(&chain.program, &prepared, &images, batch, log_q);
                 *known.entry(key).or_insert(errors.map_err(layout)?)
             }
         };
@@ -369,6 +381,7 @@ pub fn forecast(
         &instance.prepared,
         &images,
         task.batch.get(),
+        instance.params.log_q(instance.prepared.output().level),
     );
     plan.forecast.errors = Some(errors.map_err(|reason| PlanError::Layout {
         model: task.program.name().to_owned(),
