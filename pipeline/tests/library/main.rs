@@ -7,3 +7,4 @@ mod plans;
 mod refreshes;
 mod runs;
 mod sides;
+mod specs;

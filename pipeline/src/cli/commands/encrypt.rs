@@ -10,12 +10,13 @@ use pipeline::system;
 
 use crate::cli::args::EncryptArgs;
 use crate::cli::data;
-use crate::cli::output::{Output, file_bytes};
+use crate::cli::output::{Output, check_writable, file_bytes};
 use crate::error::CliError;
 
 /// Runs the command.
 pub fn command(args: &EncryptArgs, ui: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
+    check_writable(&args.out)?;
     let pool = args.threads.pool(ui)?;
     output.write(&pool.install(|| run(args, ui))?)
 }

@@ -15,7 +15,7 @@ use pipeline::system;
 
 use super::plan;
 use crate::cli::args::RunArgs;
-use crate::cli::output::{Output, file_bytes};
+use crate::cli::output::{Output, check_writable, file_bytes};
 use crate::error::CliError;
 
 /// Runs the command.
@@ -23,6 +23,7 @@ pub fn command(args: &RunArgs, ui: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
     // Before anything of the folder is read.
     refuse_secrets(&args.eval_keys).map_err(ExchangeError::from)?;
+    check_writable(&args.out)?;
     let pool = args.machine.threads.pool(ui)?;
     output.write(&pool.install(|| run(args, ui))?)
 }
