@@ -294,3 +294,124 @@ fn modules_are_named_after_their_files() {
         }
     }
 }
+
+/// What holds a secret key or makes one, and the files that may name it: keys, encryption and decryption of the scheme, the
+/// client of the layers, and the client of the pipeline. A server is built from the other files.
+const SECRET_WORDS: [&str; 5] = [
+    "SecretKey",
+    "SecretEncryptor",
+    "Decryptor",
+    "KeyGenerator",
+    "Client",
+];
+const SECRET_FILES: [(&str, &[&str]); 3] = [
+    (
+        "ckks-scheme",
+        &[
+            "src/lib.rs",
+            "src/keys.rs",
+            "src/keygen",
+            "src/secret.rs",
+            "src/encrypt.rs",
+            "src/decrypt",
+            "src/bootstrap/measure.rs",
+            "src/known_answers.rs",
+            "src/serial/secret.rs",
+            // The kind of file that a server refuses.
+            "src/serial/folder.rs",
+            "src/serial/frame.rs",
+        ],
+    ),
+    (
+        "he-layers",
+        &["src/lib.rs", "src/client.rs", "src/conformance.rs"],
+    ),
+    (
+        "pipeline",
+        &[
+            "src/client",
+            "src/inference.rs",
+            "src/cli/commands/keygen.rs",
+        ],
+    ),
+];
+/// Files of commands that are the client's, or both sides' in one process.
+const CLIENT_COMMANDS: [&str; 4] = ["encrypt", "decrypt", "precision", "infer"];
+
+fn is_of(path: &str, part: &str) -> bool {
+    let rest = path.strip_prefix(part.strip_suffix(".rs").unwrap_or(part));
+    rest.is_some_and(|rest| rest == ".rs" || !part.ends_with(".rs") && rest.starts_with('/'))
+}
+
+/// Files of a crate's code that name what they must not.
+fn names_of_secrets(files: &[(String, String)], allowed: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, source) in files {
+        let code = path.starts_with("src/") && !allowed.iter().any(|part| is_of(path, part));
+        let words = SECRET_WORDS
+            .iter()
+            .filter(|word| code && has_word(source, word));
+        found.extend(words.map(|word| format!("{path}: {word}")));
+    }
+    found
+}
+
+#[test]
+fn nothing_that_a_server_can_reach_names_a_secret_key() {
+    let packages = packages();
+    for (package, files) in SECRET_FILES {
+        let package = packages.iter().find(|p| name(p) == package).unwrap();
+        let commands = CLIENT_COMMANDS.map(|command| format!("src/cli/commands/{command}.rs"));
+        let allowed: Vec<&str> = files
+            .iter()
+            .copied()
+            .chain(commands.iter().map(String::as_str))
+            .collect();
+        let sources = sources(package);
+        assert_eq!(names_of_secrets(&sources, &allowed), Vec::<String>::new());
+        // The list has no file that needs none of the words, or is not there.
+        for part in files {
+            let named = sources.iter().any(|(path, source)| {
+                is_of(path, part) && SECRET_WORDS.iter().any(|word| has_word(source, word))
+            });
+            assert!(named, "{}: {part}", name(package));
+        }
+    }
+    // The server's own files are there, and are looked at.
+    let pipeline = packages.iter().find(|p| name(p) == "pipeline").unwrap();
+    let sources = sources(pipeline);
+    for part in [
+        "src/server.rs",
+        "src/executor.rs",
+        "src/exchange.rs",
+        "src/cli/commands/run.rs",
+    ] {
+        let (_, source) = sources.iter().find(|(path, _)| path == part).unwrap();
+        for module in ["client", "inference"] {
+            let names = [format!("crate::{module}"), format!("pipeline::{module}")];
+            assert!(!names.iter().any(|name| source.contains(name)), "{part}");
+        }
+    }
+}
+
+#[test]
+fn names_of_secrets_are_noticed() {
+    let file = |path: &str, source: &str| (path.to_owned(), source.to_owned());
+    let files = [
+        file("src/server.rs", "use a::SecretKey;"),
+        file("src/server/deep.rs", "struct S { d: Decryptor<'static> }"),
+        file("src/client.rs", "use a::SecretKey;"),
+        file("src/client/deep.rs", "use a::SecretKey;"),
+        file("src/clients.rs", "fn f(c: &Client) {}"),
+        file("src/codec.rs", "// a SecretKey\nstruct ClientCodec;"),
+        file("tests/it.rs", "use a::SecretKey;"),
+    ];
+    assert_eq!(
+        names_of_secrets(&files, &["src/client"]),
+        [
+            "src/server.rs: SecretKey",
+            "src/server/deep.rs: Decryptor",
+            "src/clients.rs: Client"
+        ]
+    );
+}

@@ -1,8 +1,8 @@
 //! The client of a prepared program: the one place of this crate that holds a secret key.
 
 use ckks_scheme::{
-    Decryptor, EvaluationKeys, KeyError, KeyGenerator, Level, Parameters, SecretEncryptor,
-    SecretKey,
+    Ciphertext, Complex64, Decryptor, Encoder, EvalError, EvaluationKeys, KeyError, KeyGenerator,
+    Level, Parameters, SecretEncryptor, SecretKey, SeededCiphertext,
 };
 use rand::{CryptoRng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -11,12 +11,13 @@ use rayon::prelude::*;
 use crate::encrypted::{ClientCodec, EncryptedTensor};
 use crate::error::LayerError;
 use crate::program::PreparedProgram;
+use crate::spec::TensorSpec;
 use crate::tensor::PlainTensor;
 
 /// A secret key, and the packing of inputs and outputs: keys, encryption and decryption for one prepared program.
 ///
 /// Decrypted outputs are exact up to noise. They must not be shown to whoever computed them, or anyone else, as they are:
-/// their noise tells about the secret key (IND-CPA-D). [`ckks_scheme::Decryptor::decrypt_flooded`] hides it.
+/// their noise tells about the secret key (IND-CPA-D). [`Self::decrypt_with_noise`] hides it.
 #[derive(Debug)]
 pub struct Client {
     secret: SecretKey,
@@ -67,13 +68,30 @@ impl Client {
         let secret = keygen.secret_key(rng)?;
         let request = program.keys_at(levels, params.log_n());
         let keys = keygen.evaluation_keys(&secret, &request, rng)?;
-        let client = Self {
+        let (input, output) = (program.input().clone(), program.output().clone());
+        Ok((Self::with_secret(secret, input, output, rng), keys))
+    }
+
+    /// A client that has its secret key already, and that knows of the program only how its inputs are encrypted and its
+    /// outputs are laid out. Encryptions take their randomness from `rng`, which is read once.
+    pub fn with_secret<R: CryptoRng>(
+        secret: SecretKey,
+        input: TensorSpec,
+        output: TensorSpec,
+        rng: &mut R,
+    ) -> Self {
+        let params = secret.params().clone();
+        Self {
             secret,
-            input: ClientCodec::new(params, program.input().clone()),
-            output: ClientCodec::new(params, program.output().clone()),
+            input: ClientCodec::new(&params, input),
+            output: ClientCodec::new(&params, output),
             rng: ChaCha20Rng::from_rng(rng),
-        };
-        Ok((client, keys))
+        }
+    }
+
+    /// The secret key.
+    pub fn secret(&self) -> &SecretKey {
+        &self.secret
     }
 
     /// Packs, encodes and encrypts one group of images. Parallel on the current rayon pool.
@@ -90,6 +108,21 @@ impl Client {
         EncryptedTensor::new(self.input.spec().clone(), ciphertexts)
     }
 
+    /// As [`Self::encrypt`], each ciphertext at half the size: to be sent or stored. Expanded, they are the ciphertexts that
+    /// [`Self::encrypt`] would have given.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt`].
+    pub fn encrypt_seeded(
+        &mut self,
+        images: &PlainTensor,
+    ) -> Result<Vec<SeededCiphertext>, LayerError> {
+        let plaintexts = self.input.encode(images)?;
+        SecretEncryptor::new(&self.secret)
+            .encrypt_seeded_many(plaintexts, &mut self.rng)
+            .map_err(LayerError::eval("input"))
+    }
+
     /// Decrypts the output of the first `images` images of a group.
     ///
     /// # Errors
@@ -99,14 +132,42 @@ impl Client {
         output: &EncryptedTensor,
         images: usize,
     ) -> Result<PlainTensor, LayerError> {
-        self.output.spec().check_same("output", output.spec())?;
         let decryptor = Decryptor::new(&self.secret);
-        let slots = output
-            .ciphertexts()
-            .par_iter()
-            .map(|ct| decryptor.decrypt(ct, self.output.encoder()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(LayerError::eval("output"))?;
+        let slots = self.slots(output, |cts, encoder| {
+            cts.par_iter()
+                .map(|ct| decryptor.decrypt(ct, encoder))
+                .collect()
+        })?;
         self.output.decode(&slots, images)
+    }
+
+    /// As [`Self::decrypt`], with Gaussian noise of deviation `deviation`, in units of the output, in every number: for
+    /// outputs that others learn. See [`ckks_scheme::Decryptor::decrypt_with_noise`].
+    ///
+    /// # Errors
+    /// As [`Self::decrypt`]; [`EvalError::Flooding`] for a deviation that is negative or has no room.
+    pub fn decrypt_with_noise<R: CryptoRng>(
+        &self,
+        output: &EncryptedTensor,
+        images: usize,
+        deviation: f64,
+        rng: &mut R,
+    ) -> Result<PlainTensor, LayerError> {
+        let decryptor = Decryptor::new(&self.secret);
+        let slots = self.slots(output, |cts, encoder| {
+            cts.iter()
+                .map(|ct| decryptor.decrypt_with_noise(ct, encoder, deviation, rng))
+                .collect()
+        })?;
+        self.output.decode(&slots, images)
+    }
+
+    fn slots(
+        &self,
+        output: &EncryptedTensor,
+        decrypt: impl FnOnce(&[Ciphertext], &Encoder) -> Result<Vec<Vec<Complex64>>, EvalError>,
+    ) -> Result<Vec<Vec<Complex64>>, LayerError> {
+        self.output.spec().check_same("output", output.spec())?;
+        decrypt(output.ciphertexts(), self.output.encoder()).map_err(LayerError::eval("output"))
     }
 }

@@ -194,6 +194,22 @@ pub enum LayerError {
         /// Least base-2 logarithm.
         least_log2: f64,
     },
+    /// A weight is too large to be encoded at its scale.
+    #[error(
+        "layer {layer}: a weight of {found:.3e} has {bits:.1} bits at scale 2^{scale_log2:.1}, the limit is {limit:.1} bits"
+    )]
+    WeightTooLarge {
+        /// Name of the layer.
+        layer: String,
+        /// The largest weight.
+        found: f64,
+        /// Its bits when it is encoded.
+        bits: f64,
+        /// Base-2 logarithm of the weight scale.
+        scale_log2: f64,
+        /// Bits that there are.
+        limit: f64,
+    },
     /// Declared values do not fit the modulus.
     #[error(
         "layer {layer}: values up to {max:.3e} need {need_bits:.1} bits, the modulus at level {level} has {have_bits:.1}"

@@ -8,6 +8,7 @@ mod machine;
 mod output;
 mod panics;
 mod terminal;
+mod visible;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -25,10 +26,6 @@ pub fn main() -> ExitCode {
     let ui = Terminal::new();
     match panics::caught(|| run(cli.command, &ui)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
-        // Whoever read the output has read enough.
-        Ok(Err(CliError::Stdout(error))) if error.kind() == io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
-        }
         Ok(Err(error)) => fail(&ui, &error.to_string(), error.exit_code()),
         Err(panic) => fail(
             &ui,
@@ -41,6 +38,10 @@ pub fn main() -> ExitCode {
 fn run(command: Command, ui: &Terminal) -> Result<(), CliError> {
     match command {
         Command::Infer(args) => commands::infer::command(&args, ui),
+        Command::Keygen(args) => commands::keygen::command(&args, ui),
+        Command::Encrypt(args) => commands::encrypt::command(&args, ui),
+        Command::Run(args) => commands::run::command(&args, ui),
+        Command::Decrypt(args) => commands::decrypt::command(&args, ui),
         Command::Plan(args) => commands::plan::command(&args, ui),
         Command::Eval(args) => commands::eval::command(&args, ui),
         Command::Import(args) => commands::import::command(&args, ui),
@@ -55,6 +56,7 @@ fn run(command: Command, ui: &Terminal) -> Result<(), CliError> {
 fn fail(ui: &Terminal, message: &str, code: u8) -> ExitCode {
     ui.clear();
     let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = visible::visible(&line);
     // With standard error closed there is nobody left to tell.
     let _ = writeln!(io::stderr(), "error: {line}");
     ExitCode::from(code)

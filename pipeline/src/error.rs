@@ -9,6 +9,7 @@ use datasets::DataError;
 use datasets::download::DownloadError;
 use he_layers::LayerError;
 use he_models::ModelError;
+use pipeline::exchange::ExchangeError;
 use pipeline::inference::InferenceError;
 use pipeline::plan::PlanFileError;
 use pipeline::planner::PlanError;
@@ -38,6 +39,8 @@ pub enum CliError {
     #[error(transparent)]
     Inference(Box<InferenceError>),
     #[error(transparent)]
+    Exchange(Box<ExchangeError>),
+    #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
     #[error(
         "memory of {:.2} GB is not enough for bootstrapping with preset {preset} on {threads} threads: {:.2} GB are needed (`--memory-gib {:.2}`), on one thread {:.2} GB",
@@ -54,7 +57,7 @@ pub enum CliError {
     PlanFile(#[from] PlanFileError),
     #[error("{}: cannot be written: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("standard output: cannot be written: {0}")]
+    #[error("standard output: cannot be written, what is missing is lost: {0}")]
     Stdout(io::Error),
     #[error("threads: cannot be started: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -65,6 +68,12 @@ pub enum CliError {
 impl From<InferenceError> for CliError {
     fn from(error: InferenceError) -> Self {
         Self::Inference(Box::new(error))
+    }
+}
+
+impl From<ExchangeError> for CliError {
+    fn from(error: ExchangeError) -> Self {
+        Self::Exchange(Box::new(error))
     }
 }
 
@@ -88,9 +97,13 @@ impl CliError {
             Self::Inference(error) if error.is_bad_input() => 3,
             Self::Inference(error) if error.out_of_memory() => 4,
             Self::Inference(_) => 1,
+            Self::Exchange(error) if error.is_bad_input() => 3,
+            Self::Exchange(error) if error.is_not_feasible() => 4,
+            Self::Exchange(_) => 1,
             Self::PrecisionMemory { .. } => 4,
             Self::Bootstrap(error) => bootstrap_exit_code(error),
-            Self::Layer(_) | Self::Stdout(_) | Self::Threads(_) | Self::Json(_) => 1,
+            Self::Stdout(_) => 3,
+            Self::Layer(_) | Self::Threads(_) | Self::Json(_) => 1,
         }
     }
 }

@@ -1,26 +1,22 @@
 //! A whole encrypted inference in one process, client and server by the same calls that separate ones make, and its
 //! comparison with the plaintext references.
 
+use crate::client::{Client, ClientSpec, Randomness};
 use crate::decisions::Instance;
-use crate::executor::Executor;
+use crate::exchange::ExchangeError;
 use crate::planner::Planned;
 use crate::progress::{Progress, Unit};
 use crate::references;
 use crate::report::{InferReport, LogitsRecord, OperationReport, StageReport};
+use crate::server::{Server, add_stages, warm_up};
 use crate::system;
-use ckks_scheme::{EvalError, Evaluator, KeyError, Parameters};
+use ckks_scheme::{EvalError, KeyError};
 use datasets::{DataError, Dataset, Images};
-use he_layers::{Chw, Client, LayerError, PlainTensor};
+use he_layers::{Chw, LayerError, PlainTensor};
 use he_models::{Evaluation, Model, ModelError};
-use rand::SeedableRng;
-use rand_chacha::ChaCha20Rng;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Instant;
 use thiserror::Error;
-
-/// Memory that is touched at a time, in bytes.
-const WARM_UP_BYTES: u64 = 256 << 20;
 
 /// What went wrong in a run.
 #[derive(Debug, Error)]
@@ -41,12 +37,19 @@ pub enum InferenceError {
     /// In the data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Between the two sides.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
 }
 
 impl InferenceError {
     /// Whether model or data are at fault.
     pub fn is_bad_input(&self) -> bool {
-        matches!(self, Self::Data(_) | Self::Model(_))
+        match self {
+            Self::Data(_) | Self::Model(_) => true,
+            Self::Exchange(error) => error.is_bad_input(),
+            Self::Layer(_) | Self::Key(_) | Self::Eval(_) => false,
+        }
     }
 
     /// Whether the memory bound was reached.
@@ -57,6 +60,7 @@ impl InferenceError {
             }
             Self::Layer(LayerError::Encode(error)) => error.out_of_memory(),
             Self::Key(error) => error.out_of_memory(),
+            Self::Exchange(error) => error.is_not_feasible(),
             Self::Layer(_) | Self::Model(_) | Self::Data(_) => false,
         }
     }
@@ -137,7 +141,7 @@ pub fn infer(
     options: Options,
     progress: &dyn Progress,
 ) -> Result<InferReport, InferenceError> {
-    let run = run_encrypted(&planned, batch, options, progress)?;
+    let run = run_encrypted(model.classes(), &planned, batch, options, progress)?;
     let Planned { plan, instance } = planned;
     let Instance {
         params,
@@ -219,6 +223,7 @@ pub fn infer(
 }
 
 fn run_encrypted(
+    classes: &[String],
     planned: &Planned,
     batch: Batch<'_>,
     options: Options,
@@ -226,23 +231,25 @@ fn run_encrypted(
 ) -> Result<Run, InferenceError> {
     let Planned { plan, instance } = planned;
     let (params, prepared) = (&instance.params, &instance.prepared);
-    let mut rng = match options.seed {
-        Some(seed) => ChaCha20Rng::seed_from_u64(seed),
-        None => rand::make_rng(),
-    };
+    // Before the work: memory for all logits.
+    let images = batch.images;
+    let logits_at_all = images.checked_mul(prepared.output().layout.shape().volume());
+    let mut logits = Vec::new();
+    logits_at_all
+        .and_then(|count| logits.try_reserve_exact(count).ok())
+        .ok_or(ExchangeError::Images { images })?;
+    let mut randomness = Randomness::new(options.seed);
     let warmup = warm_up(params, plan.forecast.pool_bytes, progress)?;
 
     progress.begin("keys", None, Unit::Parts);
     let start = Instant::now();
-    let levels = &plan.decisions.key_steps.0;
-    let (mut client, keys) = Client::with_key_levels(params, prepared, levels, &mut rng)?;
+    let spec = ClientSpec::new(&plan.decisions, prepared, classes, None);
+    let (mut client, keys) = Client::generate(&spec, params, &mut randomness)?;
     let keygen = start.elapsed().as_secs_f64();
     progress.finish();
 
-    let evaluator = Evaluator::new(params, Arc::new(keys));
-    let executor = Executor::new(&evaluator, prepared, &plan.forecast.steps)?;
+    let server = Server::new(planned, &spec, keys)?;
     let (mut encrypt, mut infer, mut decrypt) = (0.0, 0.0, 0.0);
-    let mut logits = Vec::with_capacity(batch.images * prepared.output().layout.shape().volume());
     let mut stages: Vec<StageReport> = Vec::new();
     let mut pool_high_water_bytes = 0;
     for group in batch.groups(prepared.images()) {
@@ -251,10 +258,10 @@ fn run_encrypted(
         let encrypted = client.encrypt(&images)?;
         encrypt += start.elapsed().as_secs_f64();
 
-        // The executor starts the measurement anew for each of its stages.
+        // The server starts the measurement anew for each of its stages.
         pool_high_water_bytes = params.pool().high_water_bytes().max(pool_high_water_bytes);
         let start = Instant::now();
-        let (result, reports) = executor.run(encrypted, progress)?;
+        let (result, reports) = server.run(encrypted, progress)?;
         infer += start.elapsed().as_secs_f64();
         add_stages(&mut stages, reports);
 
@@ -276,53 +283,6 @@ fn run_encrypted(
         encrypt,
         infer,
         decrypt,
-        profile: options.profile.then(|| operations(&evaluator)),
+        profile: options.profile.then(|| server.operations()),
     })
-}
-
-/// Touches the limb pool's pages, with progress; gives the seconds that took.
-fn warm_up(
-    params: &Parameters,
-    pool_bytes: u64,
-    progress: &dyn Progress,
-) -> Result<f64, EvalError> {
-    let start = Instant::now();
-    let limb = params.limb_bytes();
-    let missing = pool_bytes.saturating_sub(params.pool().in_use_bytes());
-    let limbs = missing.div_ceil(limb) as usize;
-    progress.begin("memory", Some(limbs as u64 * limb), Unit::Bytes);
-    let part = (WARM_UP_BYTES / limb).max(1) as usize;
-    for done in (0..limbs).step_by(part) {
-        let upto = limbs.min(done + part);
-        params.pool().reserve(upto)?;
-        progress.advance((upto - done) as u64 * limb);
-    }
-    progress.finish();
-    Ok(start.elapsed().as_secs_f64())
-}
-
-/// Sums seconds over the groups and keeps the largest memory.
-fn add_stages(total: &mut Vec<StageReport>, group: Vec<StageReport>) {
-    if total.is_empty() {
-        *total = group;
-        return;
-    }
-    for (sum, stage) in total.iter_mut().zip(group) {
-        sum.seconds += stage.seconds;
-        sum.bytes = sum.bytes.max(stage.bytes);
-    }
-}
-
-fn operations(evaluator: &Evaluator) -> Vec<OperationReport> {
-    let entries = evaluator.profile().entries();
-    let total: f64 = entries.iter().map(|(_, _, seconds)| seconds).sum();
-    entries
-        .into_iter()
-        .map(|(op, count, seconds)| OperationReport {
-            operation: op.name().to_owned(),
-            count,
-            seconds,
-            share: seconds / total,
-        })
-        .collect()
 }

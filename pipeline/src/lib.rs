@@ -4,8 +4,10 @@
 /// The crates underneath, so that one dependency is enough.
 pub use {ckks_scheme, datasets, he_layers, he_models};
 
+pub mod client;
 pub mod decisions;
 pub mod estimate;
+pub mod exchange;
 pub mod executor;
 pub mod inference;
 pub mod plan;
@@ -13,5 +15,6 @@ pub mod planner;
 pub mod progress;
 pub mod references;
 pub mod report;
+pub mod server;
 pub mod system;
 pub mod units;

@@ -164,7 +164,15 @@ impl Plan {
             path: path.to_owned(),
             source,
         };
+        // A pipe would make the opening wait for its writer, and a device may never end.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
+            return Err(io(std::io::Error::other("it is no regular file")));
+        }
         let file = std::fs::File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.len() > LARGEST_FILE {
+            let (path, limit) = (path.to_owned(), LARGEST_FILE);
+            return Err(PlanFileError::Size { path, limit });
+        }
         let mut text = String::new();
         file.take(LARGEST_FILE + 1)
             .read_to_string(&mut text)

@@ -254,7 +254,8 @@ pub fn forecast(
             needed_bytes,
         });
     }
-    let errors = precision::simulated(task, &instance.program, &instance.prepared)?;
+    let log_q = instance.params.log_q(instance.prepared.output().level);
+    let errors = precision::simulated(task, &instance.program, &instance.prepared, log_q)?;
     plan.forecast.errors = Some(errors);
     Ok(plan)
 }

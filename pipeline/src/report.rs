@@ -2,9 +2,16 @@
 //!
 //! Units: seconds of wall time; bytes; GB is 10^9 bytes. Fractions are 0..=1, `None` (JSON `null`) without labels.
 
+mod sides;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use sides::{
+    DecryptReport, EXACT, EncryptReport, FloodingRecord, KeygenReport, Prediction, RunReport,
+    SEEDED,
+};
 
 use crate::decisions::Decisions;
 use crate::units::gb;
@@ -210,10 +217,7 @@ impl fmt::Display for InferReport {
             self.kernel
         )?;
         if self.seeded {
-            writeln!(
-                f,
-                "keys and encryptions from a seed: reproducible, not secure"
-            )?;
+            writeln!(f, "{SEEDED}")?;
         }
         writeln!(
             f,
@@ -364,9 +368,9 @@ impl fmt::Display for EvalReport {
                 .map(|declared| percent(layer.max_abs, declared));
             write!(
                 f,
-                "\n{:<24}{:>16.3}{:>12}{:>6} %",
+                "\n{:<24}{:>16}{:>12}{:>6} %",
                 layer.name,
-                layer.max_abs,
+                number(layer.max_abs, 3),
                 optional(layer.declared, 3),
                 optional(share, 0)
             )?;
@@ -394,7 +398,17 @@ fn counted(count: usize, what: &str) -> String {
 
 /// A number with so many decimals, or a dash.
 fn optional(value: Option<f64>, decimals: usize) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
+    value.map_or_else(|| "-".to_owned(), |value| number(value, decimals))
+}
+
+/// A number with so many decimals; those far from one with an exponent, since a file may hold any.
+fn number(value: f64, decimals: usize) -> String {
+    let least = 0.5 * 10f64.powi(-(decimals as i32));
+    if value == 0.0 || (least..1e9).contains(&value.abs()) {
+        format!("{value:.decimals$}")
+    } else {
+        format!("{value:.2e}")
+    }
 }
 
 fn percent(part: f64, whole: f64) -> f64 {

@@ -82,6 +82,10 @@ impl AtomicFile {
         if target.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
+        // A new file would take the place of a device or a pipe, of `/dev/null` for instance.
+        if fs::metadata(target).is_ok_and(|found| !found.is_file()) {
+            return Err(io::Error::other("it is a device or a pipe"));
+        }
         let mut prefix = std::ffi::OsString::from(".");
         prefix.push(name);
         prefix.push(".");

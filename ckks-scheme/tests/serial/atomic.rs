@@ -157,3 +157,21 @@ fn impossible_targets_are_named() {
         );
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_device_or_a_pipe_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    for target in [pipe, link] {
+        let error = AtomicFile::create(&target).unwrap_err();
+        let words = error.to_string();
+        assert!(words.ends_with("it is a device or a pipe"), "{words}");
+    }
+    // Nothing beside them, and both are what they were.
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}

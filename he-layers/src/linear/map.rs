@@ -264,6 +264,15 @@ impl LinearMap {
         &self.plan.giants
     }
 
+    /// The largest absolute value of a weight.
+    pub(crate) fn largest_weight(&self) -> f64 {
+        let weights = match &*self.linear {
+            Linear::Conv(conv) => &conv.weight,
+            Linear::Dense(dense) => &dense.weight,
+        };
+        weights.iter().fold(0.0, |most: f64, w| most.max(w.abs()))
+    }
+
     /// The weight of row `row` and column `col` of a product of this map.
     pub fn weight(&self, task: &ProductTask, row: usize, col: usize) -> TermWeight {
         let (row, column) = (task.rows[row], task.cols[col]);

@@ -12,6 +12,8 @@ use crate::spec::TensorSpec;
 
 /// Weights below this scale would be rounded away.
 const LEAST_WEIGHT_SCALE: f64 = 16.0;
+/// Bits of the largest encoded weight.
+const MOST_WEIGHT_BITS: f64 = 62.0;
 
 /// A linear map of a node: squares or values in, sums at the level of the node out.
 #[derive(Debug)]
@@ -39,6 +41,17 @@ impl Product {
                 layer: map.name().to_owned(),
                 found_log2: weight_scale.log2(),
                 least_log2: LEAST_WEIGHT_SCALE.log2(),
+            });
+        }
+        let (found, scale_log2) = (map.largest_weight(), weight_scale.log2());
+        let bits = found.log2() + scale_log2;
+        if bits >= MOST_WEIGHT_BITS {
+            return Err(LayerError::WeightTooLarge {
+                layer: map.name().to_owned(),
+                found,
+                bits,
+                scale_log2,
+                limit: MOST_WEIGHT_BITS,
             });
         }
         let (mean, spread): (Vec<f64>, Vec<f64>) = moments.iter().copied().unzip();

@@ -249,7 +249,7 @@ impl Builder<'_> {
         maps::check_kernel(name, whole, padding, input)?;
         let shape = [*channels, input.channels / groups, kernel.0, kernel.1];
         let weight = self.weights.take(weight, &shape)?;
-        Ok(Conv2d {
+        let conv = Conv2d {
             name: name.to_owned(),
             in_channels: input.channels,
             out_channels: *channels,
@@ -260,7 +260,8 @@ impl Builder<'_> {
             weight: maps::dilated(name, weight, *kernel, *dilation)?,
             bias: self.bias(bias.as_deref(), *channels)?,
             tap_bias: vec![0.0; maps::limit(name, &[*channels, whole.0, whole.1])?],
-        })
+        };
+        Ok(maps::cropped(conv, input))
     }
 }
 

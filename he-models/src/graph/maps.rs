@@ -81,6 +81,60 @@ pub(crate) fn dilated(
     Ok(out)
 }
 
+/// The same convolution without the taps that only ever meet padding: a kernel may be far larger than the map. It has no
+/// biases of taps yet.
+pub(crate) fn cropped(conv: Conv2d, input: Chw) -> Conv2d {
+    let (kernel, stride, p) = (conv.kernel, conv.stride, conv.padding);
+    let rows = axis_crop(input.height, kernel.0, stride.0, (p.top, p.bottom));
+    let cols = axis_crop(input.width, kernel.1, stride.1, (p.left, p.right));
+    let cut = (rows.taps.len(), cols.taps.len());
+    if cut == kernel {
+        return conv;
+    }
+    let weight = conv.weight.chunks_exact(kernel.0 * kernel.1);
+    let weight = weight.flat_map(|taps| {
+        let rows = taps.chunks_exact(kernel.1).skip(rows.taps.start);
+        rows.take(cut.0)
+            .flat_map(|row| &row[cols.taps.clone()])
+            .copied()
+    });
+    Conv2d {
+        weight: weight.collect(),
+        tap_bias: vec![0.0; conv.out_channels * cut.0 * cut.1],
+        kernel: cut,
+        padding: sides((
+            rows.padding.0,
+            cols.padding.0,
+            rows.padding.1,
+            cols.padding.1,
+        )),
+        ..conv
+    }
+}
+
+/// The taps of an axis that meet the map, and the padding before and after it that they need.
+struct AxisCrop {
+    taps: Range<usize>,
+    padding: Pair,
+}
+
+/// `kernel` fits into the padded map. Output `o` reads `o stride - before + tap`.
+fn axis_crop(size: usize, kernel: usize, stride: usize, (before, after): Pair) -> AxisCrop {
+    let last = (size + before + after - kernel) / stride * stride;
+    let taps = before.saturating_sub(last)..kernel.min(size + before);
+    if taps.is_empty() || taps.len() == kernel {
+        return AxisCrop {
+            taps: 0..kernel,
+            padding: (before, after),
+        };
+    }
+    let before = before - taps.start.min(before);
+    AxisCrop {
+        padding: (before, (last + taps.len()).saturating_sub(size + before)),
+        taps,
+    }
+}
+
 /// Every channel averaged over windows.
 pub(crate) fn average(
     name: &str,
@@ -124,4 +178,69 @@ pub(crate) fn place(
 ) -> Result<Conv2d, ModelError> {
     limit(name, &[channels, total])?;
     Ok(Conv2d::place(name, channels, offset, total)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The outputs of a convolution of one channel, by its definition.
+    fn outputs(conv: &Conv2d, input: Chw, x: &[f64]) -> Vec<f64> {
+        let shape = conv.output_shape(input).unwrap();
+        let (kernel, p) = (conv.kernel, conv.padding);
+        let at = |y: usize, x_: usize| {
+            let (y, x_) = (y.checked_sub(p.top)?, x_.checked_sub(p.left)?);
+            (y < input.height && x_ < input.width).then(|| x[y * input.width + x_])
+        };
+        let output = |i: usize| {
+            let (oy, ox) = (i / shape.width, i % shape.width);
+            let tap = |t: usize| {
+                let (ky, kx) = (t / kernel.1, t % kernel.1);
+                let value = at(oy * conv.stride.0 + ky, ox * conv.stride.1 + kx);
+                conv.weight[t] * value.unwrap_or(0.0)
+            };
+            (0..kernel.0 * kernel.1).map(tap).sum()
+        };
+        (0..shape.pixels()).map(output).collect()
+    }
+
+    #[test]
+    fn kernels_larger_than_the_map_lose_the_taps_that_only_meet_padding() {
+        let mut cut = 0;
+        for (height, width) in [(1, 1), (2, 3), (5, 4)] {
+            for kernel in [(1, 1), (3, 9), (12, 2), (11, 11)] {
+                for stride in [(1, 1), (2, 3), (7, 1)] {
+                    for zeros in [(0, 0, 0, 0), (5, 5, 5, 5), (11, 0, 0, 12), (0, 13, 12, 1)] {
+                        let input = Chw::new(1, height, width);
+                        let padding = sides(zeros);
+                        if check_kernel("conv", kernel, padding, input).is_err() {
+                            continue;
+                        }
+                        let taps = kernel.0 * kernel.1;
+                        let weight = (0..taps).map(|t| (t * 7 % 23) as f64 + 1.0).collect();
+                        let conv = Conv2d::new("conv", (1, 1), kernel, stride, (0, 0), weight);
+                        let conv = Conv2d {
+                            padding,
+                            ..conv.unwrap()
+                        };
+                        let x: Vec<f64> = (0..input.volume())
+                            .map(|i| (i * i % 5) as f64 - 1.5)
+                            .collect();
+                        let small = cropped(conv.clone(), input);
+                        assert!(small.validate().is_ok());
+                        assert_eq!(
+                            outputs(&small, input, &x),
+                            outputs(&conv, input, &x),
+                            "{height}x{width}, {kernel:?}, {stride:?}, {zeros:?}"
+                        );
+                        if small.kernel != kernel {
+                            cut += 1;
+                            assert!(small.weight.len() < conv.weight.len());
+                        }
+                    }
+                }
+            }
+        }
+        assert!(cut > 20, "{cut}");
+    }
 }

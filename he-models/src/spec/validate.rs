@@ -48,7 +48,11 @@ impl ModelSpec {
         if let Some(accuracy) = self.provenance.accuracy
             && !(0.0..=1.0).contains(&accuracy)
         {
-            return Err(self.value("provenance.accuracy", accuracy, "a fraction from 0 to 1"));
+            return Err(self.value(
+                "provenance.accuracy",
+                format!("{accuracy:?}"),
+                "a fraction from 0 to 1",
+            ));
         }
         Ok(())
     }
@@ -104,10 +108,10 @@ impl ModelSpec {
             }
         }
         if let Some(bad) = input.mean.iter().find(|m| !m.is_finite()) {
-            return Err(self.value("input.mean", bad, "finite values"));
+            return Err(self.value("input.mean", format!("{bad:?}"), "finite values"));
         }
         if let Some(bad) = input.std.iter().find(|s| !(s.is_normal() && **s > 0.0)) {
-            return Err(self.value("input.std", bad, "finite values above 0"));
+            return Err(self.value("input.std", format!("{bad:?}"), "finite values above 0"));
         }
         Ok(())
     }
@@ -187,15 +191,19 @@ impl ModelSpec {
             ];
             for (field, values) in fields {
                 if let Some(bad) = values.iter().find(|v| !(v.is_finite() && **v >= 0.0)) {
-                    return Err(self.value(&at(field), bad, "finite values from 0 on"));
+                    return Err(self.value(
+                        &at(field),
+                        format!("{bad:?}"),
+                        "finite values from 0 on",
+                    ));
                 }
             }
             for (c, (range, moment)) in found.declared.iter().zip(&found.second_moment).enumerate()
             {
                 if *moment > range * range {
                     let field = format!("{}[{c}]", at("second_moment"));
-                    let expected = format!("at most the square of declared[{c}] = {range}");
-                    return Err(self.value(&field, moment, expected));
+                    let expected = format!("at most the square of declared[{c}] = {range:?}");
+                    return Err(self.value(&field, format!("{moment:?}"), expected));
                 }
             }
         }
@@ -266,9 +274,14 @@ impl OpSpec {
                 format!("{from}..{to}"),
                 "at least one channel",
             )),
-            Self::BatchNorm { epsilon, .. } if !(epsilon.is_finite() && *epsilon >= 0.0) => Err(
-                ModelError::node(node, "epsilon", epsilon, "a finite number from 0 on"),
-            ),
+            Self::BatchNorm { epsilon, .. } if !(epsilon.is_finite() && *epsilon >= 0.0) => {
+                Err(ModelError::node(
+                    node,
+                    "epsilon",
+                    format!("{epsilon:?}"),
+                    "a finite number from 0 on",
+                ))
+            }
             Self::Polynomial {
                 coefficients,
                 interval: (from, to),
@@ -292,7 +305,7 @@ impl OpSpec {
                     ));
                 }
                 if !(from.is_finite() && to.is_finite() && from < to && (to - from).is_finite()) {
-                    let found = format!("{from} to {to}");
+                    let found = format!("{from:?} to {to:?}");
                     return Err(ModelError::node(
                         node,
                         "interval",

@@ -4,6 +4,7 @@
 mod fetch_data;
 mod measure;
 mod precision;
+mod sides;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use pipeline::planner::Pin;
 pub use fetch_data::{DataSetName, FetchDataArgs};
 pub use measure::{ImportArgs, MeasureArgs, RangesArgs};
 pub use precision::PrecisionArgs;
+pub use sides::{DecryptArgs, EncryptArgs, KeygenArgs, RunArgs};
 
 /// Classifies images that stay encrypted, with convolutional networks under RNS-CKKS.
 #[derive(Debug, Parser)]
@@ -33,6 +35,14 @@ pub struct Cli {
 pub enum Command {
     /// Encrypt a batch of images, classify it encrypted, and compare with the plaintext network
     Infer(InferArgs),
+    /// Client: make keys for a network, some for the server and one that stays
+    Keygen(KeygenArgs),
+    /// Client: encrypt images for the server
+    Encrypt(EncryptArgs),
+    /// Server: classify encrypted images, without any secret key
+    Run(RunArgs),
+    /// Client: decrypt the server's answer into classes and logits
+    Decrypt(DecryptArgs),
     /// Show how a batch would be run, and what it would take, without running it
     Plan(PlanArgs),
     /// Evaluate the plaintext network on a test set: accuracy, and how near its values come to the declared ranges
@@ -120,6 +130,13 @@ pub struct MachineArgs {
     #[arg(long, value_name = "M", value_parser = gib, allow_negative_numbers = true)]
     pub memory_gib: Option<f64>,
 
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Which arithmetic.
+#[derive(Debug, Args)]
+pub struct KernelArgs {
     /// Kernel of the arithmetic
     #[arg(
         long,

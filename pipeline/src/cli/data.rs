@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use datasets::{Dataset, OpenOptions, Shape, Split, Synthetic};
+use he_layers::Chw;
 use he_models::Model;
+use pipeline::client::ClientSpec;
 
 use crate::error::CliError;
 
@@ -12,30 +14,51 @@ const SYNTHETIC_SEED: u64 = 0;
 
 /// The test images at `path`, or synthetic ones where there is none; refused if they are nothing for the model.
 pub fn open(path: Option<&Path>, model: &Model) -> Result<Box<dyn Dataset>, CliError> {
+    open_for(path, model.input_shape(), model.classes())
+}
+
+/// The same for a client that knows the spec only.
+pub fn open_for_spec(path: Option<&Path>, spec: &ClientSpec) -> Result<Box<dyn Dataset>, CliError> {
+    open_for(path, spec.input.tensor.layout.shape(), &spec.classes)
+}
+
+fn open_for(
+    path: Option<&Path>,
+    shape: Chw,
+    classes: &[String],
+) -> Result<Box<dyn Dataset>, CliError> {
     match path {
-        Some(path) => open_split(path, Split::Test, model),
+        Some(path) => open_part(path, Split::Test, shape, classes),
         None => Ok(Box::new(Synthetic::with_shape(
             SYNTHETIC_SEED,
-            shape(model),
+            of_images(shape),
         )?)),
     }
 }
 
-fn shape(model: &Model) -> Shape {
-    let input = &model.spec().input;
+fn of_images(shape: Chw) -> Shape {
     Shape {
-        channels: input.channels,
-        height: input.height,
-        width: input.width,
+        channels: shape.channels,
+        height: shape.height,
+        width: shape.width,
     }
 }
 
 /// One part of the images at `path`; refused if they are nothing for the model.
 pub fn open_split(path: &Path, split: Split, model: &Model) -> Result<Box<dyn Dataset>, CliError> {
+    open_part(path, split, model.input_shape(), model.classes())
+}
+
+fn open_part(
+    path: &Path,
+    split: Split,
+    shape: Chw,
+    classes: &[String],
+) -> Result<Box<dyn Dataset>, CliError> {
     let options = OpenOptions {
-        shape: Some(shape(model)),
+        shape: Some(of_images(shape)),
         split,
-        classes: Some(model.classes().to_vec()),
+        classes: Some(classes.to_vec()),
         ..OpenOptions::default()
     };
     Ok(datasets::open(path, &options)?)

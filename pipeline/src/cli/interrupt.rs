@@ -1,4 +1,4 @@
-//! Ctrl-C: exit code 130, at once, or after tidying up where a command asks for that.
+//! Ctrl-C and the signal to terminate: exit code 130, at once, or after tidying up where a command asks for that.
 
 use std::io::{self, Write};
 use std::process;
@@ -9,18 +9,37 @@ static HELD: AtomicBool = AtomicBool::new(false);
 /// Whether Ctrl-C was pressed while it did.
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// Catches Ctrl-C from now on.
+/// Catches Ctrl-C and, on Unix, SIGTERM from now on.
 pub fn install() {
-    let installed = ctrlc::set_handler(|| {
-        if HELD.load(Ordering::SeqCst) && !ASKED.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        // Nobody may be left to read it.
-        let _ = writeln!(io::stderr(), "\nerror: interrupted");
-        process::exit(130);
-    });
+    let installed = ctrlc::set_handler(interrupted);
     // Without a handler the system's own stops the process, which is as good.
     drop(installed);
+    #[cfg(unix)]
+    on_termination();
+}
+
+/// The same for what `kill`, `timeout` and service managers send. Not for SIGHUP, which `nohup` has switched off.
+#[cfg(unix)]
+fn on_termination() {
+    use signal_hook::consts::SIGTERM;
+    use signal_hook::iterator::Signals;
+    let Ok(mut signals) = Signals::new([SIGTERM]) else {
+        return;
+    };
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            interrupted();
+        }
+    });
+}
+
+fn interrupted() {
+    if HELD.load(Ordering::SeqCst) && !ASKED.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    // Nobody may be left to read it.
+    let _ = writeln!(io::stderr(), "\nerror: interrupted");
+    process::exit(130);
 }
 
 /// While this lives, the first Ctrl-C is only noted. The second one ends the process.

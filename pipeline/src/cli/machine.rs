@@ -3,22 +3,50 @@
 use std::num::NonZeroUsize;
 
 use ckks_scheme::exec::KernelChoice;
+use pipeline::progress::Progress;
 use pipeline::system;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::args::{KernelName, MachineArgs};
+use super::args::{KernelArgs, KernelName, MachineArgs, ThreadArgs};
+use crate::error::CliError;
 
 /// Share of the free memory that a run may take, unless the user says how much.
 const MEMORY_SHARE: f64 = 0.8;
 /// Memory to plan for on systems that do not tell how much is free.
 const UNKNOWN_MEMORY: u64 = 8 << 30;
 
-impl MachineArgs {
-    /// Threads asked for, or all cores.
-    pub fn threads(&self) -> usize {
-        let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        self.threads.threads.map_or_else(all, NonZeroUsize::get)
+/// More threads than this for each core only wait for one another, and take memory.
+const THREADS_PER_CORE: usize = 4;
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+impl ThreadArgs {
+    /// Threads asked for, or all cores: what is planned for, on this machine or another.
+    pub fn asked(&self) -> usize {
+        self.threads.map_or_else(cores, NonZeroUsize::get)
     }
 
+    /// Threads that a run on this machine takes: those asked for, as far as more of them help.
+    pub fn here(&self) -> usize {
+        self.asked().min(THREADS_PER_CORE.saturating_mul(cores()))
+    }
+
+    /// Starts the threads of a run; says so where they are fewer than asked for.
+    pub fn pool(&self, ui: &dyn Progress) -> Result<ThreadPool, CliError> {
+        let (asked, here) = (self.asked(), self.here());
+        if here < asked {
+            let cores = cores();
+            ui.note(&format!(
+                "{here} threads instead of {asked}: more do not help on {cores} cores"
+            ));
+        }
+        Ok(ThreadPoolBuilder::new().num_threads(here).build()?)
+    }
+}
+
+impl MachineArgs {
     /// Upper bound for the resident memory, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         match self.memory_gib {
@@ -30,6 +58,13 @@ impl MachineArgs {
 
     /// The kernel asked for.
     pub fn kernel(&self) -> KernelChoice {
+        self.kernel.choice()
+    }
+}
+
+impl KernelArgs {
+    /// The kernel asked for.
+    pub fn choice(&self) -> KernelChoice {
         match self.kernel {
             KernelName::Auto => KernelChoice::Auto,
             KernelName::Scalar => KernelChoice::Named("scalar"),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
+use super::visible::{visible, visible_json};
 use crate::error::CliError;
 
 /// Where a report goes.
@@ -39,11 +40,11 @@ impl Output {
     pub fn write<R: Serialize + Display>(&self, report: &R) -> Result<(), CliError> {
         let json = || serde_json::to_string_pretty(report).map(|text| text + "\n");
         match self {
-            Self::Table => print(&format!("{report}\n")),
-            Self::Json => print(&json()?),
+            Self::Table => print_table(report),
+            Self::Json => print(&visible_json(&json()?)),
             Self::Both(path) => {
                 write_whole(path, json()?.as_bytes())?;
-                print(&format!("{report}\n"))
+                print_table(report)
             }
         }
     }
@@ -62,6 +63,21 @@ pub fn check_writable(path: &Path) -> Result<(), CliError> {
         temporary_beside(path)?;
     }
     Ok(())
+}
+
+/// Size of a file that was written; 0 for one that is no regular file.
+pub fn file_bytes(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |found| found.len())
+}
+
+/// Size of the files in a folder.
+pub fn folder_bytes(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| file_bytes(&entry.path())).sum()
+}
+
+fn print_table(report: &impl Display) -> Result<(), CliError> {
+    print(&visible(&format!("{report}\n")))
 }
 
 fn print(text: &str) -> Result<(), CliError> {

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pipeline::progress::{Progress, Unit};
 
+use super::visible::visible;
+
 /// Standard error, and the task that is running.
 pub struct Terminal {
     interactive: bool,
@@ -43,7 +45,7 @@ impl Terminal {
     fn line(&self, text: &str) {
         let print = || {
             // Without standard error there is nobody to tell.
-            let _ = writeln!(io::stderr(), "{text}");
+            let _ = writeln!(io::stderr(), "{}", visible(text));
         };
         match &*self.task() {
             Some(task) => task.bar.suspend(print),
@@ -82,7 +84,7 @@ impl Progress for Terminal {
         };
         let bar = ProgressBar::with_draw_target(total, target)
             .with_style(style(total, unit))
-            .with_prefix(name.to_owned());
+            .with_prefix(visible(name).into_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         *self.task() = Some(Task {
             name: name.to_owned(),
@@ -96,7 +98,7 @@ impl Progress for Terminal {
     fn stage(&self, name: &str) {
         self.end_stage();
         if let Some(task) = &mut *self.task() {
-            task.bar.set_message(name.to_owned());
+            task.bar.set_message(visible(name).into_owned());
             task.stage = Some((name.to_owned(), Instant::now()));
         }
     }

@@ -18,17 +18,21 @@ pub struct LogitErrors {
     pub logit_std: f64,
 }
 
-/// Estimates the errors on `images`; the batch's largest is that of `batch` images like them.
+/// Estimates the errors on `images`; the batch's largest is that of `batch` images like them. `log_q`: bits of the modulus
+/// at the level of the logits.
 ///
 /// # Errors
-/// [`LayerError::Shape`] for images of another shape.
+/// [`LayerError::Shape`] for images of another shape; [`LayerError::Range`] for logits that the modulus does not hold, or
+/// that are no numbers.
 pub fn of_logits(
     program: &Program,
     prepared: &PreparedProgram,
     images: &PlainTensor,
     batch: usize,
+    log_q: f64,
 ) -> Result<LogitErrors, LayerError> {
     let clean = program.forward_plain(images)?;
+    check_range(program, prepared, &clean, log_q)?;
     let deviation = |errors| {
         let mut squares = vec![0.0; images.n];
         for seed in 0..DRAWS {
@@ -53,5 +57,33 @@ pub fn of_logits(
         noise: largest * noise,
         total: largest * noise.hypot(weights),
         logit_std: variance.sqrt(),
+    })
+}
+
+/// Refuses logits that wrap around in the modulus.
+fn check_range(
+    program: &Program,
+    prepared: &PreparedProgram,
+    clean: &PlainTensor,
+    have_bits: f64,
+) -> Result<(), LayerError> {
+    let output = prepared.output();
+    let finite = clean.data.iter().all(|v| v.is_finite());
+    let largest = clean
+        .data
+        .iter()
+        .fold(0.0, |most: f64, v| most.max(v.abs()));
+    let max = if finite { largest } else { f64::INFINITY };
+    let need_bits = max.max(f64::MIN_POSITIVE).log2() + output.scale.log2() + 1.0;
+    if need_bits < have_bits {
+        return Ok(());
+    }
+    let (layer, level) = (program.name().to_owned(), output.level);
+    Err(LayerError::Range {
+        layer,
+        max,
+        need_bits,
+        have_bits,
+        level,
     })
 }

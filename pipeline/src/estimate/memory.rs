@@ -19,7 +19,8 @@ pub fn step_limbs(
     threads: usize,
 ) -> usize {
     let one_thread = cost::temporary_limbs(counts, chain, key_level) + prepared.working_limbs(step);
-    secret_limbs(chain) + prepared.peak_limbs(step, blocks) + threads * one_thread
+    let held = secret_limbs(chain) + prepared.peak_limbs(step, blocks);
+    held.saturating_add(threads.saturating_mul(one_thread))
 }
 
 /// Most limbs in the pool while one set of ciphertexts is encrypted, keys and matrices excepted.
@@ -27,7 +28,8 @@ pub fn encryption_limbs(prepared: &PreparedProgram, chain: &ModulusChain, thread
     let input = prepared.input();
     let level = input.level.limbs();
     // A plaintext makes room for its ciphertext of twice the size when that is done.
-    secret_limbs(chain) + 2 * level * input.layout.ciphertexts() + threads * (level + 2)
+    let held = secret_limbs(chain) + 2 * level * input.layout.ciphertexts();
+    held.saturating_add(threads.saturating_mul(level + 2))
 }
 
 /// The secret key's transform, which the client keeps.

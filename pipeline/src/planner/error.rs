@@ -61,7 +61,8 @@ pub enum PlanError {
     },
     /// No plan within the memory is precise enough.
     #[error(
-        "{model}: the largest logit error would be about {found:.4} deviations of the logits, expected at most {expected}{}",
+        "{model}: the largest logit error would be about {} deviations of the logits, expected at most {expected:?}{}",
+        about(*found),
         remedy(*found, *needed_bytes)
     )]
     Precision {
@@ -107,6 +108,15 @@ pub enum PlanError {
     /// A bootstrapping that cannot be built.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+}
+
+/// A number with four decimals, or few digits.
+fn about(value: f64) -> String {
+    if (1e-4..1e6).contains(&value) {
+        format!("{value:.4}")
+    } else {
+        format!("{value:.2e}")
+    }
 }
 
 /// Refreshes in words.

@@ -69,8 +69,9 @@ impl<'a> Simulations<'a> {
         let errors = chain
             .prepare_at(d.packing, d.grid, d.log_scale, self.compiled)
             .and_then(|prepared| {
+                let log_q = chain.modulus.log_q(prepared.output().level);
                 let batch = self.task.batch.get();
-                error::of_logits(&chain.program, &prepared, &self.images, batch)
+                error::of_logits(&chain.program, &prepared, &self.images, batch, log_q)
             })
             .map_err(|reason| named(self.task, reason))?;
         self.known.insert(key, errors);
@@ -78,13 +79,16 @@ impl<'a> Simulations<'a> {
     }
 }
 
-/// Errors of a network that is prepared. `program` is what `prepared` was prepared from.
+/// Errors of a network that is prepared. `program` is what `prepared` was prepared from; `log_q` is the size of the modulus
+/// of its output in bits.
 pub(super) fn simulated(
     task: &Task<'_>,
     program: &Program,
     prepared: &PreparedProgram,
+    log_q: f64,
 ) -> Result<LogitErrors, PlanError> {
-    let errors = error::of_logits(program, prepared, &images(task)?, task.batch.get());
+    let batch = task.batch.get();
+    let errors = error::of_logits(program, prepared, &images(task)?, batch, log_q);
     errors.map_err(|reason| named(task, reason))
 }
 

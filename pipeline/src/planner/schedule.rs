@@ -116,10 +116,10 @@ impl Schedule<'_> {
             .map(|step| self.step(step, &clock, held, budget, blocks(step), counted))
             .collect();
         let encryption = memory::encryption_limbs(prepared, modulus, threads) as u64;
-        let pool_bytes = forecasts
-            .iter()
-            .map(|s| s.pool_bytes)
-            .fold(held + encryption * modulus.limb_bytes(), u64::max);
+        let pool_bytes = forecasts.iter().map(|s| s.pool_bytes).fold(
+            held.saturating_add(encryption.saturating_mul(modulus.limb_bytes())),
+            u64::max,
+        );
         let groups = task.batch.get().div_ceil(prepared.images());
         let seconds: f64 = forecasts.iter().map(|s| s.seconds).sum();
         Plan {
@@ -141,7 +141,7 @@ impl Schedule<'_> {
             forecast: Forecast {
                 images_per_group: prepared.images(),
                 groups,
-                bootstraps: groups * prepared.refreshes(),
+                bootstraps: groups.saturating_mul(prepared.refreshes()),
                 keys: request.count(),
                 key_bytes,
                 matrix_bytes: chain.matrix_bytes,
@@ -192,7 +192,8 @@ impl Schedule<'_> {
                 level_out,
                 blocks,
                 rotations: counts.rotations(),
-                pool_bytes: held_bytes + limbs as u64 * modulus.limb_bytes(),
+                pool_bytes: held_bytes
+                    .saturating_add((limbs as u64).saturating_mul(modulus.limb_bytes())),
                 seconds: clock.seconds(&counts) / threads as f64,
             }
         };

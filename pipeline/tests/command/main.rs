@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod eval;
+mod faults;
 #[cfg(feature = "download")]
 mod fetch_data;
 mod import;
 mod infer;
 mod plan;
 mod precision;
+mod sides;
 
 use std::fs;
 use std::path::Path;

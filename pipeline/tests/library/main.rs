@@ -7,3 +7,5 @@ mod obeyed;
 mod plans;
 mod refreshes;
 mod runs;
+mod sides;
+mod specs;

@@ -151,5 +151,11 @@ fn files_that_are_no_plan_are_refused() {
 #[test]
 fn an_endless_file_is_refused() {
     let error = Plan::read("/dev/zero").unwrap_err();
+    assert!(matches!(error, PlanFileError::Io { .. }), "{error}");
+    let dir = tempfile::tempdir().unwrap();
+    let sparse = dir.path().join("plan.ron");
+    let file = std::fs::File::create(&sparse).unwrap();
+    file.set_len(1 << 40).unwrap();
+    let error = Plan::read(&sparse).unwrap_err();
     assert!(matches!(error, PlanFileError::Size { .. }), "{error}");
 }

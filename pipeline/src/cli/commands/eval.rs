@@ -22,9 +22,7 @@ const SYNTHETIC: usize = 32;
 /// Runs the command: report to standard output, to a JSON file, or both.
 pub fn command(args: &EvalArgs, ui: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(args.threads.threads.map_or(0, Into::into))
-        .build()?;
+    let pool = args.threads.pool(ui)?;
     output.write(&pool.install(|| run(args, ui))?)
 }
 

@@ -14,12 +14,13 @@ use crate::error::CliError;
 /// Runs the command: report to standard output, to a JSON file, or both.
 pub fn command(args: &InferArgs, ui: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(args.planning.machine.threads())
-        .build()?;
+    let pool = args.planning.machine.threads.pool(ui)?;
     let report = pool.install(|| run(args, ui))?;
     if report.images_out_of_range > 0 {
         ui.note(&report::out_of_range_warning(report.images_out_of_range));
+    }
+    if args.logits {
+        ui.note(report::EXACT);
     }
     output.write(&report)
 }
@@ -35,10 +36,10 @@ pub fn run(args: &InferArgs, ui: &dyn Progress) -> Result<InferReport, CliError>
         images: planning.batch.get(),
     };
     data::check_left(batch.data, batch.first, batch.images)?;
-    let planned = plan::prepare(&model.lower()?, planning)?;
+    let planned = plan::prepare(&model.lower()?, planning, planning.machine.threads.here())?;
     ui.note(&planned.plan.to_string());
     if args.seed.is_some() {
-        ui.note("keys and encryptions from a seed: reproducible, not secure");
+        ui.note(report::SEEDED);
     }
     let options = Options {
         seed: args.seed,

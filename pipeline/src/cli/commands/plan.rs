@@ -9,7 +9,7 @@ use pipeline::planner::{self, Machine, Pins, Planned, Task};
 use pipeline::progress::Progress;
 use serde::Serialize;
 
-use crate::cli::args::{PlanArgs, PlanningArgs};
+use crate::cli::args::{MachineArgs, PlanArgs, PlanningArgs};
 use crate::cli::output::{Output, check_writable, write_whole};
 use crate::error::CliError;
 
@@ -30,7 +30,11 @@ pub fn command(args: &PlanArgs, _: &dyn Progress) -> Result<(), CliError> {
     let mut files = args.out.iter().chain(&args.svg);
     files.try_for_each(|path| check_writable(path))?;
     let model = Model::open(&args.planning.model.model)?.lower()?;
-    let planned = prepare(&model, &args.planning)?;
+    let planned = prepare(
+        &model,
+        &args.planning,
+        args.planning.machine.threads.asked(),
+    )?;
     if let Some(path) = &args.out {
         write_whole(path, planned.plan.to_ron().as_bytes())?;
     }
@@ -40,15 +44,11 @@ pub fn command(args: &PlanArgs, _: &dyn Progress) -> Result<(), CliError> {
     output.write(&PlanReport(planned.plan))
 }
 
-/// Plans, or obeys the plan that the user names.
-pub fn prepare(model: &Lowered, args: &PlanningArgs) -> Result<Planned, CliError> {
+/// Plans for so many threads, or obeys the plan that the user names.
+pub fn prepare(model: &Lowered, args: &PlanningArgs, threads: usize) -> Result<Planned, CliError> {
     let kernel = args.machine.kernel();
-    let machine = Machine {
-        threads: args.machine.threads(),
-        memory_bytes: args.machine.memory_bytes(),
-        speed: Speed::built_in(kernel.name()),
-    };
-    let checksum = model.checksum.map(|b| format!("{b:02x}")).concat();
+    let machine = machine(&args.machine, threads);
+    let checksum = checksum(model);
     let task = Task {
         program: &model.program,
         checksum: &checksum,
@@ -62,4 +62,18 @@ pub fn prepare(model: &Lowered, args: &PlanningArgs) -> Result<Planned, CliError
     let mut pins = Pins::default();
     pins.extend(args.pin.iter().copied());
     Ok(planner::plan(&task, &machine, &pins, &kernel)?)
+}
+
+/// The machine that the arguments speak of, with so many threads.
+pub fn machine(args: &MachineArgs, threads: usize) -> Machine {
+    Machine {
+        threads,
+        memory_bytes: args.memory_bytes(),
+        speed: Speed::built_in(args.kernel().name()),
+    }
+}
+
+/// A model's checksum in hexadecimal digits.
+pub fn checksum(model: &Lowered) -> String {
+    model.checksum.map(|b| format!("{b:02x}")).concat()
 }

@@ -24,9 +24,7 @@ const OUTSIDE_POOL_BYTES: u64 = 256 << 20;
 pub fn command(args: &PrecisionArgs, ui: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
     let preset = BootstrapPreset::named(&args.preset).expect("the argument is one of the presets");
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(args.machine.threads())
-        .build()?;
+    let pool = args.machine.threads.pool(ui)?;
     let memory = args.machine.memory_bytes();
     let count = args.ciphertexts.get();
     let kernel = args.machine.kernel();

@@ -73,9 +73,7 @@ pub(super) fn measured(
     let all = data.num_images().unwrap_or(0).saturating_sub(first);
     let count = args.batch.map_or(all.max(1), |count| count.get());
     data::check_left(data.as_ref(), first, count)?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(args.threads.threads.map_or(0, Into::into))
-        .build()?;
+    let pool = args.threads.pool(ui)?;
     let task = format!("ranges of {} on {}", model.name(), data.name());
     ui.begin(&task, Some(count as u64), Unit::Things("images"));
     let (evaluation, labels) = pool.install(|| evaluate(model, data.as_ref(), first, count, ui))?;

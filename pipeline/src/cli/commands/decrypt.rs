@@ -1,0 +1,61 @@
+//! `polyphase decrypt`: the server's answer to classes and logits.
+
+use std::num::NonZeroU64;
+use std::time::Instant;
+
+use pipeline::client::{Client, Randomness, Sharing};
+use pipeline::progress::Progress;
+use pipeline::report::{self, DecryptReport, FloodingRecord, Prediction};
+
+use crate::cli::args::DecryptArgs;
+use crate::cli::output::Output;
+use crate::error::CliError;
+
+/// Runs the command.
+pub fn command(args: &DecryptArgs, ui: &dyn Progress) -> Result<(), CliError> {
+    let output = Output::new(args.json.json.as_deref())?;
+    let pool = args.threads.pool(ui)?;
+    let report = pool.install(|| run(args, ui))?;
+    if report.flooding.is_none() && args.json.json.is_some() {
+        ui.note(report::EXACT);
+    }
+    output.write(&report)
+}
+
+fn run(args: &DecryptArgs, ui: &dyn Progress) -> Result<DecryptReport, CliError> {
+    let sharing = args.share_with_server.map(|results: NonZeroU64| Sharing {
+        results: results.get(),
+        bits: args.share_bits,
+    });
+    let start = Instant::now();
+    let mut unused = Randomness::new(None);
+    let client = Client::open(&args.keys, args.kernel.choice(), &mut unused)?;
+    let decrypted = client.decrypt_file(&args.input, sharing.as_ref(), ui)?;
+    let seconds_decrypt = start.elapsed().as_secs_f64();
+    let spec = client.spec();
+    let logits = decrypted.logits.chunks_exact(spec.classes.len());
+    let predictions = logits.enumerate().map(|(index, logits)| {
+        let larger = |a: &(usize, &f64), b: &(usize, &f64)| a.1.total_cmp(b.1);
+        // Of equal ones the first, as everywhere.
+        let best = logits.iter().enumerate().rev().max_by(larger);
+        let class = best.map_or(0, |(class, _)| class);
+        Prediction {
+            index,
+            class,
+            name: spec.classes[class].clone(),
+            logits: logits.to_vec(),
+        }
+    });
+    Ok(DecryptReport {
+        model: spec.model.clone(),
+        model_checksum: spec.model_checksum.clone(),
+        images: decrypted.images,
+        flooding: decrypted.flooding.map(|flooding| FloodingRecord {
+            results: flooding.sharing.results,
+            bits: flooding.sharing.bits,
+            deviation: flooding.deviation,
+        }),
+        predictions: predictions.collect(),
+        seconds_decrypt,
+    })
+}
