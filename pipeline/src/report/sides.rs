@@ -4,9 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    OperationReport, StageReport, counted, gigabytes, optional, write_profile, write_stages,
-};
+use super::{OperationReport, StageReport, counted, optional, write_profile, write_stages};
+use crate::units::gb;
 
 /// A warning for whoever takes keys or encryptions from a seed.
 pub const SEEDED: &str = "keys and encryptions from a seed: reproducible, not secure";
@@ -168,8 +167,8 @@ impl fmt::Display for KeygenReport {
             self.key,
             self.model,
             self.keys,
-            gigabytes(self.file_bytes),
-            gigabytes(self.key_bytes)
+            gb(self.file_bytes),
+            gb(self.key_bytes)
         )?;
         writeln!(
             f,
@@ -187,7 +186,7 @@ impl fmt::Display for KeygenReport {
             "keys {:.1} s, writing {:.1} s, peak memory {} GB, {}",
             self.seconds_keygen,
             self.seconds_write,
-            optional(self.peak_rss_bytes.map(gigabytes), 2),
+            optional(self.peak_rss_bytes.map(gb), 2),
             counted(self.threads, "thread")
         )
     }
@@ -213,7 +212,7 @@ impl fmt::Display for EncryptReport {
             f,
             "encryption {:.1} s, peak memory {} GB, {}",
             self.seconds_encrypt,
-            optional(self.peak_rss_bytes.map(gigabytes), 2),
+            optional(self.peak_rss_bytes.map(gb), 2),
             counted(self.threads, "thread")
         )
     }
@@ -243,9 +242,9 @@ impl fmt::Display for RunReport {
         write!(
             f,
             "peak memory {} GB: limb pool {:.2} GB, evaluation keys {:.2} GB; encrypted logits {:.1} MB",
-            optional(self.peak_rss_bytes.map(gigabytes), 2),
-            gigabytes(self.pool_high_water_bytes),
-            gigabytes(self.key_bytes),
+            optional(self.peak_rss_bytes.map(gb), 2),
+            gb(self.pool_high_water_bytes),
+            gb(self.key_bytes),
             self.file_bytes as f64 / 1e6
         )
     }
