@@ -53,7 +53,8 @@ impl Graph {
     /// Evaluates the network on images, in parallel on the current rayon pool. ReLUs are exact.
     ///
     /// # Shapes and ranges
-    /// `images`: `[image][channel][row][column]`, pixels divided by 255, hence in `[0, 1]`.
+    /// `images`: `[image][channel][row][column]`, what the network reads: pixels divided by 255, then conditioned where the
+    /// model's input says so ([`crate::spec::InputSpec::condition`]).
     /// # Errors
     /// [`ModelError::ImageShape`] where that is not a whole number of images, and those of [`Graph::shapes`].
     pub fn evaluate(&self, images: &[f64]) -> Result<Evaluation, ModelError> {

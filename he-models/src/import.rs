@@ -104,6 +104,7 @@ impl Imported {
                 width,
                 mean: per_channel(&options.mean, 0.0),
                 std: per_channel(&options.std, 1.0),
+                conditioning: None,
             },
             classes,
             nodes: found.nodes,

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod conditioning;
 mod error;
 mod evaluate;
 mod files;
@@ -14,6 +15,7 @@ pub mod spec;
 mod weights;
 mod zoo;
 
+pub use conditioning::{Conditioning, Strength};
 pub use error::ModelError;
 pub use evaluate::{ActivationRecord, Evaluation};
 pub use graph::Graph;

@@ -14,8 +14,8 @@ use crate::{
 /// Room for the error of values between the components of a composed sign.
 const SIGN_MARGIN: f64 = 1e-3;
 
-/// A network in normal form: linear maps, squares and polynomials, in the units of the encrypted run. Raw pixels divided by 255
-/// go in, the logits of the exported network come out.
+/// A network in normal form: linear maps, squares and polynomials, in the units of the encrypted run. Pixels divided by 255 and
+/// conditioned ([`crate::spec::InputSpec::condition`]) go in, the logits of the exported network come out.
 #[derive(Clone, Debug)]
 pub struct Lowered {
     /// The model's name.

@@ -113,12 +113,19 @@ impl Model {
         Ok(self)
     }
 
-    /// Evaluates the network on images: [`Graph::evaluate`].
+    /// Evaluates the network on images: conditioned as the model's input says, then [`Graph::evaluate`].
     ///
+    /// # Shapes and ranges
+    /// `images`: `[image][channel][row][column]`, pixels divided by 255, hence in `[0, 1]`.
     /// # Errors
     /// [`ModelError::ImageShape`] where `images` is not a whole number of images.
     pub fn evaluate(&self, images: &[f64]) -> Result<Evaluation, ModelError> {
-        self.graph.evaluate(images)
+        if self.spec.input.conditioning.is_none() {
+            return self.graph.evaluate(images);
+        }
+        let mut images = images.to_vec();
+        self.spec.input.condition(&mut images);
+        self.graph.evaluate(&images)
     }
 
     /// The logits alone: `[image][class]`, as [`Self::evaluate`].
@@ -186,7 +193,7 @@ impl Model {
         self.input_shape().volume()
     }
 
-    /// SHA-256 over everything that an inference depends on: weights, topology, normalisation, class names and
+    /// SHA-256 over everything that an inference depends on: weights, topology, conditioning, normalisation, class names and
     /// activation statistics, not the provenance. For the headers of files that belong to one model.
     #[must_use]
     pub fn checksum(&self) -> [u8; 32] {

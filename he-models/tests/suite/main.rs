@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bundled;
+mod conditioning;
 mod network;
 mod onnx;
 mod passes;
