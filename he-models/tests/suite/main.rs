@@ -7,3 +7,4 @@ mod conditioning;
 mod network;
 mod onnx;
 mod passes;
+mod ranges;
