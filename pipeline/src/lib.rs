@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod answers;
 pub mod decisions;
 pub mod estimate;
 pub mod executor;
@@ -10,4 +11,5 @@ pub mod planner;
 pub mod progress;
 pub mod references;
 pub mod report;
+pub mod screening;
 pub mod system;

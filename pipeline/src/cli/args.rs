@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use datasets::Split;
 use he_models::spec::ReluApproximation;
 use pipeline::planner::Pin;
+use pipeline::screening::OutOfRange;
 
 /// Classifies images that stay encrypted, with residual networks under RNS-CKKS.
 #[derive(Debug, Parser)]
@@ -217,6 +218,10 @@ Examples:
   polyphase infer --data cifar --batch 100 --memory-gib 6 --json report.json
   polyphase infer --batch 32 --pin packing=complex --profile
 
+Images that leave a declared range of the network in the clear would spoil the others in their
+ciphertexts. The network with its ranges is at hand here, so they are found before anything is
+encrypted.
+
 Keys are made, images encrypted, the network run on ciphertexts and evaluation keys alone, and the
 logits decrypted, all in this process. They are then compared with the network in the clear, once
 with its weights as they are and once with the weights rounded as the encrypted run rounds them.")]
@@ -230,6 +235,10 @@ pub struct InferArgs {
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
 
+    /// What to do with images that leave a declared range of the network, and would spoil others
+    #[arg(long, value_name = "WHAT", default_value = "blank")]
+    pub out_of_range: OutOfRangeName,
+
     /// Report how often every operation ran and what it took
     #[arg(long)]
     pub profile: bool,
@@ -240,6 +249,27 @@ pub struct InferArgs {
 
     #[command(flatten)]
     pub json: JsonArgs,
+}
+
+/// What may be done with images that leave a declared range.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum OutOfRangeName {
+    /// Encrypt nothing, and name them
+    Refuse,
+    /// Encrypt the mean picture instead; they get no answer
+    Blank,
+    /// Encrypt them all the same
+    Allow,
+}
+
+impl From<OutOfRangeName> for OutOfRange {
+    fn from(name: OutOfRangeName) -> Self {
+        match name {
+            OutOfRangeName::Refuse => Self::Refuse,
+            OutOfRangeName::Blank => Self::Blank,
+            OutOfRangeName::Allow => Self::Allow,
+        }
+    }
 }
 
 /// Arguments of `plan`.

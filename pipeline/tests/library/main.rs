@@ -6,3 +6,4 @@ mod obeyed;
 mod plans;
 mod refreshes;
 mod runs;
+mod spoiled;

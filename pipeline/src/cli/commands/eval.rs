@@ -10,6 +10,7 @@ use pipeline::plan::Plan;
 use pipeline::progress::Progress;
 use pipeline::references;
 use pipeline::report::{EvalReport, LayerInput, RoundedReport};
+use pipeline::screening::Inputs;
 
 use crate::cli::args::EvalArgs;
 use crate::cli::data;
@@ -51,7 +52,8 @@ pub fn run(args: &EvalArgs, ui: &dyn Progress) -> Result<EvalReport, CliError> {
     let whole = &reference.evaluation;
     let rounded = match &rounding {
         Some(network) => {
-            let logits = references::rounded(&network.program, &network.prepared, batch, ui)?;
+            let inputs = Inputs::all(batch, &model.spec().input);
+            let logits = references::rounded(&network.program, &network.prepared, &inputs, ui)?;
             let rounded = reference.with_logits(logits);
             Some(RoundedReport {
                 accuracy_rounded: reference.accuracy(&rounded),

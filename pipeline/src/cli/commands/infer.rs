@@ -3,7 +3,7 @@
 use he_models::Model;
 use pipeline::inference::{self, Batch, Options};
 use pipeline::progress::Progress;
-use pipeline::report::{self, InferReport};
+use pipeline::report::InferReport;
 
 use super::plan;
 use crate::cli::args::InferArgs;
@@ -18,9 +18,6 @@ pub fn command(args: &InferArgs, ui: &dyn Progress) -> Result<(), CliError> {
         .num_threads(args.planning.machine.threads())
         .build()?;
     let report = pool.install(|| run(args, ui))?;
-    if report.images_out_of_range > 0 {
-        ui.note(&report::out_of_range_warning(report.images_out_of_range));
-    }
     output.write(&report)
 }
 
@@ -44,6 +41,7 @@ pub fn run(args: &InferArgs, ui: &dyn Progress) -> Result<InferReport, CliError>
         seed: args.seed,
         profile: args.profile,
         logits: args.logits,
+        out_of_range: args.out_of_range.into(),
     };
     Ok(inference::infer(&model, planned, batch, options, ui)?)
 }
