@@ -11,5 +11,6 @@ pub mod planner;
 pub mod progress;
 pub mod references;
 pub mod report;
+pub mod robustness;
 pub mod screening;
 pub mod system;

@@ -12,7 +12,7 @@ use crate::answers::{Answer, SpoiledGroup};
 use crate::decisions::Decisions;
 use crate::screening::Leaving;
 
-pub use eval::{EvalReport, LayerInput, RoundedReport};
+pub use eval::{EvalReport, FamilyReport, LayerInput, LeftFirst, RoundedReport};
 
 /// Encrypted inference on a batch, compared with the plaintext network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -303,6 +303,7 @@ Examples:
   polyphase eval --data cifar                      accuracy of resnet20 on the CIFAR-10 test set
   polyphase eval --data cifar --model resnet34     and of resnet34 on CIFAR-100, from the same folder
   polyphase eval --model my/net.ron --batch 100 --json -
+  polyphase eval --data cifar --batch 1000 --robustness   pictures of other kinds, family by family
   polyphase plan --batch 512 --out p.ron && polyphase eval --data cifar --plan p.ron
 
 Nothing is encrypted here: the network is evaluated in double precision, as it was exported.
@@ -321,6 +322,17 @@ pub struct EvalArgs {
     /// Evaluate once more, with the weights rounded as a run of this plan rounds them
     #[arg(long, value_name = "FILE.ron")]
     pub plan: Option<PathBuf>,
+
+    /// Evaluate families of other pictures too: the images changed, K pictures of each kind of noise, 5 K drawings, patterns
+    #[arg(
+        long,
+        value_name = "K",
+        value_parser = positive,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2000"
+    )]
+    pub robustness: Option<NonZeroUsize>,
 
     #[command(flatten)]
     pub threads: ThreadArgs,

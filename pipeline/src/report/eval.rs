@@ -20,6 +20,38 @@ pub struct EvalReport {
     pub rounded: Option<RoundedReport>,
     /// What each squaring sees, in order.
     pub max_input_by_layer: Vec<LayerInput>,
+    /// How the network takes pictures of other kinds, where that was asked for; the images themselves come first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub robustness: Option<Vec<FamilyReport>>,
+}
+
+/// The plaintext network on a family of pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FamilyReport {
+    /// The family.
+    pub family: String,
+    /// Its pictures.
+    pub images: usize,
+    /// Those for which some activation input leaves its declared range.
+    pub images_out_of_range: usize,
+    /// Those with a logit beyond 1000 or one that is not a number.
+    pub images_blown_up: usize,
+    /// Largest |x + t| over the declared one, of all pictures and activations; `None` (JSON `null`) if that is not a finite
+    /// number, or there is none.
+    pub largest_share: Option<f64>,
+    /// The activation that sees it; `None` for a model that declares no ranges, and without pictures.
+    pub activation: Option<String>,
+    /// Where the images that leave a range do so first: each activation of which that is true, in order.
+    pub left_first: Vec<LeftFirst>,
+}
+
+/// Images that leave the range of an activation, and none before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftFirst {
+    /// The activation.
+    pub name: String,
+    /// How many.
+    pub images: usize,
 }
 
 /// The plaintext network with its weights rounded as an encrypted run rounds them, compared with the exact one.
@@ -89,6 +121,35 @@ impl fmt::Display for EvalReport {
         if self.images_out_of_range > 0 {
             write!(f, "\n\n{}", out_of_range_warning(self.images_out_of_range))?;
         }
-        Ok(())
+        match &self.robustness {
+            Some(families) => write_families(f, families),
+            None => Ok(()),
+        }
     }
+}
+
+fn write_families(f: &mut fmt::Formatter<'_>, families: &[FamilyReport]) -> fmt::Result {
+    write!(
+        f,
+        "\n\n{:<44}{:>9}{:>14}{:>11}{:>12}  at",
+        "pictures", "images", "out of range", "blown up", "largest"
+    )?;
+    for family in families {
+        let largest = match (family.largest_share, &family.activation) {
+            (Some(share), _) if share < 1e4 => format!("{share:.3}"),
+            (Some(share), _) => format!("{share:.1e}"),
+            (None, Some(_)) => "overflow".to_owned(),
+            (None, None) => "-".to_owned(),
+        };
+        write!(
+            f,
+            "\n{:<44}{:>9}{:>14}{:>11}{largest:>12}  {}",
+            family.family,
+            family.images,
+            family.images_out_of_range,
+            family.images_blown_up,
+            family.activation.as_deref().unwrap_or("-")
+        )?;
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use pipeline::plan::Plan;
 use pipeline::progress::Progress;
 use pipeline::references;
 use pipeline::report::{EvalReport, LayerInput, RoundedReport};
+use pipeline::robustness;
 use pipeline::screening::Inputs;
 
 use crate::cli::args::EvalArgs;
@@ -19,6 +20,8 @@ use crate::error::CliError;
 
 /// Synthetic images, where the user names no number.
 const SYNTHETIC: usize = 32;
+/// Seed of the families of pictures: everybody's are the same.
+const FAMILIES_SEED: u64 = 0;
 
 /// Runs the command: report to standard output, to a JSON file, or both.
 pub fn command(args: &EvalArgs, ui: &dyn Progress) -> Result<(), CliError> {
@@ -64,12 +67,22 @@ pub fn run(args: &EvalArgs, ui: &dyn Progress) -> Result<EvalReport, CliError> {
         }
         None => None,
     };
+    let robustness = match args.robustness {
+        Some(random) => {
+            let mut found = vec![robustness::of_family("the images themselves", whole)];
+            let seed = FAMILIES_SEED;
+            found.extend(robustness::evaluate(&model, batch, random.get(), seed, ui)?);
+            Some(found)
+        }
+        None => None,
+    };
     Ok(EvalReport {
         images: whole.images(),
         accuracy: reference.accuracy(whole),
         images_out_of_range: whole.out_of_range.len(),
         rounded,
         max_input_by_layer: whole.activations.iter().map(layer_input).collect(),
+        robustness,
     })
 }
 
