@@ -19,15 +19,15 @@ pub struct ImportOptions {
     pub name: Option<String>,
     /// Channels, rows and columns of an image; needed where the file leaves them open.
     pub shape: Option<(usize, usize, usize)>,
-    /// Mean of each channel of pixels in `[0, 1]`; one value stands for all channels, nothing for 0.
+    /// Mean of each channel of pixels in `[0, 1]`; one value stands for all channels, nothing for what the file says, or 0.
     pub mean: Vec<f64>,
-    /// Standard deviation of each channel; one value stands for all channels, nothing for 1.
+    /// Standard deviation of each channel; one value stands for all channels, nothing for what the file says, or 1.
     pub std: Vec<f64>,
     /// Names of the classes; nothing for `0`, `1`, ...
     pub classes: Vec<String>,
     /// What stands for ReLUs in the encrypted run; without one, a polynomial of degree 63.
     pub relu: Option<ReluApproximation>,
-    /// What the network was trained on, e.g. `cifar10`.
+    /// What the network was trained on, e.g. `cifar10`; nothing for what the file says.
     pub dataset: String,
 }
 
@@ -46,6 +46,15 @@ pub(crate) struct Found {
     pub nodes: Vec<NodeSpec>,
     pub tensors: BTreeMap<String, Tensor>,
     pub notes: Vec<String>,
+    pub said: Said,
+}
+
+/// What a file says about the images of its network; empty where it says nothing.
+#[derive(Default)]
+pub(crate) struct Said {
+    pub mean: Vec<f64>,
+    pub std: Vec<f64>,
+    pub dataset: String,
 }
 
 /// Reads `FILE.onnx` or `FILE.safetensors`.
@@ -81,10 +90,12 @@ impl Imported {
     fn new(name: String, found: Found, options: &ImportOptions) -> Result<Self, ModelError> {
         let weights = weights::serialize(&name, &found.tensors)?;
         let (channels, height, width) = found.shape;
-        let per_channel = |values: &[f64], default: f64| match values {
-            [] => vec![default; channels],
-            [all] => vec![*all; channels],
-            several => several.to_vec(),
+        let per_channel = |asked: &[f64], said: &[f64], default: f64| match (asked, said) {
+            ([], []) => vec![default; channels],
+            ([], values) | (values, _) => match values {
+                [all] => vec![*all; channels],
+                several => several.to_vec(),
+            },
         };
         let classes = match options.classes.as_slice() {
             [] => (0..found.outputs).map(|k| k.to_string()).collect(),
@@ -97,13 +108,16 @@ impl Imported {
                 sha256: Some(hex(&Sha256::digest(&weights))),
             },
             name,
-            dataset: options.dataset.clone(),
+            dataset: match options.dataset.is_empty() {
+                true => found.said.dataset,
+                false => options.dataset.clone(),
+            },
             input: InputSpec {
                 channels,
                 height,
                 width,
-                mean: per_channel(&options.mean, 0.0),
-                std: per_channel(&options.std, 1.0),
+                mean: per_channel(&options.mean, &found.said.mean, 0.0),
+                std: per_channel(&options.std, &found.said.std, 1.0),
                 conditioning: None,
             },
             classes,

@@ -25,7 +25,7 @@ use prost::Message;
 use self::{array::Array, expression::Map, names::Names, sizes::Sizes};
 use crate::{
     ModelError, files,
-    import::Found,
+    import::{Found, Said},
     spec::{INPUT, MAX_EXTENT, MAX_MAP, NodeSpec, OpSpec, ReluApproximation},
     weights::Tensor,
 };
@@ -275,6 +275,7 @@ impl<'a> Context<'a> {
             nodes: self.nodes,
             tensors: self.tensors,
             notes: self.notes,
+            said: Said::default(),
         }
     }
 }

@@ -72,6 +72,25 @@ impl Weights {
         })
     }
 
+    /// What a safetensors file says about itself, by name.
+    pub(crate) fn metadata(
+        model: &str,
+        bytes: &[u8],
+    ) -> Result<BTreeMap<String, String>, ModelError> {
+        match SafeTensors::read_metadata(bytes) {
+            Ok((_, header)) => Ok(header
+                .metadata()
+                .iter()
+                .flatten()
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect()),
+            Err(source) => Err(ModelError::WeightsFormat {
+                model: model.to_owned(),
+                source,
+            }),
+        }
+    }
+
     /// The model's name, for messages.
     pub(crate) fn model(&self) -> &str {
         &self.model

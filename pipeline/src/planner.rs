@@ -2,7 +2,7 @@
 //!
 //! It looks at chains of primes (without a refresh, and with refreshes where they are cheapest), packings and grids, decides
 //! for each the key levels and the channel blocks at a time, and keeps the fastest plan, by the estimates, that stays within
-//! the memory and the error that are allowed.
+//! the memory and the error that are allowed. Refreshes have to pay: see [`choose`].
 
 mod chains;
 mod layouts;
@@ -31,6 +31,10 @@ use schedule::Schedule;
 
 /// Most synthetic images that errors are simulated on.
 const ERROR_IMAGES: usize = 16;
+
+/// How much faster a plan with refreshes has to be than one without: refreshes cost precision and keys, and the time of a
+/// few of them is the least certain of the estimates.
+const REFRESH_GAIN: f64 = 1.15;
 
 /// What a run may use, and how fast it is there.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,7 +185,8 @@ pub fn plan(
     ready(task, plan, machine, kernel)
 }
 
-/// Chooses a plan, without making anything ready.
+/// Chooses a plan, without making anything ready: the fastest within memory and error. One with refreshes is chosen only
+/// where it is at least 15 % faster than all without.
 ///
 /// # Errors
 /// [`PlanError`].
@@ -243,14 +248,21 @@ pub fn choose(
             },
         });
     }
-    found.sort_by(|(a, _), (b, _)| {
-        let seconds = |plan: &Plan| plan.forecast.predicted_seconds_infer;
-        seconds(a).total_cmp(&seconds(b))
-    });
+    found.sort_by(|(a, _), (b, _)| handicapped_seconds(a).total_cmp(&handicapped_seconds(b)));
     precise_enough(task, found, &chains, &compiled)
 }
 
-/// The fastest of the plans, which are sorted, that is precise enough.
+/// Seconds of a run, times [`REFRESH_GAIN`] if it refreshes anything.
+fn handicapped_seconds(plan: &Plan) -> f64 {
+    let handicap = if plan.forecast.bootstraps > 0 {
+        REFRESH_GAIN
+    } else {
+        1.0
+    };
+    plan.forecast.predicted_seconds_infer * handicap
+}
+
+/// The first of the plans that is precise enough.
 fn precise_enough(
     task: &Task<'_>,
     plans: Vec<(Plan, usize)>,

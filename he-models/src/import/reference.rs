@@ -2,11 +2,12 @@
 //!
 //! `conv1` is the stem; `layer{s}.{b}.conv1`, `.conv2` and, where the shape changes, `.shortcut` make block `b` (from 0) of
 //! stage `s` (from 1), `y = relu(conv2(relu(conv1(x))) + shortcut(x))`; `fc` reads the average over all pixels. Batch norm is
-//! folded into `.weight` and `.bias`; kernels are odd, paddings `kernel / 2`. A block with a shortcut has stride 2.
+//! folded into `.weight` and `.bias`; kernels are odd, paddings `kernel / 2`. A block with a shortcut has stride 2. The file's
+//! metadata may have `mean` and `std` of the input, a number for each channel, separated by commas, and `dataset`.
 
 use std::collections::BTreeMap;
 
-use super::Found;
+use super::{Found, Said};
 use crate::{
     ModelError,
     spec::{INPUT, NodeSpec, OpSpec, ReluApproximation},
@@ -61,6 +62,28 @@ pub(super) fn read(
         nodes,
         tensors,
         notes: Vec::new(),
+        said: said(name, bytes)?,
+    })
+}
+
+/// What the metadata say about the input.
+fn said(name: &str, bytes: &[u8]) -> Result<Said, ModelError> {
+    let metadata = Weights::metadata(name, bytes)?;
+    let numbers = |key: &'static str| -> Result<Vec<f64>, ModelError> {
+        let Some(text) = metadata.get(key) else {
+            return Ok(Vec::new());
+        };
+        let numbers = text.split(',').map(|part| part.trim().parse());
+        let numbers: Result<Vec<f64>, _> = numbers.collect();
+        numbers.map_err(|_| {
+            let expected = "numbers separated by commas";
+            ModelError::node("__metadata__", key, text.clone(), expected)
+        })
+    };
+    Ok(Said {
+        mean: numbers("mean")?,
+        std: numbers("std")?,
+        dataset: metadata.get("dataset").cloned().unwrap_or_default(),
     })
 }
 

@@ -107,6 +107,56 @@ fn kat_networks_with_the_names_of_the_reference_work_give_the_logits_of_pytorch(
     }
 }
 
+/// The fixture of the reference work's names, with metadata.
+fn with_metadata(pairs: &[(&str, &str)]) -> (tempfile::TempDir, std::path::PathBuf) {
+    let bytes = std::fs::read(folder().join("reference.weights.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let pairs = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+    let bytes = safetensors::serialize(tensors.iter(), Some(pairs.collect())).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("net.safetensors");
+    std::fs::write(&file, bytes).unwrap();
+    (dir, file)
+}
+
+#[test]
+fn normalisation_in_the_metadata_is_taken_over_unless_given() {
+    let said = [
+        ("mean", "0.4914,0.4822, 0.4465"),
+        ("std", "0.2023,0.1994,0.2010"),
+        ("dataset", "CIFAR-10"),
+    ];
+    let (_dir, file) = with_metadata(&said);
+    let spec = |options: &ImportOptions| import(&file, options).unwrap().model().spec().clone();
+    let taken = spec(&ImportOptions {
+        shape: Some((3, 8, 8)),
+        ..ImportOptions::default()
+    });
+    assert_eq!(taken.input.mean, [0.4914, 0.4822, 0.4465]);
+    assert_eq!(taken.input.std, [0.2023, 0.1994, 0.2010]);
+    assert_eq!(taken.dataset, "CIFAR-10");
+    let given = spec(&ImportOptions {
+        shape: Some((3, 8, 8)),
+        mean: vec![0.5],
+        dataset: "mine".into(),
+        ..ImportOptions::default()
+    });
+    assert_eq!(
+        (given.input.mean, given.dataset),
+        (vec![0.5; 3], "mine".to_owned())
+    );
+    assert_eq!(given.input.std, taken.input.std);
+
+    let (_dir, file) = with_metadata(&[("mean", "grey")]);
+    let error = import(&file, &ImportOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("mean is grey, expected numbers separated by commas"),
+        "{error}"
+    );
+}
+
 #[test]
 fn both_exporters_give_one_topology() {
     for name in ["lenet", "concat", "depthwise", "odd"] {

@@ -422,7 +422,7 @@ pub struct ImportArgs {
     #[arg(long, value_name = "CxHxW", value_parser = shape)]
     pub shape: Option<(usize, usize, usize)>,
 
-    /// Mean of each channel of pixels in [0, 1], or of all [default: 0]
+    /// Mean of each channel of pixels in [0, 1], or of all [default: what the file says, or 0]
     #[arg(
         long,
         value_name = "M,..",
@@ -431,7 +431,7 @@ pub struct ImportArgs {
     )]
     pub mean: Vec<f64>,
 
-    /// Standard deviation of each channel, or of all [default: 1]
+    /// Standard deviation of each channel, or of all [default: what the file says, or 1]
     #[arg(
         long,
         value_name = "S,..",

@@ -106,6 +106,19 @@ fn a_pinned_number_of_refreshes_is_made() {
 }
 
 #[test]
+fn refreshes_have_to_pay() {
+    let layout = ["packing=complex", "grid=32x64"];
+    let with = |bootstrap| [layout[0], layout[1], bootstrap];
+    let seconds = |plan: &Plan| plan.forecast.predicted_seconds_infer;
+    let free = bundled("resnet20", 32, 16 * GIB, &layout);
+    let never = bundled("resnet20", 32, 16 * GIB, &with("bootstrap=never"));
+    let once = bundled("resnet20", 32, 16 * GIB, &with("bootstrap=1"));
+    // A refresh would be faster by the estimates, not by enough.
+    assert!(seconds(&once) < seconds(&never) && seconds(&never) < 1.15 * seconds(&once));
+    assert_eq!(free.decisions, never.decisions);
+}
+
+#[test]
 fn pins_that_cannot_be_obeyed_are_refused_with_words() {
     let program = chain("small", 8, &[3, 4, 4]);
     let says = |pinned: &[&str]| choose(&program, 5, GIB, pinned).unwrap_err().to_string();
