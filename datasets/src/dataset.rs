@@ -25,6 +25,12 @@ pub trait Dataset: Send + Sync {
         None
     }
 
+    /// What image `index` is called, for people, where it has a name of its own: that of its file. It is safe to print.
+    fn image_name(&self, index: usize) -> Option<String> {
+        let _ = index;
+        None
+    }
+
     /// Whether images `offset .. offset + count` are there to be read.
     ///
     /// Sources with one file per image look at the header of each of these files. Pixels are not read.

@@ -72,6 +72,10 @@ impl Dataset for ImageFolder {
         self.folder.labels.as_ref().map(|labels| labels.names())
     }
 
+    fn image_name(&self, index: usize) -> Option<String> {
+        self.folder.files.get(index).map(|file| shown(file))
+    }
+
     fn check_range(&self, offset: usize, count: usize) -> Result<(), DataError> {
         check_bounds(&self.name, self.folder.files.len(), offset, count)?;
         self.folder.files[offset..offset + count]

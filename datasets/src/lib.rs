@@ -7,6 +7,7 @@ mod dataset;
 #[cfg(feature = "download")]
 pub mod download;
 mod error;
+pub mod families;
 mod folder;
 mod images;
 mod open;

@@ -279,7 +279,7 @@ fn unit_circle(n: usize) -> Vec<(f64, f64)> {
 }
 
 /// A random number of mean 0 and variance 1: the sum of four uniform ones, so never beyond 3.47.
-fn near_gaussian(rng: &mut ChaCha8Rng) -> f64 {
+pub(crate) fn near_gaussian(rng: &mut ChaCha8Rng) -> f64 {
     let word = rng.next_u64();
     let sum: u64 = (0..4).map(|i| word >> (16 * i) & 0xffff).sum();
     // Four uniform numbers of 0..65536 have mean 131070 and variance (2^32 - 1) / 3.

@@ -34,6 +34,9 @@ fn folders_in_sorted_order_are_the_classes() {
     assert_eq!((data.shape(), data.num_images()), (SHAPE, Some(4)));
     assert_eq!(data.num_classes(), Some(2));
     assert_eq!(data.class_names().unwrap(), ["cat", "dog"]);
+    let name = data.image_name(1).unwrap();
+    assert!(name.ends_with("by_class/cat/2.png"), "{name}");
+    assert_eq!(data.image_name(4), None);
     data.check_range(0, 4).unwrap();
     let images = data.read(0, 4).unwrap();
     assert_eq!(images.labels().unwrap(), [0, 0, 1, 1]);

@@ -29,7 +29,20 @@ pub struct Evaluation {
     pub activations: Vec<ActivationRecord>,
     /// Images of which some value leaves its declared range (or is not a number), ascending. Empty for a model that
     /// declares no ranges.
-    pub out_of_range: Vec<usize>,
+    pub out_of_range: Vec<Excess>,
+}
+
+/// An image that leaves a declared range, and where it does so first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Excess {
+    /// Number of the image, from 0.
+    pub image: usize,
+    /// The first activation whose range it leaves: position in [`Evaluation::activations`].
+    pub activation: usize,
+    /// The channel that leaves it farthest there.
+    pub channel: usize,
+    /// Largest absolute value there over the declared one; infinite where it is not a number.
+    pub share: f64,
 }
 
 /// What one activation saw, for each channel: `x + t` for a quadratic `g (x + t)^2 + d`, `x` for all others.
@@ -53,7 +66,8 @@ impl Graph {
     /// Evaluates the network on images, in parallel on the current rayon pool. ReLUs are exact.
     ///
     /// # Shapes and ranges
-    /// `images`: `[image][channel][row][column]`, pixels divided by 255, hence in `[0, 1]`.
+    /// `images`: `[image][channel][row][column]`, what the network reads: pixels divided by 255, then conditioned where the
+    /// model's input says so ([`crate::spec::InputSpec::condition`]).
     /// # Errors
     /// [`ModelError::ImageShape`] where that is not a whole number of images, and those of [`Graph::shapes`].
     pub fn evaluate(&self, images: &[f64]) -> Result<Evaluation, ModelError> {
@@ -171,8 +185,12 @@ impl Evaluation {
     /// Appends an evaluation of further images by the same model.
     pub fn append(&mut self, other: Self) {
         let images = self.images();
+        let moved = |excess: Excess| Excess {
+            image: excess.image + images,
+            ..excess
+        };
         self.out_of_range
-            .extend(other.out_of_range.iter().map(|i| i + images));
+            .extend(other.out_of_range.into_iter().map(moved));
         self.logits.extend(other.logits);
         for (mine, theirs) in self.activations.iter_mut().zip(other.activations) {
             mine.values += theirs.values;
@@ -225,6 +243,15 @@ impl ActivationRecord {
             .max_by(|&a, &b| room(a).total_cmp(&room(b)))
             .unwrap_or(0)
     }
+
+    /// Largest absolute value over the declared one, over all channels: above 1 where the range is left, infinite where a
+    /// value is not a number. None for a model that declares no ranges, and without images.
+    #[must_use]
+    pub fn share(&self) -> Option<f64> {
+        let pairs = self.max_abs.iter().zip(&self.declared);
+        let shares = pairs.map(|(largest, declared)| share(*largest, *declared));
+        shares.reduce(f64::max).filter(|_| self.values > 0)
+    }
 }
 
 /// `x > 0` rounded to four significant digits by `round`; other values as they are.
@@ -236,6 +263,17 @@ fn four_digits(x: f64, round: fn(f64) -> f64) -> f64 {
     // Through the decimal text, so that the result is the shortest such number.
     let digits = round((x * 10f64.powi(-exponent)).max(f64::MIN_POSITIVE));
     format!("{digits}e{exponent}").parse().unwrap_or(x)
+}
+
+/// A largest value over its declared range; infinite for what is not a number, 0 for 0 whatever is declared.
+fn share(largest: f64, declared: f64) -> f64 {
+    if largest.is_nan() {
+        f64::INFINITY
+    } else if largest == 0.0 {
+        0.0
+    } else {
+        largest / declared
+    }
 }
 
 fn max_or_nan(a: f64, b: f64) -> f64 {

@@ -16,7 +16,8 @@ pub(crate) use build::build;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub usize);
 
-/// A network: nodes in topological order. The first one is the input, pixels divided by 255; the last one gives the logits.
+/// A network: nodes in topological order. The first one is the input, pixels divided by 255 and conditioned; the last one
+/// gives the logits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     /// The model's name, for messages.

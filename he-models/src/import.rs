@@ -118,6 +118,7 @@ impl Imported {
                 width,
                 mean: per_channel(&options.mean, &found.said.mean, 0.0),
                 std: per_channel(&options.std, &found.said.std, 1.0),
+                conditioning: None,
             },
             classes,
             nodes: found.nodes,

@@ -1,9 +1,12 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod bounds;
+mod conditioning;
 mod error;
 mod evaluate;
 mod files;
+mod front;
 pub mod graph;
 mod import;
 mod lower;
@@ -17,8 +20,11 @@ mod zoo;
 /// The crate underneath, so that one dependency is enough.
 pub use he_layers;
 
+pub use bounds::LogitBounds;
+pub use conditioning::{Conditioning, Strength};
 pub use error::ModelError;
-pub use evaluate::{ActivationRecord, Evaluation};
+pub use evaluate::{ActivationRecord, Evaluation, Excess};
+pub use front::front;
 pub use graph::Graph;
 pub use import::{ImportOptions, Imported, import};
 pub use lower::Lowered;

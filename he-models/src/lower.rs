@@ -5,7 +5,7 @@ use std::sync::Arc;
 use he_layers::{Chw, Composite, Polynomial, Program, Refresh, Square, Term, Value};
 
 use crate::{
-    Graph, Model, ModelError,
+    Conditioning, Graph, Model, ModelError,
     graph::{Activation, Function, Node, NodeId, Op},
     passes,
     spec::ReluApproximation,
@@ -14,8 +14,8 @@ use crate::{
 /// Room for the error of values between the components of a composed sign.
 const SIGN_MARGIN: f64 = 1e-3;
 
-/// A network in normal form: linear maps, squares and polynomials, in the units of the encrypted run. Raw pixels divided by 255
-/// go in, the logits of the exported network come out.
+/// A network in normal form: linear maps, squares and polynomials, in the units of the encrypted run. Pixels divided by 255 and
+/// conditioned ([`crate::spec::InputSpec::condition`]) go in, the logits of the exported network come out.
 #[derive(Clone, Debug)]
 pub struct Lowered {
     /// The model's name.
@@ -26,6 +26,8 @@ pub struct Lowered {
     pub input: Chw,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
+    /// What a client does to a picture before it encrypts it, if anything.
+    pub conditioning: Option<Conditioning>,
     /// What is computed. The label of a node's stage is its name up to the last dot.
     pub program: Program,
 }
@@ -41,6 +43,7 @@ impl Model {
             checksum: self.checksum(),
             input: self.input_shape(),
             classes: self.classes().to_vec(),
+            conditioning: self.conditioning().cloned(),
             program: self.graph().lower(&self.spec().input.mean)?,
         })
     }

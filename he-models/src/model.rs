@@ -6,7 +6,8 @@ use he_layers::Chw;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    ActivationStatistics, Evaluation, Graph, ModelError, ModelSpec, Provenance, files, graph,
+    ActivationStatistics, Conditioning, Evaluation, Graph, ModelError, ModelSpec, Provenance,
+    files, graph,
     weights::{Weights, hex},
     zoo,
 };
@@ -113,12 +114,19 @@ impl Model {
         Ok(self)
     }
 
-    /// Evaluates the network on images: [`Graph::evaluate`].
+    /// Evaluates the network on images: conditioned as the model's input says, then [`Graph::evaluate`].
     ///
+    /// # Shapes and ranges
+    /// `images`: `[image][channel][row][column]`, pixels divided by 255, hence in `[0, 1]`.
     /// # Errors
     /// [`ModelError::ImageShape`] where `images` is not a whole number of images.
     pub fn evaluate(&self, images: &[f64]) -> Result<Evaluation, ModelError> {
-        self.graph.evaluate(images)
+        if self.spec.input.conditioning.is_none() {
+            return self.graph.evaluate(images);
+        }
+        let mut images = images.to_vec();
+        self.spec.input.condition(&mut images);
+        self.graph.evaluate(&images)
     }
 
     /// The logits alone: `[image][class]`, as [`Self::evaluate`].
@@ -180,13 +188,19 @@ impl Model {
         &self.spec.classes
     }
 
+    /// What is done to a picture in the clear before it is normalised and encrypted, if anything.
+    #[must_use]
+    pub fn conditioning(&self) -> Option<&Conditioning> {
+        self.spec.input.conditioning.as_ref()
+    }
+
     /// Values of one image: channels x height x width.
     #[must_use]
     pub fn image_len(&self) -> usize {
         self.input_shape().volume()
     }
 
-    /// SHA-256 over everything that an inference depends on: weights, topology, normalisation, class names and
+    /// SHA-256 over everything that an inference depends on: weights, topology, conditioning, normalisation, class names and
     /// activation statistics, not the provenance. For the headers of files that belong to one model.
     #[must_use]
     pub fn checksum(&self) -> [u8; 32] {

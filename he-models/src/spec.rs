@@ -4,12 +4,14 @@
 //! checks it and joins it with its weights.
 
 mod format1;
+mod input;
 mod ops;
 mod validate;
 
 use ron::extensions::Extensions;
 use serde::{Deserialize, Serialize};
 
+pub use input::InputSpec;
 pub use ops::{OpSpec, ReluApproximation};
 pub(crate) use validate::{MAX_EXTENT, MAX_MAP};
 
@@ -57,22 +59,6 @@ pub struct WeightsSpec {
     /// SHA-256 of the file, 64 hexadecimal digits; checked where it is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-}
-
-/// Shape and normalisation of the input: the network sees `(pixel / 255 - mean) / std`, zero-padded after that.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InputSpec {
-    /// Colour channels of an image.
-    pub channels: usize,
-    /// Rows of an image.
-    pub height: usize,
-    /// Columns of an image.
-    pub width: usize,
-    /// Mean of each channel, of pixels in `[0, 1]`.
-    pub mean: Vec<f64>,
-    /// Standard deviation of each channel, of pixels in `[0, 1]`.
-    pub std: Vec<f64>,
 }
 
 /// A node: what it computes, and of which earlier nodes.

@@ -213,7 +213,10 @@ impl Client {
         let mut done = 0;
         while done < images {
             let count = self.spec.images_per_group().min(images - done);
-            let pixels = data.read(first + done, count)?.view().to_f64();
+            let mut pixels = data.read(first + done, count)?.view().to_f64();
+            if let Some(conditioning) = &self.spec.input.conditioning {
+                conditioning.apply(shape, &mut pixels);
+            }
             let group = PlainTensor::new(count, shape, pixels)?;
             file.push_seeded(&self.inner.encrypt_seeded(&group)?)?;
             done += count;

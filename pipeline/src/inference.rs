@@ -1,19 +1,21 @@
 //! A whole encrypted inference in one process, client and server by the same calls that separate ones make, and its
 //! comparison with the plaintext references.
 
+use crate::answers::{Answer, Answers};
 use crate::client::{Client, ClientSpec, Randomness};
 use crate::decisions::Instance;
 use crate::exchange::ExchangeError;
 use crate::planner::Planned;
 use crate::progress::{Progress, Unit};
-use crate::references;
-use crate::report::{InferReport, LogitsRecord, OperationReport, StageReport};
+use crate::references::{self, Reference};
+use crate::report::{self, InferReport, LogitsRecord, OperationReport, StageReport};
+use crate::screening::{self, Inputs, OutOfRange, Screened};
 use crate::server::{Server, add_stages, warm_up};
 use crate::system;
 use ckks_scheme::{EvalError, KeyError};
 use datasets::{DataError, Dataset, Images};
-use he_layers::{Chw, LayerError, PlainTensor};
-use he_models::{Evaluation, Model, ModelError};
+use he_layers::LayerError;
+use he_models::{Model, ModelError};
 use std::ops::Range;
 use std::time::Instant;
 use thiserror::Error;
@@ -40,6 +42,34 @@ pub enum InferenceError {
     /// Between the two sides.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
+    /// Images that leave a declared range, and are not to be encrypted.
+    #[error(
+        "{leaving} of {images} images leave a declared range of {model} and would spoil the others in their ciphertexts: {named} ({way_out})"
+    )]
+    OutOfRange {
+        /// Name of the network.
+        model: String,
+        /// Images of the batch.
+        images: usize,
+        /// Those that leave a range.
+        leaving: usize,
+        /// The first of them, in words.
+        named: String,
+        /// What else could be done.
+        way_out: &'static str,
+    },
+    /// A picture that stands where there is none leaves a declared range itself.
+    #[error(
+        "model {model}: {what} leaves the declared range of {activation}, expected one that spoils nothing (`--out-of-range allow` goes on)"
+    )]
+    Filler {
+        /// Name of the network.
+        model: String,
+        /// The picture.
+        what: &'static str,
+        /// The first activation whose range it leaves.
+        activation: String,
+    },
 }
 
 impl InferenceError {
@@ -48,6 +78,7 @@ impl InferenceError {
         match self {
             Self::Data(_) | Self::Model(_) => true,
             Self::Exchange(error) => error.is_bad_input(),
+            Self::OutOfRange { .. } | Self::Filler { .. } => true,
             Self::Layer(_) | Self::Key(_) | Self::Eval(_) => false,
         }
     }
@@ -62,11 +93,12 @@ impl InferenceError {
             Self::Key(error) => error.out_of_memory(),
             Self::Exchange(error) => error.is_not_feasible(),
             Self::Layer(_) | Self::Model(_) | Self::Data(_) => false,
+            Self::OutOfRange { .. } | Self::Filler { .. } => false,
         }
     }
 }
 
-/// Options of a run that do not change what is computed.
+/// Options of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Reproducible keys and encryptions: for experiments, not secure.
@@ -75,9 +107,11 @@ pub struct Options {
     pub profile: bool,
     /// Report all logits.
     pub logits: bool,
+    /// What to do with images that leave a declared range.
+    pub out_of_range: OutOfRange,
 }
 
-/// The images of a run. They are read group by group, once for the run and once for the references.
+/// The images of a run. They are read group by group, for the run and for each of the references.
 #[derive(Clone, Copy)]
 pub struct Batch<'a> {
     /// Where they come from.
@@ -99,20 +133,6 @@ impl Batch<'_> {
 
     pub(crate) fn read(&self, group: Range<usize>) -> Result<Images, DataError> {
         self.data.read(self.first + group.start, group.len())
-    }
-
-    /// As a network of input shape `shape` takes them.
-    pub(crate) fn read_as(
-        &self,
-        shape: Chw,
-        group: Range<usize>,
-    ) -> Result<PlainTensor, InferenceError> {
-        let images = self.read(group)?;
-        Ok(PlainTensor::new(
-            images.len(),
-            shape,
-            images.view().to_f64(),
-        )?)
     }
 }
 
@@ -141,7 +161,17 @@ pub fn infer(
     options: Options,
     progress: &dyn Progress,
 ) -> Result<InferReport, InferenceError> {
-    let run = run_encrypted(model.classes(), &planned, batch, options, progress)?;
+    let reference = references::exact(model, batch, progress)?;
+    let group = planned.instance.prepared.images();
+    let Screened { inputs, leaving } = screening::screen(
+        model,
+        &reference,
+        batch,
+        group,
+        options.out_of_range,
+        progress,
+    )?;
+    let run = run_encrypted(model, &planned, &inputs, options, progress)?;
     let Planned { plan, instance } = planned;
     let Instance {
         params,
@@ -155,26 +185,35 @@ pub fn infer(
         params.security_bits(),
         params.kernel_name(),
     );
-    // Gives the pool's memory back before the references need theirs.
+    // Gives the pool's memory back before the reference needs its own.
     drop(params);
-    let reference = references::exact(model, batch, progress)?;
-    let rounded = reference.with_logits(references::rounded(&program, &prepared, batch, progress)?);
-    let encrypted = reference.with_logits(run.logits);
-    let exact = &reference.evaluation;
+    let rounded = references::rounded(&program, &prepared, &inputs, progress)?;
+    let bounds = model.logit_bounds()?;
+    let blanked = inputs.blanked();
+    let answers = Answers::judge(
+        &run.logits,
+        &bounds,
+        prepared.images(),
+        batch.first,
+        blanked,
+    );
+    if !answers.spoiled.is_empty() {
+        progress.note(&report::spoiled_warning(&answers.spoiled));
+    }
 
     let decisions = plan.decisions;
-    let (images, classes) = (batch.images, prepared.output().layout.shape().volume());
-    let logits = options.logits.then(|| {
-        let row = |e: &Evaluation, i: usize| e.logits[i * classes..(i + 1) * classes].to_vec();
-        (0..images)
-            .map(|i| LogitsRecord {
-                index: batch.first + i,
-                label: reference.labels.as_ref().map(|l| l[i]),
-                encrypted: row(&encrypted, i),
-                plain: row(exact, i),
-            })
-            .collect()
-    });
+    let classes = bounds.least.len();
+    let logits = options
+        .logits
+        .then(|| records(&reference, &run.logits, &answers, batch.first));
+    // From here on images without an answer are left out.
+    let given = answers.given();
+    let images_out_of_range = reference.evaluation.out_of_range.len();
+    let reference = reference.of_images(&given);
+    let of_given =
+        |logits: &[f64]| reference.with_logits(references::rows(logits, classes, &given));
+    let (encrypted, rounded) = (of_given(&run.logits), of_given(&rounded));
+    let exact = &reference.evaluation;
     Ok(InferReport {
         model: decisions.model.clone(),
         model_checksum: decisions.model_checksum.clone(),
@@ -187,7 +226,7 @@ pub fn infer(
         processor: system::processor(),
         revision: system::revision().to_owned(),
         seed: options.seed,
-        images,
+        images: batch.images,
         accuracy_encrypted: reference.accuracy(&encrypted),
         accuracy_plain: reference.accuracy(exact),
         agreement: encrypted.agreement(exact),
@@ -197,13 +236,17 @@ pub fn infer(
         max_logit_error_rounded: encrypted.max_logit_error(&rounded),
         predicted_max_logit_error: plan.forecast.errors.map(|e| e.total),
         predicted_max_logit_error_rounded: plan.forecast.errors.map(|e| e.noise),
-        images_out_of_range: exact.out_of_range.len(),
+        images_out_of_range,
+        out_of_range: leaving,
+        images_blanked: blanked.iter().map(|at| batch.first + at).collect(),
+        images_spoiled: answers.images_spoiled(),
+        spoiled: answers.spoiled,
         seconds_keygen: run.keygen,
         seconds_warmup: run.warmup,
         seconds_encrypt: run.encrypt,
         seconds_infer: run.infer,
         seconds_decrypt: run.decrypt,
-        seconds_per_image: run.infer / images as f64,
+        seconds_per_image: run.infer / batch.images as f64,
         peak_rss_bytes: system::peak_rss_bytes(),
         pool_high_water_bytes: run.pool_high_water_bytes,
         key_bytes: plan.forecast.key_bytes,
@@ -222,16 +265,44 @@ pub fn infer(
     })
 }
 
+/// The logits of all images that have an answer, and what the plaintext network says of each.
+fn records(
+    reference: &Reference,
+    encrypted: &[f64],
+    answers: &Answers,
+    first: usize,
+) -> Vec<LogitsRecord> {
+    let exact = &reference.evaluation;
+    let classes = exact.classes;
+    let row = |logits: &[f64], i: usize| logits[i * classes..(i + 1) * classes].to_vec();
+    let found = reference.with_logits(encrypted.to_vec());
+    let found = found.predictions().zip(&answers.images).enumerate();
+    found
+        .map(|(i, (class, answer))| {
+            let given = *answer == Answer::Given;
+            LogitsRecord {
+                index: first + i,
+                label: reference.labels.as_ref().map(|l| l[i]),
+                answer: *answer,
+                class: given.then_some(class),
+                encrypted: given.then(|| row(encrypted, i)),
+                plain: row(&exact.logits, i),
+            }
+        })
+        .collect()
+}
+
 fn run_encrypted(
-    classes: &[String],
+    model: &Model,
     planned: &Planned,
-    batch: Batch<'_>,
+    inputs: &Inputs<'_>,
     options: Options,
     progress: &dyn Progress,
 ) -> Result<Run, InferenceError> {
     let Planned { plan, instance } = planned;
     let (params, prepared) = (&instance.params, &instance.prepared);
     // Before the work: memory for all logits.
+    let batch = inputs.batch();
     let images = batch.images;
     let logits_at_all = images.checked_mul(prepared.output().layout.shape().volume());
     let mut logits = Vec::new();
@@ -243,7 +314,13 @@ fn run_encrypted(
 
     progress.begin("keys", None, Unit::Parts);
     let start = Instant::now();
-    let spec = ClientSpec::new(&plan.decisions, prepared, classes, None);
+    let spec = ClientSpec::new(
+        &plan.decisions,
+        prepared,
+        model.classes(),
+        model.conditioning(),
+        None,
+    );
     let (mut client, keys) = Client::generate(&spec, params, &mut randomness)?;
     let keygen = start.elapsed().as_secs_f64();
     progress.finish();
@@ -253,7 +330,7 @@ fn run_encrypted(
     let mut stages: Vec<StageReport> = Vec::new();
     let mut pool_high_water_bytes = 0;
     for group in batch.groups(prepared.images()) {
-        let images = batch.read_as(prepared.input().layout.shape(), group)?;
+        let images = inputs.read(group)?;
         let start = Instant::now();
         let encrypted = client.encrypt(&images)?;
         encrypt += start.elapsed().as_secs_f64();

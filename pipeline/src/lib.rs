@@ -4,6 +4,7 @@
 /// The crates underneath, so that one dependency is enough.
 pub use {ckks_scheme, datasets, he_layers, he_models};
 
+pub mod answers;
 pub mod client;
 pub mod decisions;
 pub mod estimate;
@@ -15,6 +16,8 @@ pub mod planner;
 pub mod progress;
 pub mod references;
 pub mod report;
+pub mod robustness;
+pub mod screening;
 pub mod server;
 pub mod system;
 pub mod units;

@@ -2,6 +2,7 @@
 
 use crate::inference::{Batch, InferenceError};
 use crate::progress::{Progress, Unit};
+use crate::screening::Inputs;
 use he_layers::{PreparedProgram, Program};
 use he_models::{Evaluation, Model};
 
@@ -22,6 +23,16 @@ impl Reference {
         self.labels.as_deref().map(|l| evaluation.accuracy(l))
     }
 
+    /// The logits and labels of some of the images; what the activations saw stays that of all.
+    pub fn of_images(&self, positions: &[usize]) -> Self {
+        let (logits, classes) = (&self.evaluation.logits, self.evaluation.classes);
+        let label = |labels: &Vec<usize>| positions.iter().map(|p| labels[*p]).collect();
+        Self {
+            evaluation: self.with_logits(rows(logits, classes, positions)),
+            labels: self.labels.as_ref().map(label),
+        }
+    }
+
     /// The same images with other logits: `[image][class]`.
     pub fn with_logits(&self, logits: Vec<f64>) -> Evaluation {
         Evaluation {
@@ -29,6 +40,12 @@ impl Reference {
             ..self.evaluation.clone()
         }
     }
+}
+
+/// Some rows of logits `[image][class]`.
+pub fn rows(logits: &[f64], classes: usize, positions: &[usize]) -> Vec<f64> {
+    let row = |p: &usize| &logits[p * classes..(p + 1) * classes];
+    positions.iter().flat_map(row).copied().collect()
 }
 
 /// Evaluates the network exactly, in the current rayon pool.
@@ -64,9 +81,10 @@ pub fn exact(
 pub fn rounded(
     program: &Program,
     prepared: &PreparedProgram,
-    batch: Batch<'_>,
+    inputs: &Inputs<'_>,
     progress: &dyn Progress,
 ) -> Result<Vec<f64>, InferenceError> {
+    let batch = inputs.batch();
     let total = Some(batch.images as u64);
     progress.begin(
         "the same with rounded weights",
@@ -75,7 +93,7 @@ pub fn rounded(
     );
     let mut logits = Vec::new();
     for group in batch.groups(prepared.images()) {
-        let images = batch.read_as(prepared.input().layout.shape(), group)?;
+        let images = inputs.read(group)?;
         logits.extend(prepared.forward_rounded(program, &images)?.data);
         progress.advance(images.n as u64);
     }

@@ -2,19 +2,23 @@
 //!
 //! Units: seconds of wall time; bytes; GB is 10^9 bytes. Fractions are 0..=1, `None` (JSON `null`) without labels.
 
+mod eval;
 mod sides;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::answers::{Answer, SpoiledGroup};
+use crate::decisions::Decisions;
+use crate::screening::Leaving;
+use crate::units::gb;
+
+pub use eval::{EvalReport, FamilyReport, LayerInput, LeftFirst, RoundedReport};
 pub use sides::{
     DecryptReport, EXACT, EncryptReport, FloodingRecord, KeygenReport, Prediction, RunReport,
     SEEDED,
 };
-
-use crate::decisions::Decisions;
-use crate::units::gb;
 
 /// Encrypted inference on a batch, compared with the plaintext network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,7 +45,7 @@ pub struct InferReport {
     pub revision: String,
     /// Seed of keys and encryptions; `None` for the system's randomness.
     pub seed: Option<u64>,
-    /// Images classified.
+    /// Images of the batch. What follows up to [`Self::max_logit_error_rounded`] is of those that have an answer.
     pub images: usize,
     /// Share of the labels that the encrypted logits predict.
     pub accuracy_encrypted: Option<f64>,
@@ -63,6 +67,14 @@ pub struct InferReport {
     pub predicted_max_logit_error_rounded: Option<f64>,
     /// Images for which some activation input leaves its declared range in the plaintext network.
     pub images_out_of_range: usize,
+    /// These images, each with the first activation that it leaves.
+    pub out_of_range: Vec<Leaving>,
+    /// Numbers of the images in whose place the mean picture was encrypted. They have no answer.
+    pub images_blanked: Vec<usize>,
+    /// Images without an answer because their group of ciphertexts is spoiled.
+    pub images_spoiled: usize,
+    /// These groups.
+    pub spoiled: Vec<SpoiledGroup>,
     /// Time to make all keys.
     pub seconds_keygen: f64,
     /// Time to touch the buffer pool's pages.
@@ -133,8 +145,12 @@ pub struct LogitsRecord {
     pub index: usize,
     /// Its class, if known.
     pub label: Option<usize>,
-    /// Decrypted logits, one per class.
-    pub encrypted: Vec<f64>,
+    /// Whether it has an answer, and why not.
+    pub answer: Answer,
+    /// The class with the largest decrypted logit; `None` without an answer.
+    pub class: Option<usize>,
+    /// Decrypted logits, one per class; `None` without an answer.
+    pub encrypted: Option<Vec<f64>>,
     /// Logits of the plaintext network.
     pub plain: Vec<f64>,
 }
@@ -150,46 +166,6 @@ pub struct OperationReport {
     pub seconds: f64,
     /// Its part of the time in all operations.
     pub share: f64,
-}
-
-/// The plaintext network on a data set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EvalReport {
-    /// Images evaluated.
-    pub images: usize,
-    /// Share of the labels that the network predicts.
-    pub accuracy: Option<f64>,
-    /// Images for which some activation input leaves its declared range.
-    pub images_out_of_range: usize,
-    /// With the weights rounded, if a plan says how.
-    #[serde(flatten)]
-    pub rounded: Option<RoundedReport>,
-    /// What each squaring sees, in order.
-    pub max_input_by_layer: Vec<LayerInput>,
-}
-
-/// The plaintext network with its weights rounded as an encrypted run rounds them, compared with the exact one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RoundedReport {
-    /// Share of the labels that it predicts.
-    pub accuracy_rounded: Option<f64>,
-    /// Share of the images with the same prediction.
-    pub agreement_rounded: f64,
-    /// Largest difference of a logit.
-    pub max_logit_error_rounded: f64,
-    /// Standard deviation of the exact logits over images and classes.
-    pub logit_std: f64,
-}
-
-/// The values that one squaring sees, in the channel that comes nearest to its declared range.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LayerInput {
-    /// Name of the activation.
-    pub name: String,
-    /// Largest |x + t|.
-    pub max_abs: f64,
-    /// What the model promises that |x + t| stays below; `None` if it promises nothing.
-    pub declared: Option<f64>,
 }
 
 impl fmt::Display for InferReport {
@@ -287,8 +263,13 @@ impl fmt::Display for InferReport {
             gb(self.pool_high_water_bytes),
             gb(self.key_bytes)
         )?;
-        if self.images_out_of_range > 0 {
+        if !self.images_blanked.is_empty() {
+            write!(f, "\n{}", blanked_warning(&self.images_blanked))?;
+        } else if self.images_out_of_range > 0 {
             write!(f, "\n{}", out_of_range_warning(self.images_out_of_range))?;
+        }
+        if !self.spoiled.is_empty() {
+            write!(f, "\n{}", spoiled_warning(&self.spoiled))?;
         }
         Ok(())
     }
@@ -335,53 +316,6 @@ fn write_profile(f: &mut fmt::Formatter<'_>, profile: &[OperationReport]) -> fmt
     Ok(())
 }
 
-impl fmt::Display for EvalReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<24}{:>12}", "images", self.images)?;
-        writeln!(f, "{:<24}{:>12}", "accuracy", optional(self.accuracy, 4))?;
-        writeln!(
-            f,
-            "{:<24}{:>12}\n",
-            "images out of range", self.images_out_of_range
-        )?;
-        if let Some(rounded) = &self.rounded {
-            writeln!(f, "with the weights rounded as the plan's run rounds them")?;
-            let accuracy = optional(rounded.accuracy_rounded, 4);
-            writeln!(f, "{:<24}{:>12}", "accuracy", accuracy)?;
-            writeln!(f, "{:<24}{:>12.4}", "same top-1", rounded.agreement_rounded)?;
-            writeln!(
-                f,
-                "{:<24}{:>12.6}   {:.6} deviations of the logits\n",
-                "largest logit error",
-                rounded.max_logit_error_rounded,
-                rounded.max_logit_error_rounded / rounded.logit_std
-            )?;
-        }
-        write!(
-            f,
-            "{:<24}{:>16}{:>12}{:>8}",
-            "activation", "largest |x + t|", "declared", "share"
-        )?;
-        for layer in &self.max_input_by_layer {
-            let share = layer
-                .declared
-                .map(|declared| percent(layer.max_abs, declared));
-            write!(
-                f,
-                "\n{:<24}{:>16}{:>12}{:>6} %",
-                layer.name,
-                number(layer.max_abs, 3),
-                optional(layer.declared, 3),
-                optional(share, 0)
-            )?;
-        }
-        if self.images_out_of_range > 0 {
-            write!(f, "\n\n{}", out_of_range_warning(self.images_out_of_range))?;
-        }
-        Ok(())
-    }
-}
-
 /// What it means that images leave their ranges.
 #[must_use]
 pub fn out_of_range_warning(images: usize) -> String {
@@ -389,6 +323,38 @@ pub fn out_of_range_warning(images: usize) -> String {
         "warning: {} out of the declared range: under encryption such an image can spoil the others in its ciphertext",
         counted(images, "image")
     )
+}
+
+/// What it means that images were left out.
+#[must_use]
+pub fn blanked_warning(images: &[usize]) -> String {
+    format!(
+        "warning: {} out of the declared range: the mean picture is encrypted instead, there will be no answer for {}",
+        counted(images.len(), "image"),
+        listed(images)
+    )
+}
+
+/// What it means that groups are spoiled.
+#[must_use]
+pub fn spoiled_warning(groups: &[SpoiledGroup]) -> String {
+    let images = groups.iter().map(|group| group.images.len()).sum();
+    let numbers: Vec<usize> = groups.iter().map(|group| group.group).collect();
+    format!(
+        "warning: no answer for {}: logits beyond what the declared ranges allow, so an image has left its range and spoiled all others of its group (group {})",
+        counted(images, "image"),
+        listed(&numbers)
+    )
+}
+
+/// The first numbers, and how many more there are.
+fn listed(numbers: &[usize]) -> String {
+    const MOST: usize = 20;
+    let first: Vec<String> = numbers.iter().take(MOST).map(usize::to_string).collect();
+    match numbers.len().saturating_sub(MOST) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
 }
 
 /// `1 image`, `2 images`.

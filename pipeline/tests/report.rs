@@ -3,6 +3,7 @@
 
 use ckks_scheme::{Level, ParamsLiteral};
 use he_layers::{Grid, Packing};
+use pipeline::answers::{Answer, SpoiledGroup};
 use pipeline::decisions::{Decisions, FORMAT, KeySteps};
 use pipeline::report::{InferReport, LogitsRecord, OperationReport, StageReport};
 
@@ -61,6 +62,10 @@ fn report() -> InferReport {
         predicted_max_logit_error: Some(0.0198762),
         predicted_max_logit_error_rounded: None,
         images_out_of_range: 0,
+        out_of_range: Vec::new(),
+        images_blanked: Vec::new(),
+        images_spoiled: 0,
+        spoiled: Vec::new(),
         seconds_keygen: 12.34,
         seconds_warmup: 1.0,
         seconds_encrypt: 4.56,
@@ -114,6 +119,10 @@ fn infer_json_has_the_promised_fields() {
         "max_logit_error_rounded",
         "predicted_max_logit_error",
         "images_out_of_range",
+        "out_of_range",
+        "images_blanked",
+        "images_spoiled",
+        "spoiled",
         "predicted_seconds_infer",
         "predicted_peak_bytes",
         "seconds_keygen",
@@ -149,8 +158,16 @@ fn infer_json_has_the_promised_fields() {
     let logits = LogitsRecord {
         index: 3,
         label: None,
-        encrypted: vec![1.5],
+        answer: Answer::Given,
+        class: Some(0),
+        encrypted: Some(vec![1.5]),
         plain: vec![1.25],
+    };
+    let without = LogitsRecord {
+        answer: Answer::Spoiled,
+        class: None,
+        encrypted: None,
+        ..logits.clone()
     };
     let operation = OperationReport {
         operation: "rotate".to_owned(),
@@ -159,7 +176,7 @@ fn infer_json_has_the_promised_fields() {
         share: 0.5,
     };
     let full = InferReport {
-        logits: Some(vec![logits]),
+        logits: Some(vec![logits, without]),
         profile: Some(vec![operation]),
         accuracy_plain: None,
         ..report()
@@ -172,7 +189,11 @@ fn infer_json_has_the_promised_fields() {
     assert_eq!(json["plan"]["params"]["log_n"], 16);
     assert_eq!(
         json["logits"][0].to_string(),
-        r#"{"encrypted":[1.5],"index":3,"label":null,"plain":[1.25]}"#
+        r#"{"answer":"given","class":0,"encrypted":[1.5],"index":3,"label":null,"plain":[1.25]}"#
+    );
+    assert_eq!(
+        json["logits"][1].to_string(),
+        r#"{"answer":"spoiled","class":null,"encrypted":null,"index":3,"label":null,"plain":[1.25]}"#
     );
     assert_eq!(
         json["stages"][0].to_string(),
@@ -222,6 +243,28 @@ fn infer_table_warns() {
         "parameters for tests",
         "warning: 1 image out of the declared range",
         "peak memory - GB",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    let text = InferReport {
+        images_out_of_range: 23,
+        images_blanked: (7..30).collect(),
+        images_spoiled: 4,
+        spoiled: [2, 5]
+            .map(|group| SpoiledGroup {
+                group,
+                images: vec![group; group - 1 - group / 4],
+                beyond: vec![group],
+            })
+            .to_vec(),
+        ..report()
+    }
+    .to_string();
+    for part in [
+        "warning: 23 images out of the declared range",
+        "no answer for 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26 and 3 more",
+        "warning: no answer for 4 images: ",
+        "(group 2, 5)",
     ] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }

@@ -2,7 +2,7 @@
 
 use he_layers::{Chw, PlainTensor};
 
-use super::{ActivationRecord, Evaluation, max_or_nan};
+use super::{ActivationRecord, Evaluation, Excess, max_or_nan, share};
 use crate::{
     Graph, ModelError,
     graph::{Activation, Affine, Function, NodeId, Op},
@@ -48,8 +48,8 @@ impl<'a> Runner<'a> {
         let count = images.n;
         let mut images = Some(images);
         let mut tensors: Vec<Option<PlainTensor>> = vec![None; self.graph.nodes.len()];
-        let mut records = out.activations.iter_mut();
-        let mut in_range = vec![true; count];
+        let mut records = out.activations.iter_mut().enumerate();
+        let mut left: Vec<Option<Excess>> = vec![None; count];
         for (i, node) in self.graph.nodes.iter().enumerate() {
             let missing = || ModelError::node(&node.name, "an input", "freed", "alive");
             // The node's first input, to be overwritten.
@@ -76,7 +76,7 @@ impl<'a> Runner<'a> {
                 Op::Activation(activation) => {
                     let mut x = own(&mut tensors)?;
                     if let Some(record) = records.next() {
-                        activate(activation, &mut x, record, &mut in_range);
+                        activate(activation, &mut x, record, &mut left);
                     }
                     x
                 }
@@ -103,8 +103,7 @@ impl<'a> Runner<'a> {
         if let Some(Some(logits)) = tensors.last() {
             out.logits.extend_from_slice(&logits.data);
         }
-        let outside = in_range.iter().enumerate().filter(|(_, inside)| !**inside);
-        out.out_of_range.extend(outside.map(|(image, _)| image));
+        out.out_of_range.extend(left.into_iter().flatten());
         Ok(())
     }
 }
@@ -137,12 +136,12 @@ fn concatenate(
     Ok(PlainTensor::new(count, shape, data)?)
 }
 
-/// Applies an activation, notes what it sees, and which images leave the declared ranges.
+/// Applies an activation, notes what it sees, and where images leave a declared range first.
 fn activate(
     activation: &Activation,
     x: &mut PlainTensor,
-    record: &mut ActivationRecord,
-    in_range: &mut [bool],
+    (position, record): (usize, &mut ActivationRecord),
+    left: &mut [Option<Excess>],
 ) {
     let channels = x.shape.channels;
     record.values += (x.n * x.shape.pixels()) as u64;
@@ -170,8 +169,19 @@ fn activate(
         } else {
             largest.sqrt()
         };
-        let declared = activation.declared.get(c);
-        in_range[i / channels] &= declared.is_none_or(|&range| largest <= range);
+        let within = |range: &f64| largest <= *range;
+        if let Some(declared) = activation.declared.get(c).filter(|range| !within(range)) {
+            let excess = Excess {
+                image: i / channels,
+                activation: position,
+                channel: c,
+                share: share(largest, *declared),
+            };
+            let first = left[excess.image].get_or_insert(excess);
+            if first.activation == position && first.share < excess.share {
+                *first = excess;
+            }
+        }
         record.max_abs[c] = max_or_nan(record.max_abs[c], largest);
         record.sum_squares[c] += sum;
     }

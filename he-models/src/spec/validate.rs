@@ -35,7 +35,7 @@ impl ModelSpec {
         }
         self.check_text("name", &self.name)?;
         self.validate_weights_file()?;
-        self.validate_input()?;
+        self.input.validate(&self.name)?;
         if self.classes.is_empty() || self.classes.len() > MAX_EXTENT {
             let found = format!("{} names", self.classes.len());
             return Err(self.value("classes", found, format!("1 to {MAX_EXTENT}, one a logit")));
@@ -84,34 +84,6 @@ impl ModelSpec {
         {
             let found = format!("`{sum}`");
             return Err(self.value("weights.sha256", found, "64 hexadecimal digits"));
-        }
-        Ok(())
-    }
-
-    fn validate_input(&self) -> Result<(), ModelError> {
-        let input = &self.input;
-        let extents = [
-            ("input.channels", input.channels),
-            ("input.height", input.height),
-            ("input.width", input.width),
-        ];
-        for (field, extent) in extents {
-            if extent == 0 || extent > MAX_EXTENT {
-                return Err(self.value(field, extent, format!("1 to {MAX_EXTENT}")));
-            }
-        }
-        for (field, values) in [("input.mean", &input.mean), ("input.std", &input.std)] {
-            if values.len() != input.channels {
-                let found = format!("{} values", values.len());
-                let expected = format!("{}, one a channel", input.channels);
-                return Err(self.value(field, found, expected));
-            }
-        }
-        if let Some(bad) = input.mean.iter().find(|m| !m.is_finite()) {
-            return Err(self.value("input.mean", format!("{bad:?}"), "finite values"));
-        }
-        if let Some(bad) = input.std.iter().find(|s| !(s.is_normal() && **s > 0.0)) {
-            return Err(self.value("input.std", format!("{bad:?}"), "finite values above 0"));
         }
         Ok(())
     }

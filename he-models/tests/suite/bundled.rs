@@ -50,7 +50,7 @@ fn synthetic_images_stay_in_the_ranges_of_bundled_models() {
     for name in he_models::bundled_names() {
         let model = Model::bundled(name).unwrap();
         let evaluation = model.evaluate(&images_like_cifar(&model, 32)).unwrap();
-        assert_eq!(evaluation.out_of_range, Vec::<usize>::new(), "{name}");
+        assert_eq!(evaluation.out_of_range, [], "{name}");
         assert!(evaluation.logit_std() > 0.2, "{name}");
     }
 }

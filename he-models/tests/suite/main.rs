@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod bundled;
+mod conditioning;
 mod network;
 mod onnx;
 mod passes;
+mod ranges;

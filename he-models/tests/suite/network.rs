@@ -82,6 +82,7 @@ impl Network {
                     width,
                     mean: (0..channels).map(|c| 0.4 + 0.1 * c as f64).collect(),
                     std: (0..channels).map(|c| 0.2 + 0.1 * c as f64).collect(),
+                    conditioning: None,
                 },
                 classes: Vec::new(),
                 nodes: Vec::new(),

@@ -58,7 +58,7 @@ proptest! {
         let graph = passes::encrypted(model.graph()).unwrap();
         keeps(&graph, &images, &expected)?;
         // Declared ranges follow the units.
-        prop_assert_eq!(graph.evaluate(&images).unwrap().out_of_range, Vec::<usize>::new());
+        prop_assert_eq!(graph.evaluate(&images).unwrap().out_of_range, []);
         for node in &graph.nodes {
             prop_assert!(!matches!(node.op, Op::Affine(_) | Op::Concat), "{}", node.name);
             if let Op::Activation(activation) = &node.op

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use pipeline::planner::Pin;
+use pipeline::screening::OutOfRange;
 
 #[cfg(feature = "download")]
 pub use fetch_data::{DataSetName, FetchDataArgs};
@@ -208,6 +209,10 @@ Examples:
   polyphase infer --data cifar --batch 100 --memory-gib 6 --json report.json
   polyphase infer --batch 32 --pin packing=complex --profile
 
+Images that leave a declared range of the network in the clear would spoil the others in their
+ciphertexts. The network with its ranges is at hand here, so they are found before anything is
+encrypted.
+
 Keys are made, images encrypted, the network run on ciphertexts and evaluation keys alone, and the
 logits decrypted, all in this process. They are then compared with the network in the clear, once
 with its weights as they are and once with the weights rounded as the encrypted run rounds them.")]
@@ -221,6 +226,10 @@ pub struct InferArgs {
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
 
+    /// What to do with images that leave a declared range of the network, and would spoil others
+    #[arg(long, value_name = "WHAT", default_value = "blank")]
+    pub out_of_range: OutOfRangeName,
+
     /// Report how often every operation ran and what it took
     #[arg(long)]
     pub profile: bool,
@@ -231,6 +240,27 @@ pub struct InferArgs {
 
     #[command(flatten)]
     pub json: JsonArgs,
+}
+
+/// What may be done with images that leave a declared range.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum OutOfRangeName {
+    /// Encrypt nothing, and name them
+    Refuse,
+    /// Encrypt the mean picture instead; they get no answer
+    Blank,
+    /// Encrypt them all the same
+    Allow,
+}
+
+impl From<OutOfRangeName> for OutOfRange {
+    fn from(name: OutOfRangeName) -> Self {
+        match name {
+            OutOfRangeName::Refuse => Self::Refuse,
+            OutOfRangeName::Blank => Self::Blank,
+            OutOfRangeName::Allow => Self::Allow,
+        }
+    }
 }
 
 /// Arguments of `plan`.
@@ -264,6 +294,7 @@ Examples:
   polyphase eval --data cifar                      accuracy of resnet20 on the CIFAR-10 test set
   polyphase eval --data cifar --model resnet34     and of resnet34 on CIFAR-100, from the same folder
   polyphase eval --model my/net.ron --batch 100 --json -
+  polyphase eval --data cifar --batch 1000 --robustness   pictures of other kinds, family by family
   polyphase plan --batch 512 --out p.ron && polyphase eval --data cifar --plan p.ron
 
 Nothing is encrypted here: the network is evaluated in double precision, as it was exported.
@@ -282,6 +313,17 @@ pub struct EvalArgs {
     /// Evaluate once more, with the weights rounded as a run of this plan rounds them
     #[arg(long, value_name = "FILE.ron")]
     pub plan: Option<PathBuf>,
+
+    /// Evaluate families of other pictures too: the images changed, K pictures of each kind of noise, 5 K drawings, patterns
+    #[arg(
+        long,
+        value_name = "K",
+        value_parser = positive,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2000"
+    )]
+    pub robustness: Option<NonZeroUsize>,
 
     #[command(flatten)]
     pub threads: ThreadArgs,

@@ -7,6 +7,7 @@ use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::serial::{AtomicFile, SerialError, open_regular};
 use ckks_scheme::{KeyKind, KeyRequest, Level, ParamError, Parameters, ParamsLiteral};
 use he_layers::{PreparedProgram, TensorSpec};
+use he_models::Conditioning;
 use serde::{Deserialize, Serialize};
 
 use crate::decisions::Decisions;
@@ -70,6 +71,8 @@ pub struct ClientInput {
     pub tensor: TensorSpec,
     /// What is done to pixels before they are packed.
     pub normalisation: Normalisation,
+    /// What is done to pictures after that, if the network was trained for it.
+    pub conditioning: Option<Conditioning>,
 }
 
 /// What is done to pixels before they are packed.
@@ -80,11 +83,13 @@ pub enum Normalisation {
 }
 
 impl ClientSpec {
-    /// The spec of a network that is ready for a run of `decisions`.
+    /// The spec of a network that is ready for a run of `decisions`: with the names of its classes, the conditioning of its
+    /// input, and an estimate of the largest error of a logit.
     pub fn new(
         decisions: &Decisions,
         prepared: &PreparedProgram,
         classes: &[String],
+        conditioning: Option<&Conditioning>,
         logit_error: Option<f64>,
     ) -> Self {
         let request = prepared.keys_at(&decisions.key_steps.0, decisions.params.log_n);
@@ -96,6 +101,7 @@ impl ClientSpec {
             input: ClientInput {
                 tensor: prepared.input().clone(),
                 normalisation: Normalisation::Unit,
+                conditioning: conditioning.cloned(),
             },
             output: prepared.output().clone(),
             classes: classes.to_vec(),
@@ -254,6 +260,13 @@ impl ClientSpec {
             within("slots of a layout", tensor.layout.slots(), slots, slots)?;
             let ciphertexts = tensor.layout.ciphertexts();
             within("ciphertexts of a group", ciphertexts, 1, MOST_CIPHERTEXTS)?;
+        }
+        let channels = self.input.tensor.layout.shape().channels;
+        if let Some(conditioning) = &self.input.conditioning
+            && !conditioning.is_for(channels)
+        {
+            let expected = format!("limits for {channels} channels");
+            return Err(value("conditioning", "of another kind", expected));
         }
         let (found, needed) = (
             self.output.layout.images(),

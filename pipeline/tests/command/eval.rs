@@ -169,6 +169,67 @@ fn eval_writes_json_and_nothing_else_to_standard_output() {
 }
 
 #[test]
+fn robustness_is_told_family_by_family() {
+    let args = ["eval", "--model", "tiny", "--batch", "6", "--json", "-"];
+    let of = |robustness: &str| -> Value {
+        let output = polyphase(&[&args[..], &[robustness]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("robustness: drawings, "),
+            "{}",
+            stderr(&output)
+        );
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let report = of("--robustness=10");
+    let families = report["robustness"].as_array().unwrap();
+    assert_eq!(families.len(), 24);
+    let counts: Vec<(&str, u64)> = families
+        .iter()
+        .map(|family| {
+            let keys: Vec<_> = family.as_object().unwrap().keys().collect();
+            let names =
+                "activation family images images_blown_up images_out_of_range largest_share left_first";
+            assert_eq!(keys, names.split(' ').collect::<Vec<_>>());
+            assert!(family["activation"].is_string());
+            let [images, left, blown_up] = ["images", "images_out_of_range", "images_blown_up"]
+                .map(|field| family[field].as_u64().unwrap());
+            assert!(left <= images && blown_up <= images);
+            let first = family["left_first"].as_array().unwrap().iter();
+            let sum: u64 = first.map(|first| first["images"].as_u64().unwrap()).sum();
+            assert_eq!(sum, left);
+            if let Some(share) = family["largest_share"].as_f64() {
+                assert_eq!(share > 1.0, left > 0, "{family}");
+            }
+            (family["family"].as_str().unwrap(), images)
+        })
+        .collect();
+    for expected in [
+        ("the images themselves", 6),
+        ("contrast x4", 6),
+        ("black-and-white noise, cells of 8", 10),
+        ("single colours", 729),
+        ("drawings", 50),
+    ] {
+        assert!(counts.contains(&expected), "{expected:?}");
+    }
+    assert_eq!(of("--robustness=10"), report);
+    // The first family is what the rest of the report is about.
+    assert_eq!(
+        families[0]["images_out_of_range"],
+        report["images_out_of_range"]
+    );
+
+    let output = polyphase(&["eval", "--model", "tiny", "--batch", "2", "--robustness=1"]);
+    assert!(
+        stdout(&output).contains("\nsharpening x3  "),
+        "{}",
+        stdout(&output)
+    );
+    assert_fails(&["eval", "--robustness=0"], 2, &["from 1 on"]);
+}
+
+#[test]
 fn a_plan_says_how_weights_are_rounded() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("plan.ron");

@@ -140,7 +140,8 @@ fn the_report_has_the_documented_fields() {
     let expected =
         |names: &str| -> BTreeSet<String> { names.split_whitespace().map(str::to_owned).collect() };
     let all = "images accuracy_encrypted accuracy_plain agreement max_logit_error logit_std agreement_rounded \
-               max_logit_error_rounded predicted_max_logit_error images_out_of_range seconds_keygen seconds_warmup \
+               max_logit_error_rounded predicted_max_logit_error images_out_of_range \
+               out_of_range images_blanked images_spoiled spoiled seconds_keygen seconds_warmup \
                seconds_encrypt seconds_infer seconds_decrypt seconds_per_image peak_rss_bytes pool_high_water_bytes \
                key_bytes log_n log_qp security_bits threads kernel seeded bootstraps stages predicted_seconds_infer \
                predicted_peak_bytes predicted_max_logit_error_rounded model model_checksum data offset packing grid \
@@ -171,7 +172,7 @@ fn the_report_has_the_documented_fields() {
     assert_eq!(stages.len(), 4);
     assert_eq!(
         fields(&report["logits"][0]),
-        expected("index label encrypted plain")
+        expected("index label answer class encrypted plain")
     );
     assert_eq!(report["logits"][0]["index"], 5);
     assert!(report["logits"][1]["label"].is_null() && report["accuracy_encrypted"].is_null());
@@ -387,6 +388,110 @@ fn data_that_cannot_be_used_is_refused() {
     assert_refused(&["--data", "no/such/folder"], 3, &["no/such/folder"]);
 }
 
+/// A `.npy` file of `count` pictures of 3 x 8 x 8 values, those of `strong` far beyond what any picture has.
+fn pictures(path: &Path, count: usize, strong: &[usize]) {
+    let header =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, 3, 8, 8), }}");
+    let header = format!("{header:<117}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.bytes());
+    for image in 0..count {
+        let size = if strong.contains(&image) { 20.0 } else { 0.2 };
+        let value = |at: usize| 0.45 + size * (((at + image) / 3 % 5) as f32 - 2.0) / 2.0;
+        bytes.extend((0..192).flat_map(|at| value(at).to_le_bytes()));
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn images_out_of_range_are_blanked_refused_or_allowed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pictures.npy");
+    pictures(&file, 9, &[3, 6]);
+    let common = [
+        "infer",
+        "--model",
+        "tiny",
+        "--memory-gib",
+        "4",
+        "--data",
+        text(&file),
+    ];
+    let batch = ["--offset", "1", "--batch", "7", "--logits", "--json", "-"];
+    let run = |policy: &[&str]| {
+        let output = polyphase(&[&common[..], &batch, policy].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (&report["images"], &report["images_out_of_range"]),
+            (&7.into(), &2.into())
+        );
+        let left = report["out_of_range"].as_array().unwrap();
+        assert_eq!(
+            (&left[0]["index"], &left[1]["index"]),
+            (&3.into(), &6.into())
+        );
+        assert!(number(&left[0], "share") > 1.0 && left[0]["name"].is_null());
+        (report, stderr(&output).to_owned())
+    };
+
+    for policy in [&[][..], &["--out-of-range", "blank"]] {
+        let (report, says) = run(policy);
+        let warning = "warning: 2 images out of the declared range: ";
+        assert!(
+            says.contains(warning) && says.contains("no answer for 3, 6"),
+            "{says}"
+        );
+        assert_eq!(report["images_blanked"], serde_json::json!([3, 6]));
+        assert_eq!(report["images_spoiled"], 0);
+        assert_eq!(report["agreement"], 1.0);
+        for record in report["logits"].as_array().unwrap() {
+            let blanked = record["index"] == 3 || record["index"] == 6;
+            let answer = if blanked { "blanked" } else { "given" };
+            assert_eq!(record["answer"], answer);
+            assert_eq!(record["class"].is_null(), blanked);
+            assert_eq!(record["encrypted"].is_null(), blanked);
+        }
+    }
+
+    let (report, says) = run(&["--out-of-range", "allow"]);
+    assert!(says.contains("can spoil the others"), "{says}");
+    assert!(says.contains("warning: no answer for 7 images"), "{says}");
+    assert_eq!(report["images_blanked"], serde_json::json!([]));
+    assert_eq!(report["images_spoiled"], 7);
+    assert_eq!(
+        report["spoiled"][0]["images"],
+        serde_json::json!([1, 2, 3, 4, 5, 6, 7])
+    );
+    assert!(report["agreement"].is_null());
+
+    let report = dir.path().join("report.json");
+    let refused = [
+        "--batch",
+        "9",
+        "--out-of-range",
+        "refuse",
+        "--json",
+        text(&report),
+    ];
+    let output = polyphase(&[&common[..], &refused].concat());
+    assert_eq!((output.status.code(), stdout(&output)), (Some(3), ""));
+    // After the plan and the plaintext evaluation, before any key is made.
+    let error = stderr(&output).lines().last().unwrap();
+    for part in [
+        "error: 2 of 9 images leave",
+        "image 3 with ",
+        "image 6 with ",
+        "stage1.block1.act1",
+    ] {
+        assert!(error.contains(part), "{part:?} is not in {error}");
+    }
+    assert!(!stderr(&output).contains("keys: ") && !report.exists());
+    let args = [&common[..], &["--out-of-range", "ignore"]].concat();
+    assert_fails(&args, 2, &["refuse, blank, allow"]);
+}
+
 #[test]
 fn too_little_memory_is_refused_with_the_least_that_would_do() {
     let tiny = ["--model", "tiny", "--batch", "9", "--memory-gib"];
@@ -431,7 +536,7 @@ fn an_interrupted_run_leaves_nothing() {
             "--model",
             "tiny",
             "--batch",
-            "1000000",
+            "20000",
             "--pin",
             "grid=16x32",
         ])

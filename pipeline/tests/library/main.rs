@@ -9,3 +9,4 @@ mod refreshes;
 mod runs;
 mod sides;
 mod specs;
+mod spoiled;

@@ -42,7 +42,13 @@ fn planned(model: &Model, packing: Packing) -> Planned {
 
 fn spec(model: &Model, planned: &Planned) -> ClientSpec {
     let (decisions, prepared) = (&planned.plan.decisions, &planned.instance.prepared);
-    ClientSpec::new(decisions, prepared, model.classes(), None)
+    ClientSpec::new(
+        decisions,
+        prepared,
+        model.classes(),
+        model.conditioning(),
+        None,
+    )
 }
 
 /// A client's folder, written and read again.
@@ -137,7 +143,7 @@ fn the_split_run_gives_the_logits_of_one_process_to_the_last_bit() {
         let whole = planned(&model, packing);
         let report = inference::infer(&model, whole, batch, options, &Silent).unwrap();
         let logits = report.logits.unwrap();
-        let whole: Vec<f64> = logits.iter().flat_map(|l| l.encrypted.clone()).collect();
+        let whole: Vec<f64> = logits.iter().flat_map(|l| l.encrypted.clone().unwrap()).collect();
         assert_eq!(split.logits, whole);
         // Another seed is other noise.
         let other = folder

@@ -10,6 +10,8 @@ use pipeline::plan::Plan;
 use pipeline::progress::Progress;
 use pipeline::references;
 use pipeline::report::{EvalReport, LayerInput, RoundedReport};
+use pipeline::robustness;
+use pipeline::screening::Inputs;
 
 use crate::cli::args::EvalArgs;
 use crate::cli::data;
@@ -18,6 +20,8 @@ use crate::error::CliError;
 
 /// Synthetic images, where the user names no number.
 const SYNTHETIC: usize = 32;
+/// Seed of the families of pictures: everybody's are the same.
+const FAMILIES_SEED: u64 = 0;
 
 /// Runs the command: report to standard output, to a JSON file, or both.
 pub fn command(args: &EvalArgs, ui: &dyn Progress) -> Result<(), CliError> {
@@ -49,7 +53,8 @@ pub fn run(args: &EvalArgs, ui: &dyn Progress) -> Result<EvalReport, CliError> {
     let whole = &reference.evaluation;
     let rounded = match &rounding {
         Some(network) => {
-            let logits = references::rounded(&network.program, &network.prepared, batch, ui)?;
+            let inputs = Inputs::all(batch, &model.spec().input);
+            let logits = references::rounded(&network.program, &network.prepared, &inputs, ui)?;
             let rounded = reference.with_logits(logits);
             Some(RoundedReport {
                 accuracy_rounded: reference.accuracy(&rounded),
@@ -60,12 +65,22 @@ pub fn run(args: &EvalArgs, ui: &dyn Progress) -> Result<EvalReport, CliError> {
         }
         None => None,
     };
+    let robustness = match args.robustness {
+        Some(random) => {
+            let mut found = vec![robustness::of_family("the images themselves", whole)];
+            let seed = FAMILIES_SEED;
+            found.extend(robustness::evaluate(&model, batch, random.get(), seed, ui)?);
+            Some(found)
+        }
+        None => None,
+    };
     Ok(EvalReport {
         images: whole.images(),
         accuracy: reference.accuracy(whole),
         images_out_of_range: whole.out_of_range.len(),
         rounded,
         max_input_by_layer: whole.activations.iter().map(layer_input).collect(),
+        robustness,
     })
 }
 

@@ -16,9 +16,6 @@ pub fn command(args: &InferArgs, ui: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
     let pool = args.planning.machine.threads.pool(ui)?;
     let report = pool.install(|| run(args, ui))?;
-    if report.images_out_of_range > 0 {
-        ui.note(&report::out_of_range_warning(report.images_out_of_range));
-    }
     if args.logits {
         ui.note(report::EXACT);
     }
@@ -45,6 +42,7 @@ pub fn run(args: &InferArgs, ui: &dyn Progress) -> Result<InferReport, CliError>
         seed: args.seed,
         profile: args.profile,
         logits: args.logits,
+        out_of_range: args.out_of_range.into(),
     };
     Ok(inference::infer(&model, planned, batch, options, ui)?)
 }

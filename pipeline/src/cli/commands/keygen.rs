@@ -33,7 +33,13 @@ fn run(args: &KeygenArgs, ui: &dyn Progress) -> Result<KeygenReport, CliError> {
         ui.note(report::SEEDED);
     }
     let noise = plan.forecast.errors.map(|errors| errors.noise);
-    let spec = ClientSpec::new(&plan.decisions, &instance.prepared, model.classes(), noise);
+    let spec = ClientSpec::new(
+        &plan.decisions,
+        &instance.prepared,
+        model.classes(),
+        model.conditioning(),
+        noise,
+    );
     let params = &instance.params;
 
     ui.begin("keys", None, Unit::Parts);

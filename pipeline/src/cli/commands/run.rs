@@ -47,7 +47,13 @@ fn run(args: &RunArgs, ui: &dyn Progress) -> Result<RunReport, CliError> {
     let planned = planner::obey(&decisions, &task, &machine, &args.machine.kernel())?;
     let (plan, instance) = (&planned.plan, &planned.instance);
     ui.note(&plan.to_string());
-    let spec = ClientSpec::new(&plan.decisions, &instance.prepared, &model.classes, None);
+    let spec = ClientSpec::new(
+        &plan.decisions,
+        &instance.prepared,
+        &model.classes,
+        model.conditioning.as_ref(),
+        None,
+    );
     let params = &instance.params;
 
     ui.begin("evaluation keys", None, Unit::Parts);
