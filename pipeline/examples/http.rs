@@ -197,7 +197,13 @@ fn work_off(
     };
     let planned = planner::obey(&decisions, &task, &machine(), &KernelChoice::Auto)?;
     let prepared = &planned.instance.prepared;
-    let spec = ClientSpec::new(&decisions, prepared, &model.classes, None);
+    let spec = ClientSpec::new(
+        &decisions,
+        prepared,
+        &model.classes,
+        model.conditioning.as_ref(),
+        None,
+    );
     let keys = server::load_keys(folder, &planned.instance.params)?;
     let server = Server::new(&planned, &spec, keys)?;
     ready.send(())?;
@@ -338,7 +344,13 @@ fn make_keys(folder: &Path) -> Result<(), Failure> {
     let planned = planner::plan(&task, &machine(), &Pins::default(), &KernelChoice::Auto)?;
     let (plan, instance) = (&planned.plan, &planned.instance);
     let noise = plan.forecast.errors.map(|errors| errors.noise);
-    let spec = ClientSpec::new(&plan.decisions, &instance.prepared, model.classes(), noise);
+    let spec = ClientSpec::new(
+        &plan.decisions,
+        &instance.prepared,
+        model.classes(),
+        model.conditioning(),
+        noise,
+    );
     let mut randomness = Randomness::new(None);
     let (client, evaluation) = Client::generate(&spec, &instance.params, &mut randomness)?;
     let public = client.public_key(&mut randomness)?;

@@ -41,7 +41,7 @@ pub enum InferenceError {
     Data(#[from] DataError),
     /// Between the two sides.
     #[error(transparent)]
-    Exchange(#[from] ExchangeError),
+    Exchange(Box<ExchangeError>),
     /// Images that leave a declared range, and are not to be encrypted.
     #[error(
         "{leaving} of {images} images leave a declared range of {model} and would spoil the others in their ciphertexts: {named} ({way_out})"
@@ -70,6 +70,12 @@ pub enum InferenceError {
         /// The first activation whose range it leaves.
         activation: String,
     },
+}
+
+impl From<ExchangeError> for InferenceError {
+    fn from(error: ExchangeError) -> Self {
+        Self::Exchange(Box::new(error))
+    }
 }
 
 impl InferenceError {

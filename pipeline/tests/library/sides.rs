@@ -143,7 +143,10 @@ fn the_split_run_gives_the_logits_of_one_process_to_the_last_bit() {
         let whole = planned(&model, packing);
         let report = inference::infer(&model, whole, batch, options, &Silent).unwrap();
         let logits = report.logits.unwrap();
-        let whole: Vec<f64> = logits.iter().flat_map(|l| l.encrypted.clone().unwrap()).collect();
+        let whole: Vec<f64> = logits
+            .iter()
+            .flat_map(|l| l.encrypted.clone().unwrap())
+            .collect();
         assert_eq!(split.logits, whole);
         // Another seed is other noise.
         let other = folder
