@@ -76,7 +76,7 @@ fn infer(
     count: usize,
     blown_up: &[usize],
     out_of_range: OutOfRange,
-) -> Result<InferReport, InferenceError> {
+) -> Result<InferReport, Box<InferenceError>> {
     let model = Model::bundled("tiny").unwrap();
     let program = model.lower().unwrap().program;
     let (decisions, instance) = Small::new(9, 8, packing, Grid::new(8, 8)).ready(&program, count);
@@ -101,6 +101,7 @@ fn infer(
         options,
         &Silent,
     )
+    .map_err(Box::new)
 }
 
 fn answers(report: &InferReport) -> Vec<Answer> {
