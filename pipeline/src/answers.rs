@@ -42,7 +42,7 @@ pub struct Answers {
 
 impl Answers {
     /// Looks at the logits `[image][class]` of a batch in groups of `group` images. `first`: number of the first image in its
-    /// data set; `blanked`: positions in the batch of those that were left out.
+    /// data set; `blanked`: positions in the batch of those that were left out, ascending.
     ///
     /// # Panics
     /// If a group or the classes are none.
@@ -66,7 +66,7 @@ impl Answers {
                 .map(|row| bounds.hold(row))
                 .collect();
             let spoiled = within.contains(&false);
-            let answer = |at: usize| match (blanked.contains(&(start + at)), spoiled) {
+            let answer = |at: usize| match (blanked.binary_search(&(start + at)).is_ok(), spoiled) {
                 (true, _) => Answer::Blanked,
                 (false, true) => Answer::Spoiled,
                 (false, false) => Answer::Given,
