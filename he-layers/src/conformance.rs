@@ -248,6 +248,7 @@ fn check_packed(
     let plain = net.forward_plain(&images)?;
     let pairs = disturbed.data.iter().zip(&plain.data);
     let predicted = rms(pairs.map(|(a, b)| (a - b).powi(2)).sum());
+    eprintln!("CRATIO {:.3} {}", found / predicted, stage.name());
     if found > 6.0 * predicted || predicted > 20.0 * found {
         return Err(ConformanceError::Prediction {
             stage: name(),

@@ -75,7 +75,7 @@ pub struct InferReport {
     pub images_spoiled: usize,
     /// These groups.
     pub spoiled: Vec<SpoiledGroup>,
-    /// Time to make all keys.
+    /// Wall time in seconds to make all keys.
     pub seconds_keygen: f64,
     /// Time to touch the buffer pool's pages.
     pub seconds_warmup: f64,
@@ -99,7 +99,7 @@ pub struct InferReport {
     pub log_qp: f64,
     /// Security in bits; 0 for parameters that are for tests only.
     pub security_bits: u32,
-    /// Threads that computed.
+    /// Threads of the pool that computed.
     pub threads: usize,
     /// Name of the kernel of the arithmetic.
     pub kernel: String,
@@ -126,7 +126,7 @@ pub struct InferReport {
 pub struct StageReport {
     /// Name of the stem, the block or the head.
     pub name: String,
-    /// Wall time.
+    /// Wall time in seconds, of all groups of images together.
     pub seconds: f64,
     /// Ciphertexts that come out of it, for one group of images.
     pub ciphertexts: usize,
@@ -143,7 +143,7 @@ pub struct StageReport {
 pub struct LogitsRecord {
     /// Number of the image in its data set.
     pub index: usize,
-    /// Its class, if known.
+    /// Number of its class; `None` where the data has no labels.
     pub label: Option<usize>,
     /// Whether it has an answer, and why not.
     pub answer: Answer,

@@ -19,6 +19,11 @@ pub trait Function: fmt::Debug + Send + Sync {
     /// The function in the clear.
     fn evaluate(&self, x: f64) -> f64;
 
+    /// The function that [`Self::evaluate`] approximates, of the same value; nothing where it is the function itself.
+    fn stands_for(&self, _x: f64) -> Option<f64> {
+        None
+    }
+
     /// Largest `|x|` of channel `channel` that the encrypted run is built for.
     fn declared(&self, channel: usize) -> f64;
 
@@ -83,6 +88,10 @@ impl<F: Function + Clone + 'static> Pointwise for Custom<F> {
 
     fn evaluate(&self, x: f64, _channel: usize) -> f64 {
         self.0.evaluate(x)
+    }
+
+    fn stands_for(&self, x: f64, _channel: usize) -> Option<f64> {
+        self.0.stands_for(x)
     }
 
     fn declared(&self, channel: usize) -> f64 {

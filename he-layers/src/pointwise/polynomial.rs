@@ -37,6 +37,8 @@ pub struct Polynomial {
     pub output: PolyOutput,
     /// Largest `|x|` that the encrypted run is built for, for each channel: within the first polynomial's interval.
     pub declared: Vec<f64>,
+    /// Whether the polynomials stand for a ReLU, or are what is meant.
+    pub is_relu: bool,
 }
 
 impl Polynomial {
@@ -55,6 +57,7 @@ impl Polynomial {
             polynomials,
             output,
             declared,
+            is_relu: false,
         };
         activation.validate()?;
         Ok(activation)
@@ -74,7 +77,15 @@ impl Polynomial {
         let range = largest(&declared);
         let relu = Chebyshev::interpolate(|x| x.max(0.0), degree, (-range, range))
             .map_err(LayerError::poly(&name))?;
-        Self::new(name, vec![relu], PolyOutput::Value, declared)
+        let activation = Self::new(name, vec![relu], PolyOutput::Value, declared)?;
+        Ok(activation.standing_for_relu())
+    }
+
+    fn standing_for_relu(self) -> Self {
+        Self {
+            is_relu: true,
+            ..self
+        }
     }
 
     /// ReLU as `x (1 + sign(x)) / 2`, by polynomials that lead, applied in turn, from `[-1, 1]` to the sign: the components of
@@ -104,7 +115,8 @@ impl Polynomial {
             let interval = last.interval();
             remake(last, coeffs, interval)?;
         }
-        Self::new(name, polynomials, PolyOutput::Gate, declared)
+        let activation = Self::new(name, polynomials, PolyOutput::Gate, declared)?;
+        Ok(activation.standing_for_relu())
     }
 
     /// Channels.
@@ -311,6 +323,10 @@ impl Pointwise for Polynomial {
 
     fn evaluate(&self, x: f64, _channel: usize) -> f64 {
         Polynomial::evaluate(self, x)
+    }
+
+    fn stands_for(&self, x: f64, _channel: usize) -> Option<f64> {
+        self.is_relu.then_some(x.max(0.0))
     }
 
     fn declared(&self, channel: usize) -> f64 {

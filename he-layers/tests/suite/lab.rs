@@ -206,6 +206,7 @@ impl Lab {
         let simulated = disturbed(Errors::Noise).hypot(disturbed(Errors::Weights));
         let measured = deviation(&outcome.y, &plain);
         let words = format!("{what}: deviation {measured:e}, simulated {simulated:e}");
+        eprintln!("RATIO {:.3} {what}", measured / simulated);
         assert!(measured <= 6.0 * simulated, "{words}");
         assert!(simulated <= 10.0 * measured, "{words}");
         // More threads share out rotations at the price of more hoists; what a refresh does is tested with the scheme.
