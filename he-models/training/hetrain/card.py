@@ -105,7 +105,7 @@ the limits that {recipe.conditioning.share:.2%} of the training images keep; lim
         tails_phase = (
             f"\n- Then {s.tails} epochs with frozen statistics from {s.tails_rate:g} that add, per step, {p.pictures} pictures of every kind and {p.climbing} that climb"
             f" by gradient ascent (a pool of {p.pool}, {p.life} steps each): {p.weight:g} x mean of e², e being how far z passes {p.threshold:g} of the"
-            f" range; |z| clamped at {p.clamp:g}, gradient norm clipped at {p.clip:g} by itself."
+            f" range, linear from {p.cap:g} on; |z| clamped at {p.clamp:g}, gradient norm clipped at {p.clip:g} by itself."
         )
     if tails:
         kinds = f"""

@@ -22,7 +22,8 @@ class Tails:
     first_step: float = 24.0  # pixel values; the step shrinks to one
     threshold: float = 0.45  # of the declared range, from where on |x + t| costs
     weight: float = 2000.0
-    clamp: float = 16.0  # of |z|
+    clamp: float = 8.0  # of |z|
+    cap: float = 2.0  # how far beyond the threshold, in z, the penalty is quadratic; linear from there on
     clip: float = 2.0  # of the norm of the penalty's gradient
 
 

@@ -30,12 +30,14 @@ EPSILON = 1e-5
 class Tail:
     """What keeps |z| small in training: a clamp at `bound`, and a penalty `weight * mean(max(|z| - limit, 0)^2)` that is added
     to the loss through the gradient alone. The penalty sees z as it is before the clamp. `span` [2, channels] holds the
-    lowest and the highest z that cost nothing, in place of -limit and limit."""
+    lowest and the highest z that cost nothing, in place of -limit and limit. From `cap` beyond them the penalty grows but
+    linearly, so that one wild picture does not drown all others."""
 
     bound: float = math.inf
     limit: float = 4.0
     weight: float = 0.0
     span: Tensor | None = None
+    cap: float = math.inf
 
     def free(self, like: Tensor) -> Tensor:
         """[2, channels] between which z costs nothing; `like` [channels]."""
@@ -96,7 +98,8 @@ class _Quadratic(torch.autograd.Function):
         if fused := _fused(x):
             gradient = gradient.contiguous(memory_format=torch.channels_last)
             free = tail.free(mean).contiguous()
-            dx, dk = fused.backward(gradient, x, mean, inv_std, k.detach(), free, tail.bound, tail.weight, ctx.batch_statistics)
+            numbers = tail.bound, tail.cap, tail.weight
+            dx, dk = fused.backward(gradient, x, mean, inv_std, k.detach(), free, *numbers, ctx.batch_statistics)
             return dx, dk, None, None, None, None
         z = (x.to(mean.dtype) - _per_channel(mean)) * _per_channel(inv_std)
         g, c = gradient.to(mean.dtype), z.clamp(-tail.bound, tail.bound)
@@ -104,7 +107,8 @@ class _Quadratic(torch.autograd.Function):
         dz = g * (_per_channel(k[1]) + 2 * _per_channel(k[2]) * z) * (z == c)
         if tail.weight:
             low, high = tail.free(mean)
-            dz = dz + (2 * tail.weight / z.numel()) * (z - z.clamp(_per_channel(low), _per_channel(high)))
+            excess = (z - z.clamp(_per_channel(low), _per_channel(high))).clamp(-tail.cap, tail.cap)
+            dz = dz + (2 * tail.weight / z.numel()) * excess
         if ctx.batch_statistics:
             dz = dz - dz.mean((0, 2, 3), keepdim=True) - z * (dz * z).mean((0, 2, 3), keepdim=True)
         return (dz * _per_channel(inv_std)).to(x.dtype), dk, None, None, None, None

@@ -228,7 +228,7 @@ class Trainer:
         """Adds the gradient of a batch of pictures of every kind, clipped by itself. Returns its norm before that."""
         plan, usual = self.recipe.tails, [act.tail for act in self.net.quadratics()]
         for name, act in self.net.activations().items():
-            act.tail = Tail(plan.clamp, weight=plan.weight, span=act.span(plan.threshold * self.reach[name]))
+            act.tail = Tail(plan.clamp, weight=plan.weight, span=act.span(plan.threshold * self.reach[name]), cap=plan.cap)
         pictures = self.hunt.batch(photos).chunk(self.machine.workers)
         parts = list(self.pool.map(self.tail_gradient, pictures)) if self.pool else [self.tail_gradient(*pictures)]
         for act, tail in zip(self.net.quadratics(), usual):

@@ -75,16 +75,17 @@ struct Channel16 {
 };
 
 // What keeps |z| small: values are clamped at `bound`, and weight * mean(e^2) is added to the loss, e being how far z lies
-// outside of [low, high]; scale = 2 * weight / elements.
+// outside of [low, high]; the gradient grows no more from e = cap on. scale = 2 * weight / elements.
 struct Tail {
-  float bound, scale;
+  float bound, cap, scale;
 
   Float16 clamp(Float16 z) const {
     z = z > bound ? splat(bound) : z;
     return z < -bound ? splat(-bound) : z;
   }
   Float16 penalty_gradient(const Channel16& ch, Float16 z) const {
-    return scale * (positive_part(z - ch.high) - positive_part(ch.low - z));
+    const Float16 above = positive_part(z - ch.high), below = positive_part(ch.low - z);
+    return scale * ((above < cap ? above : splat(cap)) - (below < cap ? below : splat(cap)));
   }
   // Gradient of z, given that of y.
   Float16 gradient(const Channel16& ch, Float16 z, Float16 g) const {
@@ -153,7 +154,7 @@ Tensor forward_of(const Tensor& x, const Tensor& mean, const Tensor& inv_std, co
   Tensor y = at::empty_like(x);
   const T* xs = x.data_ptr<T>();
   T* ys = y.data_ptr<T>();
-  const Tail tail{static_cast<float>(bound), 0.0f};
+  const Tail tail{static_cast<float>(bound), 0.0f, 0.0f};
   over_ranges(rows, [&](int64_t, int64_t first, int64_t last) {
     for (int64_t block = first; block < last; block += BLOCK_ROWS)
       for (int64_t c = 0; c < channels; c += LANES) {
@@ -167,10 +168,11 @@ Tensor forward_of(const Tensor& x, const Tensor& mean, const Tensor& inv_std, co
 
 template <typename T>
 std::tuple<Tensor, Tensor> backward_of(const Tensor& gradient, const Tensor& x, const Tensor& mean, const Tensor& inv_std,
-                                       const Tensor& k, const Tensor& free, double bound, double weight,
+                                       const Tensor& k, const Tensor& free, double bound, double cap, double weight,
                                        bool batch_statistics) {
   const int64_t channels = x.size(1), rows = x.numel() / channels;
-  const Tail tail{static_cast<float>(bound), static_cast<float>(2.0 * weight / static_cast<double>(x.numel()))};
+  const Tail tail{static_cast<float>(bound), static_cast<float>(cap),
+                  static_cast<float>(2.0 * weight / static_cast<double>(x.numel()))};
   const T *xs = x.data_ptr<T>(), *gs = gradient.data_ptr<T>();
   const float *m = mean.data_ptr<float>(), *s = inv_std.data_ptr<float>(), *ks = k.data_ptr<float>(), *fs = free.data_ptr<float>();
 
@@ -231,14 +233,14 @@ Tensor forward(const Tensor& x, const Tensor& mean, const Tensor& inv_std, const
 }
 
 std::tuple<Tensor, Tensor> backward(const Tensor& gradient, const Tensor& x, const Tensor& mean, const Tensor& inv_std,
-                                    const Tensor& k, const Tensor& free, double bound, double weight,
+                                    const Tensor& k, const Tensor& free, double bound, double cap, double weight,
                                     bool batch_statistics) {
   check(x);
   check(gradient);
   TORCH_CHECK(free.is_contiguous() && free.size(1) == x.size(1), "expected the lowest and highest free z of every channel");
   return by_type(x, [&](auto* of) {
     using T = std::remove_pointer_t<decltype(of)>;
-    return backward_of<T>(gradient, x, mean, inv_std, k, free, bound, weight, batch_statistics);
+    return backward_of<T>(gradient, x, mean, inv_std, k, free, bound, cap, weight, batch_statistics);
   });
 }
 
