@@ -13,6 +13,8 @@ from . import data, recipe
 from .export import export
 from .folded import FoldedNetwork, Ranges
 from .plot import plot
+from .robustness import HEAD, Effort, row, table_of
+from .ron import read_declared
 from .teacher import ReluTeacher
 from .train import CHECKPOINT, Machine, Trainer, result
 
@@ -37,6 +39,7 @@ def _arguments() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, required=True, help="folder of the run: checkpoints and logs")
     train.add_argument("--teacher", type=Path, help="safetensors of a ReLU network to learn from")
     train.add_argument("--start", type=Path, help="exported weights to begin with, instead of random ones")
+    train.add_argument("--phase", default="stable", choices=recipe.PHASES, help="that --start begins (default: stable)")
     train.add_argument("--dtype", default="auto", choices=["auto", "bfloat16", "float32"], help="of activations")
     train.add_argument("--workers", type=int, help="threads on a CPU (default: one a core, four at most)")
 
@@ -51,6 +54,12 @@ def _arguments() -> argparse.ArgumentParser:
     evaluate = command("evaluate", "accuracy of exported weights on the training or the test set")
     evaluate.add_argument("weights", type=Path)
     evaluate.add_argument("--on", default="test", choices=["train", "test"])
+
+    tails = command("robustness", "how near pictures of every kind come to the declared ranges of an exported network")
+    tails.add_argument("exported", type=Path, help="folder of NAME.safetensors and NAME.ron")
+    tails.add_argument("--count", type=int, default=Effort.count, help="pictures per random family, photographs to change")
+    tails.add_argument("--ascent", type=int, default=Effort.ascents, help="pictures that gradient ascent starts from")
+    tails.add_argument("--steps", type=int, default=Effort.steps, help="of the ascent")
 
     curves = commands.add_parser("plot", help="curves of a run, finished or not")
     curves.add_argument("--run", type=Path, required=True)
@@ -71,8 +80,22 @@ def _train(args: argparse.Namespace) -> None:
         trainer.resume()
         print(f"resumed after epoch {trainer.epoch}", flush=True)
     elif args.start:
-        trainer.start_from(args.start)
+        trainer.start_from(args.start, args.phase)
     trainer.run()
+
+
+def _robustness(args: argparse.Namespace) -> None:
+    files = sorted(args.exported.glob("*.safetensors"))
+    if len(files) != 1:
+        raise ValueError(f"{args.exported}: {len(files)} .safetensors files, expected one")
+    net = FoldedNetwork.load(files[0])
+    promised = read_declared(files[0].with_suffix(".ron").read_text())
+    dataset = data.load(net.dataset, args.data)
+    effort = Effort(args.count, args.ascent, args.steps)
+    for cells in (HEAD, ["---"] * len(HEAD)):
+        print(row(cells))
+    for family in table_of(net, promised, [dataset, *data.others(dataset, args.data)], effort):
+        print(row(family.row()), flush=True)
 
 
 def main() -> None:
@@ -83,7 +106,8 @@ def main() -> None:
         case "export":
             wanted = recipe.load(args.recipe, tuple(args.set))
             device = Machine.choose(args.device, "float32", 1).device
-            print(json.dumps(export(wanted, data.load(wanted.dataset, args.data), args.run, args.out, device, args.relu)))
+            dataset = data.load(wanted.dataset, args.data)
+            print(json.dumps(export(wanted, dataset, args.run, args.out, device, args.relu, data.others(dataset, args.data))))
         case "result":
             wanted = recipe.load(args.recipe, tuple(args.set))
             machine = Machine.choose(args.device, "float32", 1)
@@ -94,6 +118,8 @@ def main() -> None:
             dataset = data.load(net.dataset, args.data)
             images = (dataset.train if args.on == "train" else dataset.test).to(device)
             print(json.dumps({"images": len(images), "accuracy": Ranges.measure(net, images).right}))
+        case "robustness":
+            _robustness(args)
         case "plot":
             plot(json.loads((args.run / "log.json").read_text())["epochs"], args.out, args.run.name)
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 
+import torch
+from torch import Tensor
+
 from .data import Dataset
 from .folded import Ranges
 from .noise import IMAGES as NOISE_IMAGES
 from .noise import Disturbed
 from .recipe import Recipe
+from .robustness import Family, table
+from .ron import HEADROOM, MARGIN
 
-PHOTOGRAPHS = """Trained on natural 32x32 photographs of {classes} classes; anything else gets an answer too, and may leave the declared ranges, where an
-encrypted run is wrong without notice. Not calibrated, not tested for fairness, not meant for decisions about people."""
+PHOTOGRAPHS = """Trained on natural 32x32 photographs of {classes} classes; anything else gets an answer too{ranges} Not calibrated, not tested for fairness, not meant for decisions about people."""
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -39,14 +43,16 @@ def card(
     command: str,
     training: Ranges,
     test: Ranges,
+    promised: dict[str, Tensor],
     disturbed: list[Disturbed],
+    tails: list[Family],
     relu: dict | None,
 ) -> str:
     t, s, o, q, loss = recipe.topology, recipe.schedule, recipe.optimiser, recipe.quadratic, recipe.loss
     epochs = log["epochs"]
     taken, busy = (_duration(sum(row[key] for row in epochs)) for key in ("seconds", "cpu_seconds"))
     begun = (
-        f"\n- Begun with exported weights (SHA-256 `{log['started_from_sha256'][:16]}…`)." if "started_from_sha256" in log else ""
+        f"\n- Begun in the phase `{epochs[0]['phase']}` with exported weights (SHA-256 `{log['started_from_sha256'][:16]}…`)." if "started_from_sha256" in log else ""
     )
     teacher = ""
     if loss.teacher_weight:
@@ -62,9 +68,18 @@ def card(
         held_out += (
             " and trained too from the decay phase on, when nothing was chosen any more." if recipe.held_out_joins else "."
         )
+    before = {name: torch.tensor(values) for name, values in log.get("aimed_at", {}).items()}
+    changed_head = ["against before: mean", "worst"] if before else []
+
+    def growth(name: str) -> list[str]:
+        if not before:
+            return []
+        factor = promised[name].cpu() / before[name]
+        return [f"{factor.log().mean().exp():.2f}", f"{factor.max():.2f}"]
+
     ratio = {name: (test.largest[name] / training.largest[name]).max().item() for name in training.largest}
-    tails = [
-        [name, f"{training.largest[name].max():.1f}", f"{test.largest[name].max():.1f}", f"{ratio[name]:.2f}"]
+    rows = [
+        [name, f"{training.largest[name].max():.1f}", f"{test.largest[name].max():.1f}", f"{ratio[name]:.2f}", f"{promised[name].max():.1f}", *growth(name)]
         for name in training.largest
     ]
     noise = [
@@ -75,14 +90,42 @@ def card(
     changes = [f"- From epoch {c['epoch']}: `{c['entry']}` = {c['after']} (was {c['before']})." for c in kept]
     if changes:
         changes = ["", "Changed on the way:", "", *changes]
+    conditioned = dataset.normalisation.conditioning
+    input = ""
+    if conditioned:
+        components = "opponent colours" if conditioned.opponent else "channels"
+        input = f"""
+
+## Input
+The client conditions every picture before encryption: {components}, {len(conditioned.bands[0]) - 1} detail bands and a base each, scaled down where they pass
+the limits that {recipe.conditioning.share:.2%} of the training images keep; limits in the model file."""
+    tails_phase, kinds = "", ""
+    if s.tails:
+        p = recipe.tails
+        tails_phase = (
+            f"\n- Then {s.tails} epochs with frozen statistics from {s.tails_rate:g} that add, per step, {p.pictures} pictures of every kind and {p.climbing} that climb"
+            f" by gradient ascent (a pool of {p.pool}, {p.life} steps each): {p.weight:g} x mean of e², e being how far z passes {p.threshold:g} of the"
+            f" range, linear from {p.cap:g} on; |z| clamped at {p.clamp:g}, gradient norm clipped at {p.clip:g} by itself."
+        )
+    if tails:
+        kinds = f"""
+
+## Pictures of every kind
+Share: |x + t| / declared, of the activation and channel where it is largest. Blown up: a logit beyond 1000, or not a number.
+
+{table(tails)}"""
+    raised = f", or {MARGIN:g} times that of pictures of other kinds where it is more" if tails else ""
     limits = (
-        "A test object: waves and noise." if dataset.name == "synthetic" else PHOTOGRAPHS.format(classes=len(dataset.classes))
+        "A test object: waves and noise." if dataset.name == "synthetic" else PHOTOGRAPHS.format(
+            classes=len(dataset.classes),
+            ranges="." if tails else ", and may leave the declared ranges, where an\nencrypted run is wrong without notice.",
+        )
     )
     compared = f"{relu['accuracy_test']:.4f}" if relu else "not trained yet"
     return f"""# {recipe.name}
 
 Pre-activation ResNet on {dataset.name}: stages of {", ".join(map(str, t.channels))} channels with {", ".join(map(str, t.blocks))} blocks, every activation a
-quadratic per channel, g (x + t)² + d; zero padding, no normalisation left.
+quadratic per channel, g (x + t)² + d; zero padding, no normalisation left.{input}
 
 | | accuracy |
 | --- | --- |
@@ -97,7 +140,7 @@ quadratic per channel, g (x + t)² + d; zero padding, no normalisation left.
 ## Recipe
 `{command}`, seed {recipe.seed}; {len(epochs)} epochs, {taken}, {busy} of processor time. Curve in `{recipe.name}.csv` and `.png`.
 
-- Epochs: {s.stable} at rate {o.rate:g} ({s.warmup} of them warm-up), {s.decay} decaying to zero, {s.frozen} with frozen statistics from {s.frozen_rate:g}.
+- Epochs: {s.stable} at rate {o.rate:g} ({s.warmup} of them warm-up), {s.decay} decaying to zero, {s.frozen} with frozen statistics from {s.frozen_rate:g}.{tails_phase}
 - SGD, batch {o.batch}, Nesterov momentum {o.momentum:g}, weight decay {o.weight_decay:g}, gradient norm clipped at {o.clip:g}; quadratics at {o.quadratic_rate:g} of the
   rate, without decay, starting at {q.start}, k2 held at {q.floor:g} or above.
 - Tails: |z| clamped at {q.clamp:g} until statistics are frozen; {q.tail_weight:g} x mean of (|z| - {q.tail_limit:g})² beyond {q.tail_limit:g}; the last {q.tail_last} activations {q.tail_last_factor:g} times harder.
@@ -105,12 +148,12 @@ quadratic per channel, g (x + t)² + d; zero padding, no normalisation left.
 {chr(10).join(changes)}
 
 ## Ranges
-Declared range: twice the largest |x + t| over the training set, per activation and channel. Test images that leave one: **{test.out_of_range}** of {len(dataset.test)}
+Declared range: {HEADROOM:g} times the largest |x + t| over the training set, per activation and channel{raised}. Test images that leave one: **{test.out_of_range}** of {len(dataset.test)}
 (reported, not tuned on). The ratio is the worst channel's.
 
-{_table(["activation", "largest, training", "largest, test", "test / training"], tails)}
+{_table(["activation", "largest, training", "largest, test", "test / training", "declared", *changed_head], rows)}{kinds}
 
-## Robustness
+## Robustness to noise
 Gaussian error added to what every activation squares, its deviation given as a share of the channel's root mean square; {NOISE_IMAGES} test images. Logit errors
 as shares of the logits' standard deviation.
 

@@ -7,6 +7,7 @@ the network's own padding.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,19 +17,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .conditioning import Conditioning, Plan
+
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Of pixel/255, per channel."""
+    """Of pixel/255, per channel, after conditioning if there is one."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    conditioning: Conditioning | None = None
 
     def apply(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
         """[n, h, w, c] in 0..255 to [n, c, h, w] (channels-last in memory)."""
         mean = torch.tensor(self.mean, device=pixels.device)
         std = torch.tensor(self.std, device=pixels.device)
-        return ((pixels.float() / 255 - mean) / std).to(dtype).permute(0, 3, 1, 2)
+        x = pixels.float() / 255
+        if self.conditioning:
+            x = self.conditioning.apply(x).contiguous()
+        return ((x - mean) / std).to(dtype).permute(0, 3, 1, 2)
 
     def fill(self) -> Tensor:
         """The mean colour."""
@@ -58,6 +65,13 @@ class Dataset:
     classes: list[str]
     normalisation: Normalisation
     sha256: str  # of the training files, one after the other
+
+    def conditioned(self, plan: Plan) -> Dataset:
+        """The same with a conditioning of pictures, its limits fitted to the training images."""
+        if not plan.scales:
+            return self
+        fitted = Conditioning.fit(self.train.pixels, plan)
+        return dataclasses.replace(self, normalisation=dataclasses.replace(self.normalisation, conditioning=fitted))
 
     def split(self, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
         """Indices of the training set: what trains, and the images held out to choose by."""
@@ -166,6 +180,13 @@ def load(name: str, root: Path | None) -> Dataset:
     if root is None:
         raise ValueError(f"{name} needs the folder of its binary files: --data DIR")
     return _cifar(name, root)
+
+
+def others(dataset: Dataset, root: Path | None) -> list[Dataset]:
+    """The other data sets of images of the same size that lie in `root`."""
+    if dataset.name not in _LAYOUTS or root is None:
+        return []
+    return [_cifar(name, root) for name, layout in _LAYOUTS.items() if name != dataset.name and (root / layout.folder).is_dir()]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from .conditioning import Conditioning
 from .data import Images, Normalisation
 from .model import ResNet, Topology
 from .quadratic import NormalisedQuadratic
@@ -72,6 +73,9 @@ class FoldedNetwork:
             "dataset": self.dataset,
             "topology": json.dumps(dataclasses.asdict(self.topology)),
         }
+        if conditioning := self.normalisation.conditioning:
+            metadata["input"] = f"pixel/255, conditioned, {metadata['input'].removeprefix('pixel/255, ')}"
+            metadata["conditioning"] = json.dumps(conditioning.as_dict())
         content = _with_sorted_header(save(self.tensors, metadata))
         path.write_bytes(content)  # `save_file` makes files that only their owner may read
         return hashlib.sha256(content).hexdigest()
@@ -86,6 +90,9 @@ class FoldedNetwork:
             entries = json.loads(metadata["topology"])
             topology = Topology(**{key: tuple(v) if isinstance(v, list) else v for key, v in entries.items()})
         normalisation = Normalisation(*(tuple(map(float, metadata[key].split(","))) for key in ("mean", "std")))
+        if "conditioning" in metadata:
+            conditioning = Conditioning.from_dict(json.loads(metadata["conditioning"]))
+            normalisation = dataclasses.replace(normalisation, conditioning=conditioning)
         return cls(topology, normalisation, metadata["dataset"].lower().replace("-", ""), tensors)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> FoldedNetwork:
@@ -146,7 +153,7 @@ class Ranges:
             peak = shifted.abs().amax((2, 3))  # [n, c]
             over = torch.zeros(len(peak), dtype=torch.bool, device=peak.device)
             if declared is not None:
-                over = (peak > declared[name].to(peak)).any(1)
+                over = ~(peak <= declared[name].to(peak)).all(1)  # what is not a number has left, too
             if name == names[0]:
                 leaving.append(over)
             else:

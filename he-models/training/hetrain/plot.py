@@ -33,6 +33,13 @@ def plot(log: list[dict[str, Any]], path: Path, title: str) -> None:
     rate.set_ylabel("learning rate")
     bottom.plot([row["epoch"] for row in tails], [row["largest_z"] for row in tails], "o-", ms=3)
     bottom.set_ylabel("largest |z|")
+    ends = [row for row in log if row.get("climbed_share") is not None]
+    if ends:
+        shares = bottom.twinx()
+        for key, label in (("tails_share", "pictures of every kind"), ("climbed_share", "climbed pictures")):
+            shares.semilogy([row["epoch"] for row in ends], [row[key] for row in ends], "s--", ms=3, label=label)
+        shares.set_ylabel("largest share of the range")
+        shares.legend()
     bottom.set_xlabel("epoch")
     for panel in (top, middle, bottom):
         for before, after in zip(log, log[1:]):

@@ -29,11 +29,19 @@ EPSILON = 1e-5
 @dataclass(frozen=True)
 class Tail:
     """What keeps |z| small in training: a clamp at `bound`, and a penalty `weight * mean(max(|z| - limit, 0)^2)` that is added
-    to the loss through the gradient alone. The penalty sees z as it is before the clamp."""
+    to the loss through the gradient alone. The penalty sees z as it is before the clamp. `span` [2, channels] holds the
+    lowest and the highest z that cost nothing, in place of -limit and limit. From `cap` beyond them the penalty grows but
+    linearly, so that one wild picture does not drown all others."""
 
     bound: float = math.inf
     limit: float = 4.0
     weight: float = 0.0
+    span: Tensor | None = None
+    cap: float = math.inf
+
+    def free(self, like: Tensor) -> Tensor:
+        """[2, channels] between which z costs nothing; `like` [channels]."""
+        return torch.stack([like.new_full(like.shape, way * self.limit) for way in (-1, 1)]) if self.span is None else self.span
 
 
 @functools.cache
@@ -89,15 +97,18 @@ class _Quadratic(torch.autograd.Function):
         tail = ctx.tail
         if fused := _fused(x):
             gradient = gradient.contiguous(memory_format=torch.channels_last)
-            numbers = tail.bound, tail.limit, tail.weight
-            dx, dk = fused.backward(gradient, x, mean, inv_std, k.detach(), *numbers, ctx.batch_statistics)
+            free = tail.free(mean).contiguous()
+            numbers = tail.bound, tail.cap, tail.weight
+            dx, dk = fused.backward(gradient, x, mean, inv_std, k.detach(), free, *numbers, ctx.batch_statistics)
             return dx, dk, None, None, None, None
         z = (x.to(mean.dtype) - _per_channel(mean)) * _per_channel(inv_std)
         g, c = gradient.to(mean.dtype), z.clamp(-tail.bound, tail.bound)
         dk = torch.stack([g.sum((0, 2, 3)), (g * c).sum((0, 2, 3)), (g * c * c).sum((0, 2, 3))])
         dz = g * (_per_channel(k[1]) + 2 * _per_channel(k[2]) * z) * (z == c)
         if tail.weight:
-            dz = dz + (2 * tail.weight / z.numel()) * (z - z.clamp(-tail.limit, tail.limit))
+            low, high = tail.free(mean)
+            excess = (z - z.clamp(_per_channel(low), _per_channel(high))).clamp(-tail.cap, tail.cap)
+            dz = dz + (2 * tail.weight / z.numel()) * excess
         if ctx.batch_statistics:
             dz = dz - dz.mean((0, 2, 3), keepdim=True) - z * (dz * z).mean((0, 2, 3), keepdim=True)
         return (dz * _per_channel(inv_std)).to(x.dtype), dk, None, None, None, None
@@ -139,6 +150,13 @@ class NormalisedQuadratic(Normalised):
     def forward(self, x: Tensor) -> Tensor:
         tail = self.tail if self.training else Tail()
         return _Quadratic.apply(x, self.k, *self.statistics(x), self.uses_batch(), tail)
+
+    @torch.no_grad()
+    def span(self, reach: Tensor) -> Tensor:
+        """[2, channels]: the z between which |x + t| <= reach (per channel)."""
+        inv_std = torch.rsqrt(self.variance + EPSILON)
+        shift = self.k[1] / (2 * self.k[2])  # t, in units of z
+        return torch.stack([-reach * inv_std - shift, reach * inv_std - shift])
 
     @torch.no_grad()
     def keep_curved(self, floor: float) -> None:

@@ -9,33 +9,43 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .conditioning import Plan
 from .data import Augmentation
+from .hunt import Tails
 from .model import ACTIVATIONS, Topology
 from .quadratic import Tail
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
+PHASES = ("stable", "decay", "frozen", "tails")
+
+
 @dataclass(frozen=True)
 class Schedule:
-    """Three phases. `stable`: the rate climbs for `warmup` epochs, then stays, so that this phase can be lengthened at any
+    """Four phases. `stable`: the rate climbs for `warmup` epochs, then stays, so that this phase can be lengthened at any
     time. `decay`: the rate falls to zero as half a cosine. `frozen`: the averaged weights, with normalisation statistics
-    re-estimated as medians over batches and then fixed, at `frozen_rate` falling linearly to zero."""
+    re-estimated as medians over batches and then fixed, at `frozen_rate` falling linearly to zero. `tails`: the same at
+    `tails_rate`, with pictures of every kind and a penalty on what they excite (see `Tails`)."""
 
     warmup: int
     stable: int  # epochs, warm-up included
     decay: int
     frozen: int
     frozen_rate: float = 0.01
+    tails: int = 0
+    tails_rate: float = 0.01
 
     @property
     def epochs(self) -> int:
-        return self.stable + self.decay + self.frozen
+        return self.stable + self.decay + self.frozen + self.tails
+
+    def begin(self, phase: str) -> int:
+        """The first epoch of a phase."""
+        return sum(getattr(self, before) for before in PHASES[: PHASES.index(phase)])
 
     def phase(self, epoch: int) -> str:
-        if epoch < self.stable:
-            return "stable"
-        return "decay" if epoch < self.stable + self.decay else "frozen"
+        return next((phase for phase in reversed(PHASES) if epoch >= self.begin(phase)), PHASES[0])
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,8 @@ class Recipe:
     optimiser: Optimiser = field(default_factory=Optimiser)
     quadratic: Quadratic = field(default_factory=Quadratic)
     loss: Loss = field(default_factory=Loss)
+    conditioning: Plan = field(default_factory=lambda: Plan(scales=0))
+    tails: Tails = field(default_factory=Tails)
 
     def __post_init__(self):
         if self.activation not in ACTIVATIONS:
@@ -111,6 +123,8 @@ def _record(cls: type, table: dict[str, Any], where: str):
         "optimiser": Optimiser,
         "quadratic": Quadratic,
         "loss": Loss,
+        "conditioning": Plan,
+        "tails": Tails,
     }
     values = {}
     for name, value in table.items():

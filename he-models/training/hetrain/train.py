@@ -1,4 +1,4 @@
-"""The training loop: three phases (see `recipe.Schedule`), a checkpoint after every epoch, resumed from any of them."""
+"""The training loop: four phases (see `recipe.Schedule`), a checkpoint after every epoch, resumed from any of them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,20 @@ from torch import Tensor
 
 from .data import Dataset, Images, Loader
 from .evaluate import accuracy, assess, estimate_statistics
-from .folded import FoldedNetwork
+from .folded import BATCH, FoldedNetwork, Ranges
+from .hunt import Hunt
 from .model import ResNet
+from .pictures import assorted
+from .quadratic import Tail
 from .recipe import Recipe
+from .robustness import Family
+from .ron import declared
 from .start import start_from
 from .teacher import ReluTeacher
 
 CHECKPOINT = "last.pt"
+FROZEN = ("frozen", "tails")  # phases with fixed statistics
+LOOKS = ("held_out_accuracy", "largest_z", "tails_share", "climbed_share")
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, dataset: Dataset, folder: Path, machine: Machine, teacher: ReluTeacher | None):
         if recipe.loss.teacher_weight and teacher is None:
             raise ValueError(f"recipe {recipe.name!r} learns from a teacher: give one with --teacher FILE")
+        dataset = dataset.conditioned(recipe.conditioning)
         self.recipe, self.dataset, self.folder, self.machine, self.teacher = recipe, dataset, folder, machine, teacher
         folder.mkdir(parents=True, exist_ok=True)
         self.net = build(recipe, machine.device)
@@ -94,6 +102,8 @@ class Trainer:
         self.log: list[dict[str, Any]] = []
         self.started_from: str | None = None  # SHA-256 of the weights, if not from random ones
         self.changes: list[dict[str, Any]] = []  # of the recipe in the course of the run
+        self.reach: dict[str, Tensor] = {}  # ranges that the tails phase aims at, by activation and channel
+        self.hunt: Hunt | None = None
 
         images = dataset.train.to(machine.device)
         kept, held = dataset.split(recipe.held_out, seed=20)
@@ -118,12 +128,13 @@ class Trainer:
             groups.append({"params": quadratics, "weight_decay": 0.0, "share": o.quadratic_rate})
         return torch.optim.SGD(groups, o.rate, momentum=o.momentum, nesterov=True, foreach=True)
 
-    def start_from(self, path: Path) -> None:
-        """Begins with an exported network instead of random weights."""
+    def start_from(self, path: Path, phase: str = "stable") -> None:
+        """Begins a phase with an exported network instead of random weights."""
         folded = FoldedNetwork.load(path, self.recipe.topology).to(self.machine.device, torch.float32)
-        images = self.dataset.train.take(torch.arange(1000)).to(self.machine.device)
+        images = self.dataset.train.take(torch.arange(min(1000, len(self.dataset.train)))).to(self.machine.device)
         start_from(self.net, folded, images, self.recipe.quadratic.floor)
         self.average.load_state_dict(self.net.state_dict())
+        self.epoch = self.recipe.schedule.begin(phase)
         self.started_from = hashlib.sha256(path.read_bytes()).hexdigest()
 
     # ---- checkpoints
@@ -138,6 +149,7 @@ class Trainer:
             "recipe": self.recipe.as_dict(),
             "changes": self.changes,
             "started_from": self.started_from,
+            "reach": self.reach,
         }
         partial = self.folder / f".{name}.partial"
         with open(partial, "wb") as file:
@@ -152,7 +164,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.epoch, self.log, self.changes = state["epoch"], state["log"], state["changes"]
-        self.started_from = state["started_from"]
+        self.started_from, self.reach = state["started_from"], state["reach"]
         self.changes += recipe_changes(state["recipe"], self.recipe.as_dict(), self.epoch + 1)
 
     # ---- one epoch
@@ -166,8 +178,10 @@ class Trainer:
                 return o.rate * min(1.0, (at + 0.05) / s.warmup) if s.warmup else o.rate
             case "decay":
                 return o.rate * 0.5 * (1 + math.cos(math.pi * (at - s.stable) / s.decay))
+            case "frozen":
+                return s.frozen_rate * (1 - (at - s.begin("frozen")) / s.frozen)
             case _:
-                return s.frozen_rate * (1 - (at - s.stable - s.decay) / s.frozen)
+                return s.tails_rate * (1 - (at - s.begin("tails")) / s.tails)
 
     def loss(self, pixels: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         loss = self.recipe.loss
@@ -182,15 +196,50 @@ class Trainer:
     def begin_phase(self, phase: str) -> None:
         """What changes at the start of a phase; also called after a resume inside one."""
         for act in self.net.activations().values():
-            act.frozen = phase == "frozen"
+            act.frozen = phase in FROZEN
         quadratics = self.net.quadratics()
         for position, act in enumerate(quadratics):
             act.tail = self.recipe.quadratic.tail(position, len(quadratics), act.frozen)
+        if phase == "tails":
+            self.hunt = Hunt(self.recipe.tails, self.loaders["all"].images.pixels, self.recipe.seed * 1_000_003 + self.epoch)
 
     def freeze(self) -> None:
         """Goes on from the averaged weights, with their statistics; momentum starts anew."""
         self.net.load_state_dict(self.average.state_dict())
         self.optimiser.state.clear()
+
+    def aim(self) -> None:
+        """Sets the ranges that the tails phase aims at: those that the network would declare as it is."""
+        ranges = Ranges.measure(self.folded(), self.loaders["all"].images)
+        self.reach = {name: largest.float() for name, largest in declared(ranges).items()}
+
+    def folded(self) -> FoldedNetwork:
+        """The averaged network as it would be exported."""
+        folded = FoldedNetwork.fold(self.average, self.dataset.normalisation, self.dataset.name)
+        return folded.to(self.machine.device, torch.float32)
+
+    def tail_gradient(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Gradient of the penalty on tails, of every parameter and of the pictures; nothing else is asked of them."""
+        pictures = pictures.to(self.machine.device).requires_grad_()
+        logits = self.net(self.dataset.normalisation.apply(pictures, self.machine.dtype))
+        return torch.autograd.grad(0.0 * logits.sum(), [*self.net.parameters(), pictures])
+
+    def add_tails(self, photos: Tensor) -> Tensor:
+        """Adds the gradient of a batch of pictures of every kind, clipped by itself. Returns its norm before that."""
+        plan, usual = self.recipe.tails, [act.tail for act in self.net.quadratics()]
+        for name, act in self.net.activations().items():
+            act.tail = Tail(plan.clamp, weight=plan.weight, span=act.span(plan.threshold * self.reach[name]), cap=plan.cap)
+        pictures = self.hunt.batch(photos).chunk(self.machine.workers)
+        parts = list(self.pool.map(self.tail_gradient, pictures)) if self.pool else [self.tail_gradient(*pictures)]
+        for act, tail in zip(self.net.quadratics(), usual):
+            act.tail = tail
+        self.hunt.climb(torch.cat([part[-1] for part in parts]))
+        found = [sum(values) / len(parts) for values in zip(*(part[:-1] for part in parts))]
+        norm = torch.nn.utils.get_total_norm(found)
+        share = (plan.clip / (norm + 1e-6)).clamp(max=1)
+        for parameter, gradient in zip(self.net.parameters(), found):
+            parameter.grad = parameter.grad + share * gradient
+        return norm
 
     def gradient(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """Loss and correct answers as one tensor, then the gradient of every parameter, of a part of a batch."""
@@ -214,14 +263,16 @@ class Trainer:
         o, net = self.recipe.optimiser, self.net
         loader = self.loaders["kept" if phase == "stable" or not self.recipe.held_out_joins else "all"]
         parameters, averages = list(net.parameters()), list(self.average.parameters())
-        total = torch.zeros(2, device=self.machine.device)
+        total = torch.zeros(3, device=self.machine.device)
         skipped, steps = 0, loader.steps()
         net.train()
         for step, (pixels, labels) in enumerate(loader.epoch(self.epoch)):
             rate = self.rate(self.epoch, step / steps)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate * group["share"]
-            found = self.batch_gradient(pixels, labels)
+            found = F.pad(self.batch_gradient(pixels, labels), (0, 1))
+            if phase == "tails":
+                found[2] = self.add_tails(pixels)
             norm = torch.nn.utils.clip_grad_norm_(parameters, o.clip, foreach=True)
             if not torch.isfinite(norm):
                 skipped += 1
@@ -235,18 +286,33 @@ class Trainer:
                 torch._foreach_lerp_(averages, parameters, 1 - min(o.average, (1 + seen) / (10 + seen)))
             total += found
         done = max(1, steps - skipped)
-        return {"rate": rate, "loss": total[0].item() / done, "train_accuracy": total[1].item() / done, "skipped": skipped}
+        loss, right, tails = (value / done for value in total.tolist())
+        return {"rate": rate, "loss": loss, "train_accuracy": right, "tails": tails, "skipped": skipped}
 
     def assess(self, phase: str) -> dict[str, Any]:
         """Settles the averaged network's statistics and looks at the held-out images, while they are held out."""
-        if phase == "frozen":
+        if phase in FROZEN:
             self.average.load_state_dict(self.net.state_dict())
         else:
             loader = self.loaders["kept"]
             estimate_statistics(self.average, loader, self.dataset.normalisation, self.machine.dtype, batches=40)
         right, largest = assess(self.average, self.held_out, self.dataset.normalisation, self.machine.dtype)
         seen = phase != "stable" and self.recipe.held_out_joins
-        return {"held_out_accuracy": None if seen else right, "largest_z": max(largest.values())}
+        return {"held_out_accuracy": None if seen else right, "largest_z": max(largest.values())} | self.assess_tails(phase)
+
+    def assess_tails(self, phase: str) -> dict[str, Any]:
+        """Largest share of the ranges aimed at: of pictures of every kind, always the same ones, and of those that climb."""
+        if phase != "tails":
+            return {"tails_share": None, "climbed_share": None}
+        folded, photos = self.folded(), self.loaders["all"].images.pixels[:1000].cpu()
+        kinds = {"tails_share": assorted(photos, torch.Generator().manual_seed(0)), "climbed_share": self.hunt.pool.round()}
+        found = {}
+        for key, pictures in kinds.items():
+            family = Family(key)
+            for part in pictures.split(BATCH):
+                family.see(folded, part, self.reach)
+            found[key] = min(family.share, 1e9)
+        return found
 
     # ---- the whole
 
@@ -255,13 +321,15 @@ class Trainer:
         while self.epoch < schedule.epochs:
             phase = schedule.phase(self.epoch)
             started, cpu = time.monotonic(), time.process_time()
-            if phase == "frozen" and schedule.phase(self.epoch - 1) != "frozen":
+            if phase in FROZEN and (not self.log or self.log[-1]["phase"] != phase):
                 self.freeze()
+                if phase == "tails":
+                    self.aim()
             self.begin_phase(phase)
             last = schedule.phase(self.epoch + 1) != phase or self.epoch + 1 == schedule.epochs
             row = {"epoch": self.epoch + 1, "phase": phase} | self.train_epoch(phase)
-            look = last or (self.epoch + 1) % self.recipe.assess_every == 0
-            row |= self.assess(phase) if look else {"held_out_accuracy": None, "largest_z": None}
+            look = last or phase == "tails" or (self.epoch + 1) % self.recipe.assess_every == 0
+            row |= self.assess(phase) if look else dict.fromkeys(LOOKS)
             row |= {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - cpu}
             self.epoch += 1
             self.log.append({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()})
@@ -280,6 +348,8 @@ class Trainer:
         document["epochs"] = self.log
         if self.started_from:
             document["started_from_sha256"] = self.started_from
+        if self.reach:
+            document["aimed_at"] = {name: [float(f"{v:.5g}") for v in reach.tolist()] for name, reach in self.reach.items()}
         if self.teacher:
             document["teacher_sha256"] = self.teacher.sha256
         (self.folder / "log.json").write_text(json.dumps(document, indent=1) + "\n")
@@ -297,6 +367,7 @@ def trained(recipe: Recipe, run: Path, device: torch.device) -> tuple[ResNet, di
 
 def result(recipe: Recipe, dataset: Dataset, run: Path, machine: Machine) -> dict[str, Any]:
     """Test accuracy of a finished run, also written to the run's `result.json`."""
+    dataset = dataset.conditioned(recipe.conditioning)
     net, _ = trained(recipe, run, machine.device)
     right = accuracy(net, dataset.test.to(machine.device), dataset.normalisation, machine.dtype)
     found = {"name": recipe.name, "activation": recipe.activation, "accuracy_test": right}

@@ -74,8 +74,9 @@ def test_ranges_are_those_of_the_squared_values(net, dataset):
 def test_model_file_lists_every_layer_and_activation(net, dataset):
     folded = FoldedNetwork.fold(net, dataset.normalisation, dataset.name)
     ranges = Ranges.measure(folded, dataset.train)
-    text = ron.model_file("small", folded, "small.safetensors", "0" * 64, dataset.classes, ranges, {"seed": 1})
-    assert text.count("PreActBlock(") == 3 and text.count("shortcut: Projection") == 1
+    promised = ron.declared(ranges)
+    text = ron.model_file("small", folded, "small.safetensors", "0" * 64, dataset.classes, ranges, promised, {"seed": 1})
+    assert text.count("op: Add") == 3 and text.count('.shortcut", inputs') == 1 and text.count("op: Quadratic(") == 7
     assert len(re.findall(r"declared: \[", text)) == len(folded.activation_names()) == 7
     assert text.count("(") == text.count(")") and text.count("[") == text.count("]")
 

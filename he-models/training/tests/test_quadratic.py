@@ -14,13 +14,23 @@ def plain(x, k, tail, batch_statistics, mean, variance):
     if batch_statistics:
         variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
     z = (x - mean.view(1, -1, 1, 1)) / (variance.view(1, -1, 1, 1) + EPSILON).sqrt()
-    penalty = tail.weight * ((z.abs() - tail.limit).clamp(min=0) ** 2).mean()
+    if tail.span is None:
+        excess = (z.abs() - tail.limit).clamp(min=0)
+    else:
+        low, high = tail.span.to(x.dtype).view(2, 1, -1, 1, 1)
+        excess = (z - high).clamp(min=0) + (low - z).clamp(min=0)
+    near = excess.clamp(max=tail.cap)
+    penalty = tail.weight * (near**2 + 2 * near * (excess - near)).mean()
     c = z.clamp(-tail.bound, tail.bound)
     return k[0].view(1, -1, 1, 1) + k[1].view(1, -1, 1, 1) * c + k[2].view(1, -1, 1, 1) * c**2, penalty
 
 
+SPAN = torch.stack([torch.linspace(-2, 0, 32), torch.linspace(0.1, 1.5, 32)])
+TAILS = [Tail(), Tail(bound=1.5, limit=1.0, weight=0.7), Tail(bound=1.5, weight=0.7, span=SPAN, cap=0.3)]
+
+
 @pytest.mark.parametrize("batch_statistics", [True, False])
-@pytest.mark.parametrize("tail", [Tail(), Tail(bound=1.5, limit=1.0, weight=0.7)])
+@pytest.mark.parametrize("tail", TAILS)
 @pytest.mark.parametrize("path", ["plain", "fused"])
 def test_gradient_matches_automatic_differentiation(batch_statistics, tail, path, monkeypatch):
     if path == "fused" and quadratic.native() is None:
@@ -67,6 +77,18 @@ def test_completed_square_equals_the_quadratic():
     x = torch.randn(2, 16, 4, 4)
     g, t, d = (v.view(1, -1, 1, 1) for v in act.completed_square())
     torch.testing.assert_close((g * (x.double() + t) ** 2 + d).float(), act(x), rtol=1e-4, atol=1e-4)
+
+
+def test_span_is_where_the_reach_is_kept():
+    act = NormalisedQuadratic(16).eval()
+    with torch.no_grad():
+        act.k.normal_()[2].abs_().add_(0.1)
+        act.mean.normal_()
+        act.variance.uniform_(0.5, 2)
+    reach = torch.linspace(1, 5, 16)
+    x = act.mean + act.span(reach) * (act.variance + EPSILON).sqrt()
+    shifted = x + act.completed_square()[1].float()
+    torch.testing.assert_close(shifted, torch.stack([-reach, reach]), rtol=1e-4, atol=1e-4)
 
 
 def test_keep_curved_holds_the_floor():

@@ -59,31 +59,38 @@ inline Float16 positive_part(Float16 v) { return v > 0.0f ? v : splat(0.0f); }
 // Per-channel constants of one group of sixteen channels.
 struct Channel16 {
   Float16 mean, inv_std, k0, k1, k2;
+  Float16 low{}, high{};  // z between them costs nothing
 
   Channel16(const float* m, const float* s, const float* k, int64_t channels, int64_t c)
       : mean(load(m + c)), inv_std(load(s + c)), k0(load(k + c)), k1(load(k + channels + c)), k2(load(k + 2 * channels + c)) {}
+  Channel16(const float* m, const float* s, const float* k, const float* free, int64_t channels, int64_t c)
+      : Channel16(m, s, k, channels, c) {
+    low = load(free + c);
+    high = load(free + channels + c);
+  }
 
   Float16 normalise(Float16 x) const { return (x - mean) * inv_std; }
   Float16 value(Float16 z) const { return k0 + z * (k1 + k2 * z); }
   Float16 slope(Float16 z) const { return k1 + (k2 + k2) * z; }
 };
 
-// What keeps |z| small: values are clamped at `bound`, and weight * mean(max(|z| - limit, 0)^2) is added to the loss;
-// scale = 2 * weight / elements.
+// What keeps |z| small: values are clamped at `bound`, and weight * mean(e^2) is added to the loss, e being how far z lies
+// outside of [low, high]; the gradient grows no more from e = cap on. scale = 2 * weight / elements.
 struct Tail {
-  float bound, limit, scale;
+  float bound, cap, scale;
 
   Float16 clamp(Float16 z) const {
     z = z > bound ? splat(bound) : z;
     return z < -bound ? splat(-bound) : z;
   }
-  Float16 penalty_gradient(Float16 z) const {
-    return scale * (positive_part(z - limit) - positive_part(-z - limit));
+  Float16 penalty_gradient(const Channel16& ch, Float16 z) const {
+    const Float16 above = positive_part(z - ch.high), below = positive_part(ch.low - z);
+    return scale * ((above < cap ? above : splat(cap)) - (below < cap ? below : splat(cap)));
   }
   // Gradient of z, given that of y.
   Float16 gradient(const Channel16& ch, Float16 z, Float16 g) const {
     const Float16 inside = (z <= bound) & (z >= -bound) ? g : splat(0.0f);
-    return inside * ch.slope(z) + penalty_gradient(z);
+    return inside * ch.slope(z) + penalty_gradient(ch, z);
   }
 };
 
@@ -161,16 +168,16 @@ Tensor forward_of(const Tensor& x, const Tensor& mean, const Tensor& inv_std, co
 
 template <typename T>
 std::tuple<Tensor, Tensor> backward_of(const Tensor& gradient, const Tensor& x, const Tensor& mean, const Tensor& inv_std,
-                                       const Tensor& k, double bound, double limit, double weight,
+                                       const Tensor& k, const Tensor& free, double bound, double cap, double weight,
                                        bool batch_statistics) {
   const int64_t channels = x.size(1), rows = x.numel() / channels;
-  const Tail tail{static_cast<float>(bound), static_cast<float>(limit),
+  const Tail tail{static_cast<float>(bound), static_cast<float>(cap),
                   static_cast<float>(2.0 * weight / static_cast<double>(x.numel()))};
   const T *xs = x.data_ptr<T>(), *gs = gradient.data_ptr<T>();
-  const float *m = mean.data_ptr<float>(), *s = inv_std.data_ptr<float>(), *ks = k.data_ptr<float>();
+  const float *m = mean.data_ptr<float>(), *s = inv_std.data_ptr<float>(), *ks = k.data_ptr<float>(), *fs = free.data_ptr<float>();
 
   const auto sums = reduce<5>(rows, channels, [&](int64_t first, int64_t last, int64_t c, Float16* total) {
-    const Channel16 ch(m, s, ks, channels, c);
+    const Channel16 ch(m, s, ks, fs, channels, c);
     for (int64_t r = first; r < last; ++r) {
       const Float16 z = ch.normalise(load(xs + r * channels + c)), g = load(gs + r * channels + c);
       const Float16 value = tail.clamp(z), dz = tail.gradient(ch, z, g);
@@ -195,7 +202,7 @@ std::tuple<Tensor, Tensor> backward_of(const Tensor& gradient, const Tensor& x, 
   over_ranges(rows, [&](int64_t, int64_t first, int64_t last) {
     for (int64_t block = first; block < last; block += BLOCK_ROWS)
       for (int64_t c = 0; c < channels; c += LANES) {
-        const Channel16 ch(m, s, ks, channels, c);
+        const Channel16 ch(m, s, ks, fs, channels, c);
         const Float16 a = load(&centre[c]), b = load(&slope[c]);
         for (int64_t r = block; r < std::min(last, block + BLOCK_ROWS); ++r) {
           const Float16 z = ch.normalise(load(xs + r * channels + c));
@@ -226,13 +233,14 @@ Tensor forward(const Tensor& x, const Tensor& mean, const Tensor& inv_std, const
 }
 
 std::tuple<Tensor, Tensor> backward(const Tensor& gradient, const Tensor& x, const Tensor& mean, const Tensor& inv_std,
-                                    const Tensor& k, double bound, double limit, double weight,
+                                    const Tensor& k, const Tensor& free, double bound, double cap, double weight,
                                     bool batch_statistics) {
   check(x);
   check(gradient);
+  TORCH_CHECK(free.is_contiguous() && free.size(1) == x.size(1), "expected the lowest and highest free z of every channel");
   return by_type(x, [&](auto* of) {
     using T = std::remove_pointer_t<decltype(of)>;
-    return backward_of<T>(gradient, x, mean, inv_std, k, bound, limit, weight, batch_statistics);
+    return backward_of<T>(gradient, x, mean, inv_std, k, free, bound, cap, weight, batch_statistics);
   });
 }
 
