@@ -14,7 +14,7 @@ use crate::server::{Server, add_stages, warm_up};
 use crate::system;
 use ckks_scheme::{EvalError, KeyError};
 use datasets::{DataError, Dataset, Images};
-use he_layers::LayerError;
+use he_layers::{LayerError, PreparedProgram};
 use he_models::{Model, ModelError};
 use std::ops::Range;
 use std::time::Instant;
@@ -144,8 +144,6 @@ impl Batch<'_> {
 
 /// What the encrypted run itself gave, before any comparison.
 struct Run {
-    /// `[image][class]`
-    logits: Vec<f64>,
     stages: Vec<StageReport>,
     keygen: f64,
     warmup: f64,
@@ -167,6 +165,7 @@ pub fn infer(
     options: Options,
     progress: &dyn Progress,
 ) -> Result<InferReport, InferenceError> {
+    let mut decrypted = room_for_logits(&planned.instance.prepared, batch.images)?;
     let reference = references::exact(model, batch, progress)?;
     let group = planned.instance.prepared.images();
     let Screened { inputs, leaving } = screening::screen(
@@ -177,7 +176,7 @@ pub fn infer(
         options.out_of_range,
         progress,
     )?;
-    let run = run_encrypted(model, &planned, &inputs, options, progress)?;
+    let run = run_encrypted(model, &planned, &inputs, &mut decrypted, options, progress)?;
     let Planned { plan, instance } = planned;
     let Instance {
         params,
@@ -196,13 +195,7 @@ pub fn infer(
     let rounded = references::rounded(&program, &prepared, &inputs, progress)?;
     let bounds = model.logit_bounds()?;
     let blanked = inputs.blanked();
-    let answers = Answers::judge(
-        &run.logits,
-        &bounds,
-        prepared.images(),
-        batch.first,
-        blanked,
-    );
+    let answers = Answers::judge(&decrypted, &bounds, prepared.images(), batch.first, blanked);
     if !answers.spoiled.is_empty() {
         progress.note(&report::spoiled_warning(&answers.spoiled));
     }
@@ -211,14 +204,14 @@ pub fn infer(
     let classes = bounds.least.len();
     let logits = options
         .logits
-        .then(|| records(&reference, &run.logits, &answers, batch.first));
+        .then(|| records(&reference, &decrypted, &answers, batch.first));
     // From here on images without an answer are left out.
     let given = answers.given();
     let images_out_of_range = reference.evaluation.out_of_range.len();
     let reference = reference.of_images(&given);
     let of_given =
         |logits: &[f64]| reference.with_logits(references::rows(logits, classes, &given));
-    let (encrypted, rounded) = (of_given(&run.logits), of_given(&rounded));
+    let (encrypted, rounded) = (of_given(&decrypted), of_given(&rounded));
     let exact = &reference.evaluation;
     Ok(InferReport {
         model: decisions.model.clone(),
@@ -298,23 +291,27 @@ fn records(
         .collect()
 }
 
+/// Memory for all logits, before any work.
+fn room_for_logits(prepared: &PreparedProgram, images: usize) -> Result<Vec<f64>, ExchangeError> {
+    let count = images.checked_mul(prepared.output().layout.shape().volume());
+    let mut logits = Vec::new();
+    count
+        .and_then(|count| logits.try_reserve_exact(count).ok())
+        .ok_or(ExchangeError::Images { images })?;
+    Ok(logits)
+}
+
 fn run_encrypted(
     model: &Model,
     planned: &Planned,
     inputs: &Inputs<'_>,
+    logits: &mut Vec<f64>,
     options: Options,
     progress: &dyn Progress,
 ) -> Result<Run, InferenceError> {
     let Planned { plan, instance } = planned;
     let (params, prepared) = (&instance.params, &instance.prepared);
-    // Before the work: memory for all logits.
     let batch = inputs.batch();
-    let images = batch.images;
-    let logits_at_all = images.checked_mul(prepared.output().layout.shape().volume());
-    let mut logits = Vec::new();
-    logits_at_all
-        .and_then(|count| logits.try_reserve_exact(count).ok())
-        .ok_or(ExchangeError::Images { images })?;
     let mut randomness = Randomness::new(options.seed);
     let warmup = warm_up(params, plan.forecast.pool_bytes, progress)?;
 
@@ -358,7 +355,6 @@ fn run_encrypted(
         .fold(pool_high_water_bytes, u64::max)
         .max(params.pool().high_water_bytes());
     Ok(Run {
-        logits,
         pool_high_water_bytes,
         stages,
         keygen,

@@ -153,7 +153,10 @@ fn a_run_never_takes_more_limbs_than_its_memory_has_room_for() {
 
 /// What a run told of its progress: for each task its name, its total and what was done.
 #[derive(Default)]
-struct Told(Mutex<Vec<(String, Option<u64>, Vec<u64>)>>);
+struct Told(Mutex<Vec<Task>>);
+
+/// Name, total, and what was done.
+type Task = (String, Option<u64>, Vec<u64>);
 
 impl Progress for Told {
     fn begin(&self, task: &str, total: Option<u64>, _: Unit) {
