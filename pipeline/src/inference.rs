@@ -153,8 +153,10 @@ pub fn infer(
     );
     // Gives the pool's memory back before the references need theirs.
     drop(params);
+    dbg_rss("dropped");
     let reference = references::exact(model, batch, progress)?;
     let rounded = reference.with_logits(references::rounded(&program, &prepared, batch, progress)?);
+    dbg_rss("referenced");
     let encrypted = reference.with_logits(run.logits);
     let exact = &reference.evaluation;
 
@@ -218,6 +220,32 @@ pub fn infer(
     })
 }
 
+fn dbg_rss(at: &str) {
+    if std::env::var("DBG_RSS").is_ok() {
+        let t = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let f = |n: &str| {
+            t.lines()
+                .find(|l| l.starts_with(n))
+                .map(|l| {
+                    l.split_whitespace()
+                        .nth(1)
+                        .unwrap_or("0")
+                        .parse::<u64>()
+                        .unwrap_or(0)
+                        / 1000
+                })
+                .unwrap_or(0)
+        };
+        eprintln!(
+            "DBG {at}: rss {} MB hwm {} anon {} file {}",
+            f("VmRSS"),
+            f("VmHWM"),
+            f("RssAnon"),
+            f("RssFile")
+        );
+    }
+}
+
 fn run_encrypted(
     planned: &Planned,
     batch: Batch<'_>,
@@ -230,8 +258,15 @@ fn run_encrypted(
         Some(seed) => ChaCha20Rng::seed_from_u64(seed),
         None => rand::make_rng(),
     };
+    dbg_rss("planned");
+    eprintln!(
+        "DBG fixed {} pool {}",
+        (plan.forecast.predicted_peak_bytes - plan.forecast.pool_bytes) / 1_000_000,
+        plan.forecast.pool_bytes / 1_000_000
+    );
     let warmup = warm_up(params, plan.forecast.pool_bytes, progress)?;
 
+    dbg_rss("warm");
     progress.begin("keys", None, Unit::Parts);
     let start = Instant::now();
     let levels = &plan.decisions.key_steps.0;
@@ -246,15 +281,18 @@ fn run_encrypted(
     let mut stages: Vec<StageReport> = Vec::new();
     let mut pool_high_water_bytes = 0;
     for group in batch.groups(prepared.images()) {
+        dbg_rss("group");
         let images = batch.read_as(prepared.input().layout.shape(), group)?;
         let start = Instant::now();
         let encrypted = client.encrypt(&images)?;
+        dbg_rss("encrypted");
         encrypt += start.elapsed().as_secs_f64();
 
         // The executor starts the measurement anew for each of its stages.
         pool_high_water_bytes = params.pool().high_water_bytes().max(pool_high_water_bytes);
         let start = Instant::now();
         let (result, reports) = executor.run(encrypted, progress)?;
+        dbg_rss("inferred");
         infer += start.elapsed().as_secs_f64();
         add_stages(&mut stages, reports);
 
