@@ -59,6 +59,11 @@ pub trait Pointwise: fmt::Debug + Send + Sync {
     /// The function in the clear, of a value of channel `channel`.
     fn evaluate(&self, x: f64, channel: usize) -> f64;
 
+    /// The function that [`Self::evaluate`] approximates, of the same value; nothing where it is the function itself.
+    fn stands_for(&self, _x: f64, _channel: usize) -> Option<f64> {
+        None
+    }
+
     /// [`Self::evaluate`] of all `values` of channel `channel`, in place.
     fn evaluate_all(&self, values: &mut [f64], channel: usize) {
         for v in values {

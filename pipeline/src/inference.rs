@@ -80,7 +80,7 @@ pub struct Batch<'a> {
     pub data: &'a dyn Dataset,
     /// Number of the first one there.
     pub first: usize,
-    /// How many.
+    /// Number of images, at least 1.
     pub images: usize,
 }
 

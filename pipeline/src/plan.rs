@@ -81,7 +81,7 @@ pub struct StepForecast {
 pub struct StageForecast {
     /// Name of the stem, the block or the head.
     pub name: String,
-    /// First and last step.
+    /// The first step.
     pub first: StepForecast,
     /// The last step.
     pub last: StepForecast,

@@ -55,7 +55,8 @@ pub struct Task<'a> {
     pub checksum: &'a str,
     /// Images to run.
     pub batch: NonZeroUsize,
-    /// Largest error of a logit that is allowed, in deviations of the logits.
+    /// Largest error of a logit that the plan may make, in deviations of the logits: by noise and rounded weights, see
+    /// [`LogitErrors::of_plan`](crate::estimate::error::LogitErrors::of_plan).
     pub max_logit_error: f64,
 }
 

@@ -5,7 +5,7 @@
 pub enum Unit {
     /// Things that people count: their name in the plural, `"images"`.
     Things(&'static str),
-    /// Bytes.
+    /// Bytes of memory or of a file.
     Bytes,
     /// Parts of the whole that mean nothing by themselves, such as predicted milliseconds.
     Parts,

@@ -34,7 +34,7 @@ pub struct InferReport {
     pub revision: String,
     /// Seed of keys and encryptions; `None` for the system's randomness.
     pub seed: Option<u64>,
-    /// Images classified.
+    /// Images that were classified, from [`Self::offset`] on.
     pub images: usize,
     /// Share of the labels that the encrypted logits predict.
     pub accuracy_encrypted: Option<f64>,
@@ -56,7 +56,7 @@ pub struct InferReport {
     pub predicted_max_logit_error_rounded: Option<f64>,
     /// Images for which some activation input leaves its declared range in the plaintext network.
     pub images_out_of_range: usize,
-    /// Time to make all keys.
+    /// Wall time in seconds to make all keys.
     pub seconds_keygen: f64,
     /// Time to touch the buffer pool's pages.
     pub seconds_warmup: f64,
@@ -80,7 +80,7 @@ pub struct InferReport {
     pub log_qp: f64,
     /// Security in bits; 0 for parameters that are for tests only.
     pub security_bits: u32,
-    /// Threads that computed.
+    /// Threads of the pool that computed.
     pub threads: usize,
     /// Name of the kernel of the arithmetic.
     pub kernel: String,
@@ -107,7 +107,7 @@ pub struct InferReport {
 pub struct StageReport {
     /// Name of the stem, the block or the head.
     pub name: String,
-    /// Wall time.
+    /// Wall time in seconds, of all groups of images together.
     pub seconds: f64,
     /// Ciphertexts that come out of it, for one group of images.
     pub ciphertexts: usize,
@@ -124,7 +124,7 @@ pub struct StageReport {
 pub struct LogitsRecord {
     /// Number of the image in its data set.
     pub index: usize,
-    /// Its class, if known.
+    /// Number of its class; `None` where the data has no labels.
     pub label: Option<usize>,
     /// Decrypted logits, one per class.
     pub encrypted: Vec<f64>,
@@ -148,7 +148,7 @@ pub struct OperationReport {
 /// The plaintext network on a data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvalReport {
-    /// Images evaluated.
+    /// Images that were evaluated.
     pub images: usize,
     /// Share of the labels that the network predicts.
     pub accuracy: Option<f64>,
@@ -179,7 +179,7 @@ pub struct RoundedReport {
 pub struct LayerInput {
     /// Name of the activation.
     pub name: String,
-    /// Largest |x + t|.
+    /// Largest |x + t| over all images.
     pub max_abs: f64,
     /// What the model promises that |x + t| stays below; `None` if it promises nothing.
     pub declared: Option<f64>,

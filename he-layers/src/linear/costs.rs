@@ -80,3 +80,41 @@ impl RotationCosts {
         rotations * (1.0 + self.inner_sum * sums.max(1.0).log2())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ckks_scheme::counts::PrimitiveCosts;
+    use ckks_scheme::{Level, ModulusChain, ParamsLiteral};
+
+    #[test]
+    fn proportions_are_those_of_the_cost_model() {
+        let literal = ParamsLiteral {
+            log_n: 16,
+            q_bits: vec![50; 21],
+            p_bits: vec![50; 11],
+            digits: 2,
+        };
+        let chain = ModulusChain::from_literal(&literal).expect("a chain");
+        let (counts, costs) = (chain.counts(), PrimitiveCosts::built_in("avx512ifma", 16));
+        for level in [21, 12, 6] {
+            let (level, key) = (Level::new(level), Level::new(level));
+            let modelled = [
+                counts.mod_up(level, key),
+                counts.inner_product(level, key),
+                counts.mod_down(level, key, 0) * 2,
+            ]
+            .map(|work| costs.seconds(&work));
+            let defaults = RotationCosts::default();
+            let here = [defaults.mod_up, defaults.inner_product, defaults.mod_down];
+            let (all, all_here): (f64, f64) = (modelled.iter().sum(), here.iter().sum());
+            for (modelled, here) in modelled.iter().zip(here) {
+                let ratio = (here / all_here) / (modelled / all);
+                assert!(
+                    (0.7..1.4).contains(&ratio),
+                    "level {level}: {modelled}, {here}"
+                );
+            }
+        }
+    }
+}

@@ -19,6 +19,11 @@ pub trait Function: fmt::Debug + Send + Sync {
     /// The function in the clear.
     fn evaluate(&self, x: f64) -> f64;
 
+    /// The function that [`Self::evaluate`] approximates, of the same value; nothing where it is the function itself.
+    fn stands_for(&self, _x: f64) -> Option<f64> {
+        None
+    }
+
     /// Largest `|x|` of channel `channel` that the encrypted run is built for.
     fn declared(&self, channel: usize) -> f64;
 
@@ -48,6 +53,14 @@ pub trait Function: fmt::Debug + Send + Sync {
         let range = self.declared(0);
         let points = (0..=1024).map(|k| self.evaluate(range * (f64::from(k) / 512.0 - 1.0)));
         points.fold(0.0, |m, y| m.max(y.abs()))
+    }
+
+    /// Largest slope on `[-range, range]`: how errors of the argument pass at most. By default from 1025 points.
+    fn largest_slope(&self, range: f64) -> f64 {
+        let step = range / 512.0;
+        let value = |k: u32| self.evaluate(step * f64::from(k) - range);
+        let slopes = (0..1024).map(|k| (value(k + 1) - value(k)).abs() / step);
+        slopes.fold(0.0, f64::max)
     }
 
     /// Mean and standard deviation of what channel `channel` gives over data.
@@ -83,6 +96,10 @@ impl<F: Function + Clone + 'static> Pointwise for Custom<F> {
 
     fn evaluate(&self, x: f64, _channel: usize) -> f64 {
         self.0.evaluate(x)
+    }
+
+    fn stands_for(&self, x: f64, _channel: usize) -> Option<f64> {
+        self.0.stands_for(x)
     }
 
     fn declared(&self, channel: usize) -> f64 {

@@ -37,6 +37,8 @@ pub struct Polynomial {
     pub output: PolyOutput,
     /// Largest `|x|` that the encrypted run is built for, for each channel: within the first polynomial's interval.
     pub declared: Vec<f64>,
+    /// Whether the polynomials stand for a ReLU, or are what is meant.
+    pub is_relu: bool,
 }
 
 impl Polynomial {
@@ -55,6 +57,7 @@ impl Polynomial {
             polynomials,
             output,
             declared,
+            is_relu: false,
         };
         activation.validate()?;
         Ok(activation)
@@ -74,7 +77,15 @@ impl Polynomial {
         let range = largest(&declared);
         let relu = Chebyshev::interpolate(|x| x.max(0.0), degree, (-range, range))
             .map_err(LayerError::poly(&name))?;
-        Self::new(name, vec![relu], PolyOutput::Value, declared)
+        let activation = Self::new(name, vec![relu], PolyOutput::Value, declared)?;
+        Ok(activation.standing_for_relu())
+    }
+
+    fn standing_for_relu(self) -> Self {
+        Self {
+            is_relu: true,
+            ..self
+        }
     }
 
     /// ReLU as `x (1 + sign(x)) / 2`, by polynomials that lead, applied in turn, from `[-1, 1]` to the sign: the components of
@@ -104,7 +115,8 @@ impl Polynomial {
             let interval = last.interval();
             remake(last, coeffs, interval)?;
         }
-        Self::new(name, polynomials, PolyOutput::Gate, declared)
+        let activation = Self::new(name, polynomials, PolyOutput::Gate, declared)?;
+        Ok(activation.standing_for_relu())
     }
 
     /// Channels.
@@ -189,15 +201,7 @@ impl Polynomial {
 
     /// Largest slope, over neighbouring points of a grid of 16 times the degree: how errors of the input pass at most.
     pub fn largest_slope(&self) -> f64 {
-        let interval = self.interval();
-        let points: Vec<(f64, f64)> = nodes(16 * (self.degree() + 1), interval)
-            .map(|x| (x, self.evaluate(x)))
-            .collect();
-        let slope = |pair: &[(f64, f64)]| (pair[1].1 - pair[0].1) / (pair[1].0 - pair[0].0);
-        points
-            .windows(2)
-            .map(|pair| slope(pair).abs())
-            .fold(0.0, f64::max)
+        steepest(self.degree(), self.interval(), |x| self.evaluate(x))
     }
 
     /// Degree of the activation as one polynomial.
@@ -243,6 +247,10 @@ impl Function for Polynomial {
         Polynomial::bound(self)
     }
 
+    fn largest_slope(&self, _range: f64) -> f64 {
+        Polynomial::largest_slope(self)
+    }
+
     fn run(&self, c: &Circuit<'_>, mut x: Wire, declared: f64) -> Result<Wire, LayerError> {
         let named = LayerError::eval(&self.name);
         x.declare(declared);
@@ -250,6 +258,7 @@ impl Function for Polynomial {
         for (index, p) in self.polynomials.iter().enumerate() {
             let from = y.as_ref().unwrap_or(&x);
             let level = from.level().below(p.depth()).unwrap_or(Level::new(0));
+            let (before, argument) = (from.tracked().copied(), from.scale());
             let scale = match (self.polynomials.get(index + 1), self.output) {
                 (Some(next), _) => wanted(next, c.prime(level).map_err(&named)?),
                 (None, PolyOutput::Value) => c.nominal_scale(),
@@ -262,6 +271,12 @@ impl Function for Polynomial {
                 .polynomial(from, p, scale)
                 .map_err(LayerError::poly(&self.name))?;
             next.declare(bound_of(p));
+            if let (Some(before), Some(slots)) = (before, c.slots()) {
+                let slope = steepest(p.degree(), p.interval(), |x| p.evaluate(x));
+                let own = own_error_of(p, slots, argument, next.scale());
+                let passed = slope * before.error_std;
+                next.declare_error(passed.hypot(own), slope * before.systematic);
+            }
             y = Some(next);
         }
         let y = y.expect("checked to be there");
@@ -271,25 +286,19 @@ impl Function for Polynomial {
         }
     }
 
-    /// An upper estimate: errors pass with the largest slope, and `T_k` of an argument in error is off by `k^2` times that.
+    /// An upper estimate: errors pass with the largest slope.
     fn error(&self, slots: usize, argument: Scale, result: Scale, _rescales: usize) -> f64 {
         let mut own: f64 = 0.0;
         let mut scale = argument;
         for (index, p) in self.polynomials.iter().enumerate() {
             let (from, to) = p.interval();
-            // Every T_k comes from a rescale at the argument's scale, in units of half the interval.
-            let rounding = rounding_std(slots, scale) / (to / 2.0 - from / 2.0);
-            let terms = p.coeffs().iter().enumerate().skip(1);
-            let sum: f64 = terms.map(|(k, c)| (c * (k * k) as f64).powi(2)).sum();
-            let passed = own * largest_slope_of(p);
+            let passed = own * steepest(p.degree(), p.interval(), |x| p.evaluate(x));
             let next = match self.polynomials.get(index + 1) {
                 // Between polynomials the scale is that of the argument, for another interval.
                 Some(next) => wanted(next, argument.value() * (to / 2.0 - from / 2.0)),
                 None => result,
             };
-            // The sum is `quotient * T_g + remainder` again and again, all rescaled to its scale; T_g^2 is 1/2 on average.
-            let sums = rounding_std(slots, next) * 1.5f64.powi(p.depth() as i32 - 1).sqrt();
-            own = passed.hypot(rounding * sum.sqrt()).hypot(sums);
+            own = passed.hypot(own_error_of(p, slots, scale, next));
             scale = next;
         }
         if self.output == PolyOutput::Gate {
@@ -311,6 +320,10 @@ impl Pointwise for Polynomial {
 
     fn evaluate(&self, x: f64, _channel: usize) -> f64 {
         Polynomial::evaluate(self, x)
+    }
+
+    fn stands_for(&self, x: f64, _channel: usize) -> Option<f64> {
+        self.is_relu.then_some(x.max(0.0))
     }
 
     fn declared(&self, channel: usize) -> f64 {
@@ -342,12 +355,27 @@ fn wanted(p: &Chebyshev, prime: f64) -> Scale {
     Scale::new(prime / (to / 2.0 - from / 2.0))
 }
 
-fn largest_slope_of(p: &Chebyshev) -> f64 {
-    // |T_k'| <= k^2 on [-1, 1].
+/// Largest slope of a polynomial of degree `degree`, between neighbouring points of 16 times as many.
+fn steepest(degree: usize, interval: (f64, f64), f: impl Fn(f64) -> f64) -> f64 {
+    let points: Vec<(f64, f64)> = nodes(16 * (degree + 1), interval)
+        .map(|x| (x, f(x)))
+        .collect();
+    let slope = |pair: &[(f64, f64)]| (pair[1].1 - pair[0].1) / (pair[1].0 - pair[0].0);
+    let slopes = points.windows(2).map(|pair| slope(pair).abs());
+    slopes.fold(0.0, f64::max)
+}
+
+/// Error of one polynomial itself, of an argument at scale `argument`, for a result at scale `result`: `T_k` of an argument in
+/// error is off by `k^2` times that.
+fn own_error_of(p: &Chebyshev, slots: usize, argument: Scale, result: Scale) -> f64 {
     let (from, to) = p.interval();
-    let terms = p.coeffs().iter().enumerate();
-    let sum: f64 = terms.map(|(k, c)| c.abs() * (k * k) as f64).sum();
-    sum / (to / 2.0 - from / 2.0)
+    // Every T_k comes from a rescale at the argument's scale, in units of half the interval.
+    let rounding = rounding_std(slots, argument) / (to / 2.0 - from / 2.0);
+    let terms = p.coeffs().iter().enumerate().skip(1);
+    let sum: f64 = terms.map(|(k, c)| (c * (k * k) as f64).powi(2)).sum();
+    // The sum is `quotient * T_g + remainder` again and again, all rescaled to its scale; T_g^2 is 1/2 on average.
+    let sums = rounding_std(slots, result) * 1.5f64.powi(p.depth() as i32 - 1).sqrt();
+    (rounding * sum.sqrt()).hypot(sums)
 }
 
 /// A bound on `|p|` over its interval, at most 0.04 % above the largest: as [`Chebyshev::bound`], by more nodes, because

@@ -55,6 +55,9 @@ pub(super) struct PreparedReal<F> {
     components: usize,
     tally: Tally,
     error: StageError,
+    /// Predicted deviation of the function's own error, and how errors of its argument pass at most.
+    own_error: f64,
+    slope: f64,
 }
 
 impl<F: Function + Clone + 'static> PreparedReal<F> {
@@ -106,6 +109,8 @@ impl<F: Function + Clone + 'static> PreparedReal<F> {
             components,
             tally,
             error,
+            own_error: own,
+            slope: function.largest_slope(declared),
         }))
     }
 
@@ -152,10 +157,16 @@ impl<F: Function + Clone + 'static> PreparedReal<F> {
         let mut parts = Vec::with_capacity(self.components);
         for mut part in self.parts(evaluator, ct).map_err(&named)? {
             part.declare_values(declared, declared);
+            let (std, systematic) = (part.tracked().error_std, part.tracked().systematic);
             let y = self
                 .function
                 .run(&circuit, Wire::encrypted(part), declared)?;
-            parts.extend(y.into_ciphertext());
+            // Product by product, errors of high powers would seem to grow without measure.
+            parts.extend(y.into_ciphertext().map(|mut y| {
+                let passed = (self.slope * std).hypot(self.own_error);
+                y.declare_error(passed, self.slope * systematic);
+                y
+            }));
         }
         let imaginary = (parts.len() > 1).then(|| parts.pop()).flatten();
         let mut y = parts.pop().expect("a real part");

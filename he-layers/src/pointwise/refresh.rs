@@ -178,6 +178,8 @@ pub struct Refresh {
     /// What is applied to values brought to [-1, 1] by the largest declared one, and multiplied back; nothing: values stay
     /// what they are. Beyond the range a series goes on periodically, so that a value out of range harms no other.
     pub function: Option<FourierSeries>,
+    /// Whether the function stands for a ReLU, or is what is meant.
+    pub is_relu: bool,
 }
 
 /// Period of the series of a ReLU over the largest value, as the scheme's presets have it.
@@ -190,6 +192,7 @@ impl Refresh {
             name: name.into(),
             declared,
             function: None,
+            is_relu: false,
         }
     }
 
@@ -210,6 +213,7 @@ impl Refresh {
             name,
             declared,
             function,
+            is_relu: true,
         })
     }
 
@@ -245,6 +249,10 @@ impl Pointwise for Refresh {
             None => x,
             Some(series) => self.range() * series.evaluate(x / self.range()),
         }
+    }
+
+    fn stands_for(&self, x: f64, _channel: usize) -> Option<f64> {
+        self.is_relu.then_some(x.max(0.0))
     }
 
     fn declared(&self, channel: usize) -> f64 {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::description::{Program, Source, Term, Value};
+use super::description::{Program, Source, Term, Value, ValueEntry};
 use crate::error::LayerError;
 use crate::pointwise::Pointwise;
 use crate::tensor::PlainTensor;
@@ -25,6 +25,23 @@ impl Program {
         self.forward_observed(x, &mut |_, _| ())
     }
 
+    /// The network in the clear with the functions that its stages stand for, where they approximate them: a ReLU, say.
+    ///
+    /// # Errors
+    /// As [`Self::forward_plain`].
+    pub fn forward_exact(&self, x: &PlainTensor) -> Result<PlainTensor, LayerError> {
+        self.walk(x, &exact, &mut |_, _| ())
+    }
+
+    /// Whether [`Self::forward_exact`] is another function than [`Self::forward_plain`].
+    pub fn approximates(&self) -> bool {
+        let stands_for = |entry: &ValueEntry| match &entry.source {
+            Source::Stage(_, stage) => stage.stands_for(0.0, 0).is_some(),
+            Source::Input | Source::Sum(_) => false,
+        };
+        self.values().iter().any(stands_for)
+    }
+
     /// As [`Self::forward_plain`], with `observe` called on every argument of a stage and every value as it comes: to look at
     /// it, or to disturb it.
     ///
@@ -33,6 +50,16 @@ impl Program {
     pub fn forward_observed(
         &self,
         x: &PlainTensor,
+        observe: &mut dyn FnMut(Point, &mut PlainTensor),
+    ) -> Result<PlainTensor, LayerError> {
+        self.walk(x, &evaluate, observe)
+    }
+
+    /// The network in the clear, its stages evaluated by `stage_in_place`.
+    fn walk(
+        &self,
+        x: &PlainTensor,
+        stage_in_place: &dyn Fn(&dyn Pointwise, &mut PlainTensor),
         observe: &mut dyn FnMut(Point, &mut PlainTensor),
     ) -> Result<PlainTensor, LayerError> {
         let output = self.output()?;
@@ -56,7 +83,7 @@ impl Program {
                 Source::Stage(of, stage) => {
                     let mut x = read(*of).clone();
                     observe(Point::Argument(Value(index)), &mut x);
-                    evaluate(stage.as_ref(), &mut x);
+                    stage_in_place(stage.as_ref(), &mut x);
                     x
                 }
                 Source::Sum(node) => {
@@ -111,4 +138,17 @@ fn evaluate(stage: &dyn Pointwise, x: &mut PlainTensor) {
         .par_chunks_mut(pixels)
         .enumerate()
         .for_each(|(map, values)| stage.evaluate_all(values, map % channels));
+}
+
+/// What a stage stands for, in place.
+fn exact(stage: &dyn Pointwise, x: &mut PlainTensor) {
+    if stage.stands_for(0.0, 0).is_none() {
+        return evaluate(stage, x);
+    }
+    let (channels, pixels) = (x.shape.channels, x.shape.pixels().max(1));
+    for (map, values) in x.data.chunks_mut(pixels).enumerate() {
+        for v in values {
+            *v = stage.stands_for(*v, map % channels).unwrap_or(*v);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 """Trains a small network with quadratic activations and exports it for the encrypted run.
 
-    pip install torch onnx onnxscript
+    pip install numpy torch onnx onnxscript
     python own_network.py
     polyphase import net.onnx --data gratings.npz --mean 0.5 --std 0.25 --out net.ron
     polyphase infer --model net.ron --data gratings.npz --batch 64
@@ -56,4 +56,4 @@ net.eval()
 with torch.no_grad():
     right = net((torch.from_numpy(x_test) / 255 - MEAN) / STD).argmax(1) == torch.from_numpy(y_test)
 print(f"accuracy on the test images: {right.float().mean():.4f}")
-torch.onnx.export(net, (x[:1],), "net.onnx", dynamo=False, dynamic_axes={"input": {0: "images"}}, input_names=["input"])
+torch.onnx.export(net, (x[:1],), "net.onnx")

@@ -105,6 +105,15 @@ fn kat_networks_with_the_names_of_the_reference_work_give_the_logits_of_pytorch(
     {
         assert!((a - b).abs() < 0.05, "{a} against {b}");
     }
+    for (a, b) in program
+        .forward_exact(&plain)
+        .unwrap()
+        .data
+        .iter()
+        .zip(&expected)
+    {
+        assert!((a - b).abs() < 1e-9, "{a} against {b}");
+    }
 }
 
 /// The fixture of the reference work's names, with metadata.
@@ -249,6 +258,12 @@ fn imported_networks_with_ranges_are_written_read_and_lowered() {
         let bound = if lowered_is_exact { 1e-9 } else { 0.3 };
         for (a, b) in found.iter().zip(&expected) {
             assert!((a - b).abs() < bound, "{name}: {a} against {b}");
+        }
+        // With the ReLUs that polynomials stand for, the program is the network exactly.
+        assert_eq!(lowered.program.approximates(), !lowered_is_exact, "{name}");
+        let exact = lowered.program.forward_exact(&plain).unwrap().data;
+        for (a, b) in exact.iter().zip(&expected) {
+            assert!((a - b).abs() < 1e-9, "{name}: {a} against {b}");
         }
     }
 }

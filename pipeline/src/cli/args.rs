@@ -161,7 +161,8 @@ pub struct PlanningArgs {
     #[arg(long, value_name = "FILE.ron", conflicts_with = "pin")]
     pub plan: Option<PathBuf>,
 
-    /// Largest error of a logit that the plan may lead to, in deviations of the logits
+    /// Largest error of a logit that the plan may lead to, in deviations of the logits; approximated activations, which no
+    /// plan makes better, are told apart
     #[arg(long, value_name = "E", default_value = "0.02", value_parser = error_bound)]
     pub max_logit_error: f64,
 

@@ -12,10 +12,23 @@ const DRAWS: u64 = 2;
 pub struct LogitErrors {
     /// Estimate of the largest error that noise alone makes: against the network with rounded weights.
     pub noise: f64,
-    /// Estimate of the largest error against the exact network: noise and rounded weights.
+    /// Estimate of the largest error of activations that are approximated, a ReLU by a polynomial for instance; 0 without any.
+    pub approximation: f64,
+    /// Estimate of the largest error against the exact network: noise, rounded weights and approximated activations.
     pub total: f64,
     /// Standard deviation of the exact logits over images and classes.
     pub logit_std: f64,
+}
+
+impl LogitErrors {
+    /// Noise and rounded weights, in deviations of the logits: what ring, primes and layout decide.
+    #[must_use]
+    pub fn of_plan(&self) -> f64 {
+        (self.total.powi(2) - self.approximation.powi(2))
+            .max(0.0)
+            .sqrt()
+            / self.logit_std
+    }
 }
 
 /// Estimates the errors on `images`; the batch's largest is that of `batch` images like them.
@@ -29,20 +42,16 @@ pub fn of_logits(
     batch: usize,
 ) -> Result<LogitErrors, LayerError> {
     let clean = program.forward_plain(images)?;
-    let deviation = |errors| {
-        let mut squares = vec![0.0; images.n];
-        for seed in 0..DRAWS {
-            let noisy = prepared.forward_disturbed(program, images, errors, seed)?;
-            for (n, square) in squares.iter_mut().enumerate() {
-                let pairs = noisy.image(n).iter().zip(clean.image(n));
-                *square += pairs.map(|(a, b)| (a - b).powi(2)).sum::<f64>();
-            }
-        }
-        let values = DRAWS as f64 * clean.shape.volume() as f64;
-        // The image that suffers most.
-        Ok::<_, LayerError>((squares.into_iter().fold(0.0, f64::max) / values).sqrt())
+    let disturbed = |errors| {
+        let draws =
+            (0..DRAWS).map(|seed| prepared.forward_disturbed(program, images, errors, seed));
+        Ok::<_, LayerError>(deviation(&draws.collect::<Result<Vec<_>, _>>()?, &clean))
     };
-    let (noise, weights) = (deviation(Errors::Noise)?, deviation(Errors::Weights)?);
+    let (noise, weights) = (disturbed(Errors::Noise)?, disturbed(Errors::Weights)?);
+    let approximation = match program.approximates() {
+        true => deviation(&[program.forward_exact(images)?], &clean),
+        false => 0.0,
+    };
     // The largest of n Gaussian errors is near sqrt(2 ln 2n) deviations.
     let errors = batch as f64 * clean.shape.volume() as f64;
     let largest = (2.0 * (2.0 * errors).ln()).sqrt();
@@ -51,7 +60,21 @@ pub fn of_logits(
     let variance = clean.data.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
     Ok(LogitErrors {
         noise: largest * noise,
-        total: largest * noise.hypot(weights),
+        approximation: largest * approximation,
+        total: largest * noise.hypot(weights).hypot(approximation),
         logit_std: variance.sqrt(),
     })
+}
+
+/// Root mean square of the differences from `clean`, in the image that suffers most.
+fn deviation(others: &[PlainTensor], clean: &PlainTensor) -> f64 {
+    let values = (others.len() * clean.shape.volume()) as f64;
+    let of_image = |n| {
+        let pairs = others
+            .iter()
+            .flat_map(|other| other.image(n).iter().zip(clean.image(n)));
+        pairs.map(|(a, b)| (a - b).powi(2)).sum::<f64>()
+    };
+    let squares = (0..clean.n).map(of_image);
+    (squares.fold(0.0, f64::max) / values).sqrt()
 }

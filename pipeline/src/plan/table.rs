@@ -88,12 +88,21 @@ impl fmt::Display for Plan {
         )?;
         match &forecast.errors {
             None => write!(f, "not predicted"),
-            Some(e) => write!(
-                f,
-                "about {:.4} of the logits' deviation, {:.4} of it noise",
-                e.total / e.logit_std,
-                e.noise / e.logit_std
-            ),
+            Some(e) => {
+                let (total, noise) = (e.total / e.logit_std, e.noise / e.logit_std);
+                write!(
+                    f,
+                    "about {total:.4} of the logits' deviation, {noise:.4} of it noise"
+                )?;
+                match e.approximation > 0.0 {
+                    true => write!(
+                        f,
+                        ", {:.4} approximated activations",
+                        e.approximation / e.logit_std
+                    ),
+                    false => Ok(()),
+                }
+            }
         }
     }
 }

@@ -122,3 +122,32 @@ pub(super) fn literals_over(
     };
     digits.iter().filter_map(largest).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ckks_scheme::ModulusChain;
+    use ckks_scheme::counts::PrimitiveCosts;
+
+    #[test]
+    fn key_switches_are_compared_as_by_the_cost_model() {
+        let costs = PrimitiveCosts::built_in("avx512ifma", 16);
+        let literals = [4, 10, 16]
+            .into_iter()
+            .flat_map(|user| bootstrap_literals(16, user, &Pins::default()));
+        let ratios: Vec<f64> = literals
+            .map(|(literal, _)| {
+                let chain = ModulusChain::from_literal(&literal).expect("a chain");
+                let level = ckks_scheme::Level::new(literal.q_bits.len().div_ceil(2));
+                // Keys for the level itself have fewer special primes at work.
+                let work = chain.counts().key_switch(level, chain.max_level());
+                key_switch_units(&literal) / costs.seconds(&work)
+            })
+            .collect();
+        let (least, most) = (
+            ratios.iter().copied().fold(f64::INFINITY, f64::min),
+            ratios.iter().copied().fold(0.0, f64::max),
+        );
+        assert!(ratios.len() > 5 && most < 1.3 * least, "{ratios:.0?}");
+    }
+}

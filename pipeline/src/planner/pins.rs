@@ -16,21 +16,21 @@ const LONGEST_SIDE: usize = 1 << 16;
 /// Choices of the planner that the user has made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pins {
-    /// Base-2 logarithm of the ring degree.
+    /// Base-2 logarithm of the ring degree, 13 to 17.
     pub log_n: Option<u32>,
-    /// Packing.
+    /// Whether slots hold pixels of one image, or of two.
     pub packing: Option<Packing>,
-    /// Grid.
+    /// Rows and columns of cells, both powers of two.
     pub grid: Option<Grid>,
-    /// Bits of the ciphertext primes.
+    /// Bits of the ciphertext primes, 36 to 50.
     pub prime_bits: Option<u32>,
-    /// Digits of a key switch.
+    /// Digits of a key switch, 1 to 6.
     pub digits: Option<usize>,
-    /// Base-2 logarithm of the nominal scale.
+    /// Base-2 logarithm of the nominal scale, 20 to 40.
     pub log_scale: Option<u32>,
-    /// Channel blocks taken at a time, in every step.
+    /// Channel blocks taken at a time, in every step, 1 to 65536; more than there are means all.
     pub blocks: Option<usize>,
-    /// Refreshes.
+    /// Whether values are refreshed.
     pub bootstrap: Bootstrap,
 }
 

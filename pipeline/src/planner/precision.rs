@@ -44,7 +44,7 @@ impl<'a> Simulations<'a> {
     pub fn first_precise(&mut self, plans: Vec<(Plan, usize)>) -> Result<Option<Plan>, PlanError> {
         for (mut plan, chain) in plans {
             let errors = self.errors(&plan, chain)?;
-            let relative = errors.total / errors.logit_std;
+            let relative = errors.of_plan();
             self.least_error = self.least_error.min(relative);
             if relative <= self.task.max_logit_error {
                 plan.forecast.errors = Some(errors);

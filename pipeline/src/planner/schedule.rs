@@ -154,7 +154,7 @@ impl Schedule<'_> {
         }
     }
 
-    /// The channel blocks at a time that are fastest within the memory; the fewest if none are.
+    /// The channel blocks at a time that are fastest within the memory; those that take the least memory if none are.
     fn step(
         &self,
         step: usize,
@@ -199,12 +199,16 @@ impl Schedule<'_> {
         if let Some(blocks) = blocks {
             return at(blocks);
         }
-        let sizes = std::iter::successors(Some(1), |g| Some(g * 2))
-            .take_while(|g| *g <= input.layout.blocks().min(MOST_CONSIDERED));
-        sizes
-            .map(at)
-            .filter(|s| s.pool_bytes <= budget)
-            .min_by(|a, b| a.seconds.total_cmp(&b.seconds))
-            .unwrap_or_else(|| at(1))
+        // Fewer at a time do not always take less: sums that are added to again and again are held longer.
+        let most = input.layout.blocks().clamp(1, MOST_CONSIDERED);
+        let sizes = std::iter::successors(Some(1), |g| Some(g * 2)).take_while(|g| *g <= most);
+        let all: Vec<StepForecast> = sizes.map(at).collect();
+        let fitting = all.iter().filter(|s| s.pool_bytes <= budget);
+        let fastest = fitting.min_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        let smallest = all.iter().min_by_key(|s| s.pool_bytes);
+        fastest
+            .or(smallest)
+            .expect("one block at a time is a choice")
+            .clone()
     }
 }

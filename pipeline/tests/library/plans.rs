@@ -189,6 +189,67 @@ fn precision_that_no_plan_reaches_is_refused() {
 }
 
 #[test]
+fn where_precision_takes_more_memory_the_error_says_how_much() {
+    // Eight levels: N = 2^14 has room for small primes, N = 2^15 for large ones.
+    let program = chain("small", 8, &[2; 7]);
+    let choose = |max_logit_error, memory, pinned: &[&str]| {
+        let task = Task {
+            max_logit_error,
+            ..task(&program, 5)
+        };
+        planner::choose(&task, &machine(memory), &pins(pinned), &kernel())
+    };
+    let of_ring = |ring: &str| {
+        let errors = choose(1e9, GIB, &[ring, "packing=real"])
+            .unwrap()
+            .forecast
+            .errors
+            .unwrap();
+        let error = choose(1e9, 1, &[ring, "packing=real"]).unwrap_err();
+        let PlanError::Memory { needed_bytes, .. } = error else {
+            panic!("{error}");
+        };
+        (errors.of_plan(), needed_bytes)
+    };
+    let (rough, small) = of_ring("log_n=14");
+    let (fine, large) = of_ring("log_n=15");
+    assert!(
+        fine < rough && small < large,
+        "{fine} {rough}, {small} {large}"
+    );
+    let allowed = (fine * rough).sqrt();
+    let choose = |max_logit_error, memory| choose(max_logit_error, memory, &["packing=real"]);
+    let error = choose(allowed, large - 1).unwrap_err();
+    let PlanError::Precision {
+        found,
+        needed_bytes: Some(needed),
+        ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    // Either remedy is one.
+    let words = error.to_string();
+    let after = |flag: &str| -> f64 {
+        let (_, rest) = words.split_once(flag).unwrap();
+        let number = rest.split('`').next().unwrap();
+        number.parse().unwrap()
+    };
+    let more = after("`--max-logit-error ");
+    assert!(more >= found && more <= 1.2 * found, "{words}");
+    choose(more, large - 1).unwrap();
+    choose(allowed, needed).unwrap();
+    let flag = after("`--memory-gib ") * GIB as f64;
+    assert!(flag >= needed as f64, "{words}");
+    // Without the precision, memory alone is what is missing.
+    let error = choose(allowed, 1).unwrap_err();
+    assert!(
+        matches!(error, PlanError::Memory { needed_bytes, .. } if needed_bytes == needed),
+        "{error}"
+    );
+}
+
+#[test]
 fn key_levels_of_a_network_that_shrinks_at_every_block_are_found_in_seconds() {
     // One channel a ciphertext, one fewer with every block: each is a place for a key level. All sets of them would be 2^16.
     let channels = std::iter::once(3).chain((2..=19).rev());

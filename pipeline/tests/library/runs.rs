@@ -1,6 +1,6 @@
 //! Runs on small rings without security: memory stays within what was forecast, and within what there is.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ckks_scheme::Evaluator;
 use datasets::{Shape, Synthetic};
@@ -9,7 +9,7 @@ use he_models::Model;
 use pipeline::executor::Executor;
 use pipeline::inference::{self, Batch, Options};
 use pipeline::planner::{self, Machine};
-use pipeline::progress::Silent;
+use pipeline::progress::{Progress, Silent, Unit};
 
 use crate::networks::{GIB, Small, chain, kernel, lowered, machine, pins, task};
 
@@ -149,4 +149,66 @@ fn a_run_never_takes_more_limbs_than_its_memory_has_room_for() {
         error.to_string().contains("buffer pool exhausted"),
         "{error}"
     );
+}
+
+/// What a run told of its progress: for each task its name, its total and what was done.
+#[derive(Default)]
+struct Told(Mutex<Vec<(String, Option<u64>, Vec<u64>)>>);
+
+impl Progress for Told {
+    fn begin(&self, task: &str, total: Option<u64>, _: Unit) {
+        let task = (task.to_owned(), total, Vec::new());
+        self.0.lock().unwrap().push(task);
+    }
+    fn stage(&self, _: &str) {}
+    fn advance(&self, units: u64) {
+        self.0.lock().unwrap().last_mut().unwrap().2.push(units);
+    }
+    fn finish(&self) {}
+    fn note(&self, _: &str) {}
+}
+
+#[test]
+fn every_long_task_tells_how_far_it_is() {
+    let model = Model::bundled("tiny").unwrap();
+    let program = model.lower().unwrap().program;
+    let pins = pins(&["log_n=15", "grid=8x16", "blocks=100"]);
+    let planned = planner::plan(&task(&program, 2), &machine(4 * GIB), &pins, &kernel()).unwrap();
+    let pool_bytes = planned.plan.forecast.pool_bytes;
+    let steps = planned.plan.forecast.steps.len() as u64;
+    let shape = Shape {
+        channels: 3,
+        height: 8,
+        width: 8,
+    };
+    let batch = Batch {
+        data: &Synthetic::with_shape(0, shape).unwrap(),
+        first: 0,
+        images: 2,
+    };
+    let told = Told::default();
+    inference::infer(&model, planned, batch, Options::default(), &told).unwrap();
+    let told = told.0.into_inner().unwrap();
+    for (task, total, done) in &told {
+        let sum: u64 = done.iter().sum();
+        match total {
+            // Milliseconds of the steps are rounded one by one.
+            Some(total) if task == "encrypted inference" => assert!(sum.abs_diff(*total) <= steps),
+            Some(total) => assert_eq!(sum, *total, "{task}"),
+            None => assert!(done.is_empty(), "{task}"),
+        }
+    }
+    let memory = told.iter().find(|(task, _, _)| task == "memory").unwrap();
+    // A step of the bar at least every 256 MiB.
+    let total = memory.1.unwrap();
+    assert!(
+        pool_bytes / 2 < total && total <= pool_bytes + (1 << 20),
+        "{total} of {pool_bytes}"
+    );
+    assert!(
+        memory.2.iter().all(|step| *step <= 256 << 20),
+        "{:?}",
+        memory.2
+    );
+    assert!(memory.2.len() > 1, "{:?}", memory.2);
 }

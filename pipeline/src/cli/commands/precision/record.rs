@@ -24,10 +24,10 @@ pub struct PrecisionRecord {
     /// How far the series that stands for it is from it at most; errors are those against the series.
     pub function_error: f64,
     pub ciphertexts: usize,
-    /// Of the mean error.
+    /// -log2 of the mean error.
     pub mean_bits: f64,
     pub median_bits: f64,
-    /// Of the largest error.
+    /// -log2 of the largest error.
     pub min_bits: f64,
     /// Of the noise tracker's bound.
     pub predicted_min_bits: f64,
@@ -48,9 +48,9 @@ pub struct PrecisionRecord {
     pub seconds_keygen: f64,
     pub keys: usize,
     pub key_bytes: u64,
-    /// Encoded matrices.
+    /// Limb memory of the encoded matrices, in bytes.
     pub transform_bytes: u64,
-    /// Declared for one refresh.
+    /// Limb memory that one refresh takes at most, in bytes, its result included.
     pub working_bytes: u64,
     pub pool_high_water_bytes: u64,
     /// `None` where the system does not tell.
