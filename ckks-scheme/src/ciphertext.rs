@@ -1,7 +1,7 @@
 //! Levels, scales, plaintexts and ciphertexts.
 
 use crate::error::EvalError;
-use crate::noise::Tracked;
+use crate::noise::{BOUND_SIGMAS, Tracked};
 use ckks_math::{Eval, RnsPoly};
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
@@ -174,6 +174,16 @@ impl Ciphertext {
         let or_unbounded = |x: f64| if x.is_nan() { f64::INFINITY } else { x };
         self.tracked.max = or_unbounded(max);
         self.tracked.rms = or_unbounded(rms);
+    }
+
+    /// Lowers the predicted error to better knowledge: operations one by one do not know, for instance, that the polynomial
+    /// which they make up is nowhere steep. `std` and `systematic` as in [`Tracked`]; what is larger than the prediction, or no
+    /// number, changes nothing.
+    pub fn declare_error(&mut self, std: f64, systematic: f64) {
+        let predicted = &mut self.tracked;
+        if BOUND_SIGMAS * std + systematic < predicted.error_bound() {
+            (predicted.error_std, predicted.systematic) = (std, systematic);
+        }
     }
 
     /// Declares that the encrypted values are `factor` times what they were held to be: a free multiplication.

@@ -31,8 +31,8 @@ pub use linear::{
     Conv2d, Dense, Linear, LinearMap, Padding, ProductTask, RotationCosts, TermWeight,
 };
 pub use pointwise::{
-    Circuit, Custom, Depth, Function, Operand, Pointwise, PolyOutput, Polynomial, Refresh,
-    RefreshLimits, Refresher, Setting, Square, Wire,
+    Circuit, Custom, Depth, Evaluation, Function, Operand, Pointwise, PolyOutput, Polynomial,
+    Refresh, RefreshLimits, Refresher, Setting, Square, Wire,
 };
 pub use program::{
     CompiledMaps, Errors, Layer, Node, Point, Preparation, PreparedProgram, Program, Run, Shortage,

@@ -20,7 +20,7 @@ use ckks_scheme::bootstrap::FourierSeries;
 use ckks_scheme::{Ciphertext, EvalError, Evaluator, KeyRequest, Level};
 
 pub use circuit::{Circuit, Wire};
-pub use custom::{Custom, Function};
+pub use custom::{Custom, Evaluation, Function};
 pub use polynomial::{PolyOutput, Polynomial};
 pub use refresh::{RELU_PERIOD, Refresh, RefreshLimits, Refresher};
 pub(crate) use rescaled::Rescaled;

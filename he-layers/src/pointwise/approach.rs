@@ -28,6 +28,20 @@ impl Approach {
         Self::find(layer, input, chain, target, factor)
     }
 
+    /// To `target(level)` within a hundredth; refreshed values have a level to spare for that.
+    pub(crate) fn close(
+        layer: &str,
+        input: &TensorSpec,
+        chain: &ScaleChain,
+        target: impl Fn(Level) -> Result<f64, LayerError>,
+    ) -> Result<Self, LayerError> {
+        let factor = |ratio: f64| {
+            let factor = ratio.round();
+            ((factor / ratio - 1.0).abs() <= 0.01).then_some(factor)
+        };
+        Self::find(layer, input, chain, target, factor)
+    }
+
     /// To `limit` or less, but not less than half of it.
     pub(crate) fn within(
         layer: &str,

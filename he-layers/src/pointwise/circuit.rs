@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use ckks_scheme::{
-    Chebyshev, Ciphertext, EvalError, Evaluator, KeyRequest, Level, PolyError, Scale,
+    Chebyshev, Ciphertext, EvalError, Evaluator, KeyRequest, Level, PolyError, Scale, Tracked,
 };
 
 use crate::cost::{Op, OpCounts};
@@ -95,6 +95,14 @@ impl<'a> Circuit<'a> {
     /// The nominal scale S of the network.
     pub fn nominal_scale(&self) -> Scale {
         self.nominal
+    }
+
+    /// Slots of the ciphertexts, if there are any.
+    pub(crate) fn slots(&self) -> Option<usize> {
+        match &self.mode {
+            Mode::Run(evaluator) => Some(evaluator.params().slots()),
+            Mode::Count(..) => None,
+        }
     }
 
     /// The prime that a rescale at `level` divides by.
@@ -294,6 +302,21 @@ impl Wire {
         match &self.0 {
             Repr::Encrypted(ct) => ct.scale(),
             Repr::Counted(c) => c.scale,
+        }
+    }
+
+    /// What is predicted of the error, if there is a ciphertext.
+    pub(crate) fn tracked(&self) -> Option<&Tracked> {
+        match &self.0 {
+            Repr::Encrypted(ct) => Some(ct.tracked()),
+            Repr::Counted(_) => None,
+        }
+    }
+
+    /// Lowers the predicted error to what is known better; see [`Ciphertext::declare_error`].
+    pub fn declare_error(&mut self, std: f64, systematic: f64) {
+        if let Repr::Encrypted(ct) = &mut self.0 {
+            ct.declare_error(std, systematic);
         }
     }
 

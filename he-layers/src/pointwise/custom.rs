@@ -55,22 +55,44 @@ pub trait Function: fmt::Debug + Send + Sync {
         points.fold(0.0, |m, y| m.max(y.abs()))
     }
 
+    /// Largest slope on `[-range, range]`: how errors of the argument pass at most. By default from 1025 points.
+    fn largest_slope(&self, range: f64) -> f64 {
+        let step = range / 512.0;
+        let value = |k: u32| self.evaluate(step * f64::from(k) - range);
+        let slopes = (0..1024).map(|k| (value(k + 1) - value(k)).abs() / step);
+        slopes.fold(0.0, f64::max)
+    }
+
     /// Mean and standard deviation of what channel `channel` gives over data.
     fn moments(&self, _channel: usize) -> (f64, f64) {
         let bound = self.bound();
         (0.0, bound / 3.0)
     }
 
-    /// Predicted standard deviation of its own error, in ciphertexts of `slots` slots: argument at scale `argument`, result
-    /// at scale `result`, after `rescales` rescales.
-    fn error(&self, slots: usize, argument: Scale, result: Scale, rescales: usize) -> f64 {
-        real::rescale_error(slots, argument, result, rescales)
+    /// Predicted standard deviation of its own error.
+    fn error(&self, at: &Evaluation) -> f64 {
+        real::rescale_error(at)
     }
 
     /// Names the function in the error of an operation.
     fn failed(&self, error: ckks_scheme::EvalError) -> LayerError {
         LayerError::eval(self.name())(error)
     }
+}
+
+/// What the error of a function depends on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Complex slots of a ciphertext.
+    pub slots: usize,
+    /// Scale of the argument.
+    pub argument: Scale,
+    /// The prime that the first product is divided by.
+    pub prime: f64,
+    /// Scale of the result.
+    pub result: Scale,
+    /// Rescales of the circuit.
+    pub rescales: usize,
 }
 
 /// A [`Function`] as a pointwise stage.

@@ -5,8 +5,8 @@ use std::f64::consts::PI;
 use ckks_scheme::{Chebyshev, Level, Scale};
 
 use super::circuit::{Circuit, Wire};
-use super::custom::Function;
-use super::real::PreparedReal;
+use super::custom::{Evaluation, Function};
+use super::real::{PreparedReal, levels_to_approach};
 use super::{Depth, Pointwise, PreparedPointwise, Setting};
 use crate::checks::check_array;
 use crate::error::LayerError;
@@ -201,15 +201,7 @@ impl Polynomial {
 
     /// Largest slope, over neighbouring points of a grid of 16 times the degree: how errors of the input pass at most.
     pub fn largest_slope(&self) -> f64 {
-        let interval = self.interval();
-        let points: Vec<(f64, f64)> = nodes(16 * (self.degree() + 1), interval)
-            .map(|x| (x, self.evaluate(x)))
-            .collect();
-        let slope = |pair: &[(f64, f64)]| (pair[1].1 - pair[0].1) / (pair[1].0 - pair[0].0);
-        points
-            .windows(2)
-            .map(|pair| slope(pair).abs())
-            .fold(0.0, f64::max)
+        steepest(self.degree(), self.interval(), |x| self.evaluate(x))
     }
 
     /// Degree of the activation as one polynomial.
@@ -255,6 +247,10 @@ impl Function for Polynomial {
         Polynomial::bound(self)
     }
 
+    fn largest_slope(&self, _range: f64) -> f64 {
+        Polynomial::largest_slope(self)
+    }
+
     fn run(&self, c: &Circuit<'_>, mut x: Wire, declared: f64) -> Result<Wire, LayerError> {
         let named = LayerError::eval(&self.name);
         x.declare(declared);
@@ -262,6 +258,8 @@ impl Function for Polynomial {
         for (index, p) in self.polynomials.iter().enumerate() {
             let from = y.as_ref().unwrap_or(&x);
             let level = from.level().below(p.depth()).unwrap_or(Level::new(0));
+            let (before, argument) = (from.tracked().copied(), from.scale());
+            let prime = c.prime(from.level()).map_err(&named)?;
             let scale = match (self.polynomials.get(index + 1), self.output) {
                 (Some(next), _) => wanted(next, c.prime(level).map_err(&named)?),
                 (None, PolyOutput::Value) => c.nominal_scale(),
@@ -274,6 +272,12 @@ impl Function for Polynomial {
                 .polynomial(from, p, scale)
                 .map_err(LayerError::poly(&self.name))?;
             next.declare(bound_of(p));
+            if let (Some(before), Some(slots)) = (before, c.slots()) {
+                let slope = steepest(p.degree(), p.interval(), |x| p.evaluate(x));
+                let own = own_error_of(p, slots, (argument, prime), next.scale());
+                let passed = slope * before.error_std;
+                next.declare_error(passed.hypot(own), slope * before.systematic);
+            }
             y = Some(next);
         }
         let y = y.expect("checked to be there");
@@ -283,30 +287,23 @@ impl Function for Polynomial {
         }
     }
 
-    /// An upper estimate: errors pass with the largest slope, and `T_k` of an argument in error is off by `k^2` times that.
-    fn error(&self, slots: usize, argument: Scale, result: Scale, _rescales: usize) -> f64 {
+    /// An upper estimate: errors pass with the largest slope.
+    fn error(&self, at: &Evaluation) -> f64 {
         let mut own: f64 = 0.0;
-        let mut scale = argument;
+        let mut scale = at.argument;
         for (index, p) in self.polynomials.iter().enumerate() {
-            let (from, to) = p.interval();
-            // Every T_k comes from a rescale at the argument's scale, in units of half the interval.
-            let rounding = rounding_std(slots, scale) / (to / 2.0 - from / 2.0);
-            let terms = p.coeffs().iter().enumerate().skip(1);
-            let sum: f64 = terms.map(|(k, c)| (c * (k * k) as f64).powi(2)).sum();
-            let passed = own * largest_slope_of(p);
+            let passed = own * steepest(p.degree(), p.interval(), |x| p.evaluate(x));
             let next = match self.polynomials.get(index + 1) {
-                // Between polynomials the scale is that of the argument, for another interval.
-                Some(next) => wanted(next, argument.value() * (to / 2.0 - from / 2.0)),
-                None => result,
+                // Between polynomials the scale is the one that the next of them wants.
+                Some(next) => wanted(next, at.prime),
+                None => at.result,
             };
-            // The sum is `quotient * T_g + remainder` again and again, all rescaled to its scale; T_g^2 is 1/2 on average.
-            let sums = rounding_std(slots, next) * 1.5f64.powi(p.depth() as i32 - 1).sqrt();
-            own = passed.hypot(rounding * sum.sqrt()).hypot(sums);
+            own = passed.hypot(own_error_of(p, at.slots, (scale, at.prime), next));
             scale = next;
         }
         if self.output == PolyOutput::Gate {
             let (from, to) = self.interval();
-            own = (own * from.abs().max(to)).hypot(rounding_std(slots, result));
+            own = (own * from.abs().max(to)).hypot(rounding_std(at.slots, at.result));
         }
         own
     }
@@ -338,9 +335,7 @@ impl Pointwise for Polynomial {
     }
 
     fn depth(&self, from: Form, _setting: &Setting<'_>) -> Result<Depth, LayerError> {
-        Ok(Depth::Levels(
-            self.depth() + usize::from(from == Form::Sums),
-        ))
+        Ok(Depth::Levels(self.depth() + levels_to_approach(from)))
     }
 
     fn prepare(
@@ -358,12 +353,45 @@ fn wanted(p: &Chebyshev, prime: f64) -> Scale {
     Scale::new(prime / (to / 2.0 - from / 2.0))
 }
 
-fn largest_slope_of(p: &Chebyshev) -> f64 {
-    // |T_k'| <= k^2 on [-1, 1].
+/// Largest slope of a polynomial of degree `degree`, between neighbouring points of 16 times as many.
+fn steepest(degree: usize, interval: (f64, f64), f: impl Fn(f64) -> f64) -> f64 {
+    let points: Vec<(f64, f64)> = nodes(16 * (degree + 1), interval)
+        .map(|x| (x, f(x)))
+        .collect();
+    let slope = |pair: &[(f64, f64)]| (pair[1].1 - pair[0].1) / (pair[1].0 - pair[0].0);
+    let slopes = points.windows(2).map(|pair| slope(pair).abs());
+    slopes.fold(0.0, f64::max)
+}
+
+/// Error of one polynomial itself, of an argument at a scale for products that are divided by a prime, and a result at scale
+/// `result`. `T_k` of an argument in error is off by `k^2` times that. Where the argument's scale is not the one wanted, that of
+/// `T_k` is further off, by the k-th power.
+fn own_error_of(p: &Chebyshev, slots: usize, argument: (Scale, f64), result: Scale) -> f64 {
     let (from, to) = p.interval();
-    let terms = p.coeffs().iter().enumerate();
-    let sum: f64 = terms.map(|(k, c)| c.abs() * (k * k) as f64).sum();
-    sum / (to / 2.0 - from / 2.0)
+    let half = to / 2.0 - from / 2.0;
+    let (scale, prime) = argument;
+    let drift = half * scale.value() / prime;
+    // In units of half the interval, as the argument of T_k is.
+    let rounding = rounding_std(slots, scale) / half;
+    let error_of = |k: usize| {
+        let power = 1 << k.ilog2();
+        (rounding * (k * k) as f64).hypot(rounding * drift.powi(1 - power))
+    };
+    let terms = p.coeffs().iter().enumerate().skip(1);
+    let sum: f64 = terms.map(|(k, c)| (c * error_of(k)).powi(2)).sum();
+    let sums = rounding_std(slots, result) * sums(p.degree(), drift);
+    sum.sqrt().hypot(sums)
+}
+
+/// Deviation of the sum `quotient * T_g + remainder`, whose quotient is such a sum itself, in roundings at its scale. `T_g^2` is 1
+/// where values are small, as most are; a drift in the scale of `T_g` is made up for by that of the quotient.
+fn sums(degree: usize, drift: f64) -> f64 {
+    if degree < 2 {
+        return 1.0;
+    }
+    let giant = 1usize << degree.ilog2();
+    let quotient = sums(degree - giant, drift) * drift.powi(giant as i32 - 1);
+    quotient.hypot(1.0)
 }
 
 /// A bound on `|p|` over its interval, at most 0.04 % above the largest: as [`Chebyshev::bound`], by more nodes, because

@@ -4,7 +4,7 @@ use ckks_scheme::{Ciphertext, EvalError, Evaluator, KeyRequest, Level, Scale};
 
 use super::approach::Approach;
 use super::circuit::{Circuit, Tally, Wire};
-use super::custom::Function;
+use super::custom::{Evaluation, Function};
 use super::{Depth, Operand, PreparedBlock, PreparedPointwise, Setting, StageError};
 use crate::cost::{Op, OpCounts};
 use crate::error::LayerError;
@@ -24,7 +24,15 @@ pub(super) fn depth(f: &dyn Function, from: Form) -> Result<Depth, LayerError> {
     let argument = f.argument_scale(COUNTED_PRIME as f64).unwrap_or(scale);
     let (level, _, _) = count(f, &chain, top, argument)?;
     let levels = top.limbs() - level.limbs();
-    Ok(Depth::Levels(levels + usize::from(from == Form::Sums)))
+    Ok(Depth::Levels(levels + levels_to_approach(from)))
+}
+
+/// Levels that it may take to bring an argument to its scale.
+pub(super) fn levels_to_approach(from: Form) -> usize {
+    match from {
+        Form::Sums | Form::Refreshed => 1,
+        Form::Squares | Form::Values => 0,
+    }
 }
 
 /// Output level and scale of a function, and what it does to one ciphertext.
@@ -55,6 +63,9 @@ pub(super) struct PreparedReal<F> {
     components: usize,
     tally: Tally,
     error: StageError,
+    /// Predicted deviation of the function's own error, and how errors of its argument pass at most.
+    own_error: f64,
+    slope: f64,
 }
 
 impl<F: Function + Clone + 'static> PreparedReal<F> {
@@ -76,10 +87,16 @@ impl<F: Function + Clone + 'static> PreparedReal<F> {
             Packing::Complex => 2,
         };
         // The argument's scale that the function wants at a level; else the nominal one.
-        let approach = Approach::near(name, input, chain, |level| {
+        let target = |level| {
             let wanted = function.argument_scale(chain.prime(name, level)?);
             Ok(wanted.map_or(chain.scale().value(), Scale::value) / components as f64)
-        })?;
+        };
+        let approach = match input.form {
+            Form::Refreshed => Approach::close(name, input, chain, target)?,
+            Form::Sums | Form::Squares | Form::Values => {
+                Approach::near(name, input, chain, target)?
+            }
+        };
         let argument = Scale::new(components as f64 * approach.scale().value());
         let (level, scale, tally) = count(function, chain, approach.level(), argument)?;
         let output = TensorSpec {
@@ -91,7 +108,13 @@ impl<F: Function + Clone + 'static> PreparedReal<F> {
         chain.check_range(name, &output, function.bound())?;
         let slots = input.layout.slots();
         // Errors of the real part's imaginary slots land in the imaginary part's, and the other way round.
-        let own = function.error(slots, argument, scale, tally.rescales);
+        let own = function.error(&Evaluation {
+            slots,
+            argument,
+            prime: chain.prime(name, approach.level())?,
+            result: scale,
+            rescales: tally.rescales,
+        });
         let error = StageError {
             argument: approach.predicted_error(slots, 0.0),
             result: own * (components as f64).sqrt(),
@@ -106,6 +129,8 @@ impl<F: Function + Clone + 'static> PreparedReal<F> {
             components,
             tally,
             error,
+            own_error: own,
+            slope: function.largest_slope(declared),
         }))
     }
 
@@ -152,10 +177,16 @@ impl<F: Function + Clone + 'static> PreparedReal<F> {
         let mut parts = Vec::with_capacity(self.components);
         for mut part in self.parts(evaluator, ct).map_err(&named)? {
             part.declare_values(declared, declared);
+            let (std, systematic) = (part.tracked().error_std, part.tracked().systematic);
             let y = self
                 .function
                 .run(&circuit, Wire::encrypted(part), declared)?;
-            parts.extend(y.into_ciphertext());
+            // Product by product, errors of high powers would seem to grow without measure.
+            parts.extend(y.into_ciphertext().map(|mut y| {
+                let passed = (self.slope * std).hypot(self.own_error);
+                y.declare_error(passed, self.slope * systematic);
+                y
+            }));
         }
         let imaginary = (parts.len() > 1).then(|| parts.pop()).flatten();
         let mut y = parts.pop().expect("a real part");
@@ -240,7 +271,7 @@ impl<F: Function + Clone + 'static> PreparedBlock for RealBlock<'_, F> {
 }
 
 /// Error of a function that says nothing of its own: that of so many rescales at the lower of its scales.
-pub(super) fn rescale_error(slots: usize, argument: Scale, result: Scale, rescales: usize) -> f64 {
-    let scale = Scale::new(argument.value().min(result.value()));
-    rounding_std(slots, scale) * (rescales as f64).sqrt()
+pub(super) fn rescale_error(at: &Evaluation) -> f64 {
+    let scale = Scale::new(at.argument.value().min(at.result.value()));
+    rounding_std(at.slots, scale) * (at.rescales as f64).sqrt()
 }

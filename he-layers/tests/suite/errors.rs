@@ -168,7 +168,7 @@ fn refreshes_that_cannot_be_are_refused() {
     let found = to(&lab, &low, Packing::Real);
     assert_eq!(
         found,
-        "stage refresh(a): gives level 4, what reads it needs level 5"
+        "stage refresh(a): gives level 4, what reads it needs level 6"
     );
     let twice = net.with_refreshes(&[y]);
     assert_eq!(

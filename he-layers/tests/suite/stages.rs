@@ -1,9 +1,9 @@
 //! Stages and joins of all kinds in small networks.
 
-use ckks_scheme::{Content, Scale};
+use ckks_scheme::{Composite, Content, Scale};
 use he_layers::conformance::ConformanceError;
 use he_layers::{
-    Chw, Circuit, Custom, Function, Grid, LayerError, Op, Packing, Polynomial, PostActBlock,
+    Chw, Circuit, Custom, Function, Grid, Layer, LayerError, Op, Packing, Polynomial, PostActBlock,
     Preparation, Program, Refresh, Refresher, Term, Wire, conformance,
 };
 
@@ -199,6 +199,50 @@ fn refreshed_values_are_squared_added_and_multiplied() {
 }
 
 #[test]
+fn errors_of_polynomials_in_a_row_are_predicted_within_measure() {
+    let mut lab = Lab::new(9, 27, 13);
+    let r = &mut lab.rng;
+    let convs: Vec<_> = (0..5)
+        .map(|i| conv(r, &format!("conv{i}"), (2, 2), 3, 1))
+        .collect();
+    let relu = Polynomial::relu("relu", 31, vec![4.0; 2]).unwrap();
+    let mut layers: Vec<&dyn Layer> = vec![&convs[0]];
+    for conv in &convs[1..] {
+        layers.extend([&relu as &dyn Layer, conv]);
+    }
+    let program = Program::of_layers("relus", SHAPE, &layers).unwrap();
+    for packing in [Packing::Real, Packing::Complex] {
+        let layout = lab.layout(SHAPE, GRID, packing);
+        let prepared = program.prepare(&lab.preparation(layout)).unwrap();
+        let x = lab.images(&prepared);
+        let outcome = lab.check(&program, &prepared, &x, (4, 2));
+        // Four ReLUs of degree 31, of slopes near 1: products alone would foretell a million times the error.
+        assert!(outcome.bound < 0.01, "{packing}: {:e}", outcome.bound);
+    }
+}
+
+#[test]
+fn refreshed_values_are_read_by_polynomials() {
+    for (packing, content) in [
+        (Packing::Real, Content::Complex),
+        (Packing::Real, Content::Real),
+        (Packing::Complex, Content::Complex),
+    ] {
+        for (degree, log_scale) in [(7, 40), (31, 25)] {
+            let (mut lab, refresher) = Lab::with_refresh(10, content, 12);
+            lab.scale = Scale::new(2f64.powi(log_scale));
+            let r = &mut lab.rng;
+            let (a, b) = (conv(r, "a", (2, 2), 3, 1), conv(r, "b", (2, 2), 3, 1));
+            let refresh = Refresh::new("refresh", vec![4.0; 2]);
+            let relu = Polynomial::relu("relu", degree, vec![4.5; 2]).unwrap();
+            let program =
+                Program::of_layers("refreshed", SHAPE, &[&a, &refresh, &relu, &b]).unwrap();
+            check_refreshed(&mut lab, &refresher, &program, packing);
+        }
+    }
+}
+
+#[test]
 fn relu_network_with_post_activation_blocks_and_refreshes() {
     for (packing, content) in [
         (Packing::Real, Content::Real),
@@ -272,6 +316,9 @@ fn stages_conform() {
     conformance::check_pointwise(Custom(Cubic), 3).unwrap();
     conformance::check_pointwise(Polynomial::relu("relu", 7, vec![4.0; 3]).unwrap(), 3).unwrap();
     conformance::check_pointwise(square(&mut rng(1), "square", 3), 3).unwrap();
+    let sign = Composite::sign(&[15, 15], 0.05, 1e-3).unwrap();
+    let relu = Polynomial::relu_by_sign("sign", sign.components(), vec![4.0; 3]).unwrap();
+    conformance::check_pointwise(relu, 3).unwrap();
 }
 
 /// A function whose circuit is another than it says.

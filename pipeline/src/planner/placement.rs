@@ -18,8 +18,8 @@ pub(super) struct Limits {
 }
 
 /// Work of one refresh in units of what a key switch takes at one level, `level^1.5` of which it takes at a level: 3.1 s
-/// against 65 ms at level 21, N = 2^16.
-const REFRESH_UNITS: f64 = 4600.0;
+/// against 35 ms at level 21, N = 2^16.
+const REFRESH_UNITS: f64 = 8500.0;
 /// Key switches that a ciphertext takes on its way through a linear map, its share of the matrix product included.
 const LINEAR_UNITS: f64 = 4.0;
 /// Rounds of improvement.
@@ -230,5 +230,34 @@ fn stage_units(depth: usize) -> f64 {
         0 => 0.0,
         1 => 2.0,
         d => 4.0 * (d as f64 / 2.0).exp2(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::chain::outlined;
+    use ckks_scheme::counts::PrimitiveCosts;
+    use ckks_scheme::exec::KernelChoice;
+    use ckks_scheme::{BootstrapPreset, ModulusChain, ParamsLiteral};
+
+    #[test]
+    fn a_refresh_is_worth_what_the_cost_model_says() {
+        let costs = PrimitiveCosts::built_in("avx512ifma", 16);
+        let literal = ParamsLiteral {
+            log_n: 16,
+            q_bits: vec![50; 21],
+            p_bits: vec![50; 11],
+            digits: 2,
+        };
+        let chain = ModulusChain::from_literal(&literal).expect("a chain");
+        let level = chain.max_level();
+        let key_switch = costs.seconds(&chain.counts().rotate(level, level));
+        let preset = BootstrapPreset::ALL[0];
+        let preset = preset.build(KernelChoice::Auto, None).expect("a preset");
+        let (_, work, _) = outlined(preset.scheme(), preset.literal()).expect("an outline");
+        let units = costs.seconds(&work) / key_switch * 21f64.powf(1.5);
+        let ratio = REFRESH_UNITS / units;
+        assert!((0.7..1.4).contains(&ratio), "{units} units modelled");
     }
 }
