@@ -132,7 +132,7 @@ fn best(
     let (mut fitting, mut too_large) = (Vec::new(), Vec::new());
     let mut last_error = None;
     for (index, chain) in chains.iter().enumerate() {
-        for (packing, grid) in layouts::candidates(task.program, chain.slots(), pins) {
+        for (packing, grid) in layouts::candidates(task.program, chain.slots(), task.batch, pins) {
             let prepared = match chain.prepare(packing, grid, pins, &compiled) {
                 Ok(prepared) => prepared,
                 Err(error) => {

@@ -4,8 +4,12 @@ use ckks_scheme::Scale;
 
 use std::ops::Range;
 
+use super::Linear;
+use super::connect::Weights;
+use super::dense::Dense;
 use super::map::LinearMap;
 use super::product::{Column, ProductTask};
+use super::term::Term;
 use crate::noise::weight_rounding_variance;
 
 impl LinearMap {
@@ -15,6 +19,72 @@ impl LinearMap {
         let terms = &self.plan.terms[task.out_phase];
         let masked = |column: &&Column| !terms[column.term].is_constant();
         task.cols[cols].iter().filter(masked).count() * task.rows.len()
+    }
+
+    /// Bytes of the weights.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        let numbers = match self.linear.as_ref() {
+            Linear::Conv(conv) => conv.weight.len() + conv.bias.len() + conv.tap_bias.len(),
+            Linear::Dense(dense) => dense.weight.len() + dense.bias.len(),
+        };
+        numbers * size_of::<f64>()
+    }
+
+    /// Bytes of what was compiled: terms, products and rotations.
+    pub(crate) fn compiled_bytes(&self) -> usize {
+        let parts = |term: &Term| size_of::<Term>() + term.parts.len() * size_of::<[usize; 2]>();
+        let product = |task: &ProductTask| {
+            size_of::<ProductTask>()
+                + task.inputs.len() * (size_of::<(usize, i64)>() + size_of::<Column>())
+                + task.outputs.len() * 2 * size_of::<usize>()
+        };
+        let steps = |steps: &Vec<i64>| size_of::<Vec<i64>>() + size_of_val(&steps[..]);
+        let rotations = self.baby_steps().iter().chain(self.giant_steps());
+        self.plan.terms.iter().flatten().map(parts).sum::<usize>()
+            + self.tasks().iter().map(product).sum::<usize>()
+            + rotations.map(steps).sum::<usize>()
+    }
+
+    /// Whether this is a dense layer with equal weights over the pixels of a channel: see [`Self::drawn_rounding`].
+    pub(crate) fn rounds_alike(&self) -> bool {
+        let dense = matches!(self.linear.as_ref(), Linear::Dense(_));
+        dense && Weights::of(&self.linear).is_uniform()
+    }
+
+    /// What rounding the weights at `scale` adds to a dense layer with equal weights over the pixels of a channel. Those that
+    /// stand in cells of the same phase of the masks' period are rounded alike, so that their errors add up over the pixels,
+    /// and do not average out. `draw` gives standard normal numbers. Nothing for other maps.
+    pub(crate) fn drawn_rounding(
+        &self,
+        scale: Scale,
+        draw: &mut dyn FnMut() -> f64,
+    ) -> Option<Dense> {
+        let Linear::Dense(dense) = self.linear.as_ref() else {
+            return None;
+        };
+        if !self.rounds_alike() {
+            return None;
+        }
+        let terms = self.plan.terms.iter().flatten();
+        let period = terms.map(|term| term.period).max()?;
+        let std = weight_rounding_variance(period, scale).sqrt();
+        let (shape, mut errors) = (dense.input, dense.clone());
+        errors.bias.fill(0.0);
+        let of_channels = errors.weight.chunks_exact_mut(shape.pixels()).enumerate();
+        for (index, weights) in of_channels {
+            let (o, c) = (index / shape.channels, index % shape.channels);
+            let mut drawn = vec![None; period];
+            // Products leave out channels without a weight.
+            for (pixel, weight) in weights.iter_mut().enumerate().filter(|(_, w)| **w != 0.0) {
+                let (y, x) = (pixel / shape.width, pixel % shape.width);
+                let cell = self.input.place(c, y, x).cell % period;
+                let error: &mut f64 = drawn[cell].get_or_insert_with(|| std * draw());
+                *weight = *error;
+                // The mean is corrected.
+                errors.bias[o] -= *error * self.input_mean[c];
+            }
+        }
+        Some(errors)
     }
 
     /// Deviation of each output channel that rounding the weights at `scale` causes, when each input channel deviates by

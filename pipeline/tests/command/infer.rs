@@ -4,6 +4,9 @@ use super::*;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+/// Most that the predicted peak of the memory may be above the measured one, in these small runs.
+const OVERESTIMATE_BYTES: f64 = 1e8;
+
 /// The report of an inference and, for the same arguments, the plan.
 struct Run {
     report: Value,
@@ -72,7 +75,10 @@ fn assert_right(Run { report, plan }: &Run, images: usize, groups: u64) {
     at_most(number(report, "pool_high_water_bytes"), pool, "pool");
     if !report["peak_rss_bytes"].is_null() {
         let predicted = number(report, "predicted_peak_bytes");
-        at_most(number(report, "peak_rss_bytes"), predicted, "process");
+        let peak = number(report, "peak_rss_bytes");
+        at_most(peak, predicted, "process");
+        // The process itself takes little beside what is counted.
+        at_most(predicted, peak + OVERESTIMATE_BYTES, "prediction");
     }
     let steps = forecast["steps"].as_array().unwrap();
     let planned: Vec<&[Value]> = steps.chunk_by(|a, b| a["stage"] == b["stage"]).collect();
@@ -495,8 +501,8 @@ fn images_out_of_range_are_blanked_refused_or_allowed() {
 #[test]
 fn too_little_memory_is_refused_with_the_least_that_would_do() {
     let tiny = ["--model", "tiny", "--batch", "9", "--memory-gib"];
-    let args = [&tiny[..], &["0.3"]].concat();
-    let says = "memory of 0.32 GB is not enough for 9 images of tiny: at least ";
+    let args = [&tiny[..], &["0.2"]].concat();
+    let says = "memory of 0.21 GB is not enough for 9 images of tiny: at least ";
     assert_refused(&args, 4, &[says]);
     let output = polyphase(&[&["infer"], &args[..]].concat());
     let (_, least) = stderr(&output).split_once("(`--memory-gib ").unwrap();
