@@ -28,6 +28,15 @@ pub struct LogitBounds {
 }
 
 impl LogitBounds {
+    /// Bounds of which nothing is known: all numbers are within them.
+    #[must_use]
+    pub fn unknown(classes: usize) -> Self {
+        Self {
+            least: vec![f64::NEG_INFINITY; classes],
+            most: vec![f64::INFINITY; classes],
+        }
+    }
+
     /// Whether the logits of an image are numbers within the bounds.
     #[must_use]
     pub fn hold(&self, logits: &[f64]) -> bool {

@@ -15,9 +15,11 @@ use he_models::Model;
 use pipeline::client::{Client, Randomness, SERVER_FOLDER};
 use pipeline::estimate::time::Speed;
 use pipeline::exchange::{ClientSpec, PLAN_FILE};
+use pipeline::inference::Batch;
 use pipeline::plan::Plan;
 use pipeline::planner::{self, Machine, Pins, Task};
 use pipeline::progress::Silent;
+use pipeline::screening::Inputs;
 use pipeline::server::{self, Server};
 
 const MODEL: &str = "tiny";
@@ -65,7 +67,8 @@ fn client_makes_keys(folder: &Path) -> Result<(), Box<dyn Error>> {
         model.classes(),
         model.conditioning(),
         noise,
-    );
+    )
+    .with_logit_bounds(model.logit_bounds()?);
     let mut randomness = Randomness::new(None);
     let (client, evaluation) = Client::generate(&spec, &instance.params, &mut randomness)?;
     let public = client.public_key(&mut randomness)?;
@@ -90,7 +93,13 @@ fn data() -> Result<Synthetic, Box<dyn Error>> {
 /// Encrypts images by the spec in the folder. The network is not needed.
 fn client_encrypts(folder: &Path, images: &Path) -> Result<(), Box<dyn Error>> {
     let mut client = Client::open(folder, KernelChoice::Auto, &mut Randomness::new(None))?;
-    client.encrypt_file(&data()?, 0, IMAGES, images, &Silent)?;
+    let batch = Batch {
+        data: &data()?,
+        first: 0,
+        images: IMAGES,
+    };
+    let input = client.spec().input.clone();
+    client.encrypt_file(&Inputs::of_client(batch, &input), images, &Silent)?;
     let bytes = std::fs::metadata(images)?.len();
     println!("client: {IMAGES} encrypted images, {bytes} bytes");
     Ok(())
@@ -127,7 +136,7 @@ fn server(folder: &Path, images: &Path, logits: &Path) -> Result<(), Box<dyn Err
 /// Decrypts the answer and compares it with the network in the clear.
 fn client_decrypts(folder: &Path, logits: &Path) -> Result<(), Box<dyn Error>> {
     let client = Client::open(folder, KernelChoice::Auto, &mut Randomness::new(None))?;
-    let decrypted = client.decrypt_file(logits, None, &Silent)?;
+    let decrypted = client.decrypt_file(logits, None, &[], &Silent)?;
     let model = Model::bundled(MODEL)?;
     let expected = model.logits(&data()?.read(0, IMAGES)?.view().to_f64())?;
     let errors = decrypted.logits.iter().zip(&expected);

@@ -36,9 +36,11 @@ use he_models::Model;
 use pipeline::client::{Client, Randomness, SERVER_FOLDER};
 use pipeline::estimate::time::Speed;
 use pipeline::exchange::{ClientSpec, PLAN_FILE};
+use pipeline::inference::Batch;
 use pipeline::plan::Plan;
 use pipeline::planner::{self, Machine, Pins, Task};
 use pipeline::progress::{Progress, Silent, Unit};
+use pipeline::screening::Inputs;
 use pipeline::server::{self, Server};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -350,7 +352,8 @@ fn make_keys(folder: &Path) -> Result<(), Failure> {
         model.classes(),
         model.conditioning(),
         noise,
-    );
+    )
+    .with_logit_bounds(model.logit_bounds()?);
     let mut randomness = Randomness::new(None);
     let (client, evaluation) = Client::generate(&spec, &instance.params, &mut randomness)?;
     let public = client.public_key(&mut randomness)?;
@@ -370,7 +373,13 @@ fn client(keys: &Path, url: &str) -> Result<(), Failure> {
     };
     let data = Synthetic::with_shape(0, shape)?;
     let mut client = Client::open(keys, KernelChoice::Auto, &mut Randomness::new(None))?;
-    client.encrypt_file(&data, 0, IMAGES, &images, &Silent)?;
+    let batch = Batch {
+        data: &data,
+        first: 0,
+        images: IMAGES,
+    };
+    let input = client.spec().input.clone();
+    client.encrypt_file(&Inputs::of_client(batch, &input), &images, &Silent)?;
 
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(MOST_UPLOAD))
@@ -394,7 +403,7 @@ fn client(keys: &Path, url: &str) -> Result<(), Failure> {
     let mut answer = agent.get(format!("{url}/{batch}/logits")).call()?;
     fs::write(&logits, answer.body_mut().read_to_vec()?)?;
 
-    let decrypted = client.decrypt_file(&logits, None, &Silent)?;
+    let decrypted = client.decrypt_file(&logits, None, &[], &Silent)?;
     let expected = model.logits(&data.read(0, IMAGES)?.view().to_f64())?;
     let errors = decrypted.logits.iter().zip(&expected);
     let largest = errors.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);

@@ -5,6 +5,8 @@
 //! modulus, far beyond [`he_models::LogitBounds`]. One image with logits beyond the bounds proves that a range was left in its
 //! group. So no image of the group gets an answer: those within the bounds may be wrong as well.
 
+use std::fmt;
+
 use he_models::LogitBounds;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,16 @@ pub enum Answer {
     Blanked,
     /// Not to be trusted: an image of its group has left a range.
     Spoiled,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Given => "given",
+            Self::Blanked => "left out",
+            Self::Spoiled => "spoiled by an image out of range",
+        })
+    }
 }
 
 /// A group of images that is spoiled.

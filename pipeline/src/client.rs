@@ -19,15 +19,17 @@ use ckks_scheme::serial::{AtomicFile, SerialError, ServerKeys};
 use ckks_scheme::{
     EvaluationKeys, KeyError, KeyGenerator, KeyId, Parameters, PublicKey, SecretKey,
 };
-use datasets::Dataset;
 use he_layers::{EncryptedTensor, LayerError, PlainTensor};
+use he_models::LogitBounds;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
+use crate::answers::Answers;
 pub use crate::exchange::ClientSpec;
 use crate::exchange::{Content, ExchangeError, GroupReader, GroupWriter, Holds, PLAN_FILE};
 use crate::plan::Plan;
 use crate::progress::{Progress, Unit};
+use crate::screening::Inputs;
 use sharing::Flood;
 pub use sharing::{Flooding, Sharing};
 
@@ -79,6 +81,8 @@ pub struct Decrypted {
     pub logits: Vec<f64>,
     /// Images.
     pub images: usize,
+    /// Which of them are answers. Where the spec has no bounds, all that are numbers.
+    pub answers: Answers,
     /// The noise that was added, if the logits are to be shared.
     pub flooding: Option<Flooding>,
 }
@@ -197,30 +201,21 @@ impl Client {
     /// [`ExchangeError::Data`] for images that cannot be read; [`ExchangeError::Serial`]; [`ExchangeError::Layer`].
     pub fn encrypt_file(
         &mut self,
-        data: &dyn Dataset,
-        first: usize,
-        images: usize,
+        inputs: &Inputs<'_>,
         path: &Path,
         progress: &dyn Progress,
     ) -> Result<(), ExchangeError> {
         let tensor = self.spec.input.tensor.clone();
+        let images = inputs.batch().images;
         let content = Content::new(Holds::Images, images, &self.spec);
         let secret = self.inner.secret();
         let (params, key) = (secret.params().clone(), secret.id());
         let mut file = GroupWriter::create(path, &params, key, &content, &tensor)?;
         progress.begin("encryption", Some(images as u64), Unit::Things("images"));
-        let shape = tensor.layout.shape();
-        let mut done = 0;
-        while done < images {
-            let count = self.spec.images_per_group().min(images - done);
-            let mut pixels = data.read(first + done, count)?.view().to_f64();
-            if let Some(conditioning) = &self.spec.input.conditioning {
-                conditioning.apply(shape, &mut pixels);
-            }
-            let group = PlainTensor::new(count, shape, pixels)?;
-            file.push_seeded(&self.inner.encrypt_seeded(&group)?)?;
-            done += count;
-            progress.advance(count as u64);
+        for group in inputs.batch().groups(self.spec.images_per_group()) {
+            let pictures = inputs.read(group)?;
+            file.push_seeded(&self.inner.encrypt_seeded(&pictures)?)?;
+            progress.advance(pictures.n as u64);
         }
         file.commit()?;
         progress.finish();
@@ -240,7 +235,8 @@ impl Client {
     }
 
     /// Decrypts a file of logits. Exact ones are for the client's own eyes: their errors tell about the secret key. For
-    /// others they are flooded as `sharing` says.
+    /// others they are flooded as `sharing` says. `blanked`: positions in the batch, ascending, of images in whose place the
+    /// mean picture was encrypted.
     ///
     /// # Errors
     /// [`ExchangeError::Serial`] and [`ExchangeError::Content`] for what is no result for this client;
@@ -249,6 +245,7 @@ impl Client {
         &self,
         path: &Path,
         sharing: Option<&Sharing>,
+        blanked: &[usize],
         progress: &dyn Progress,
     ) -> Result<Decrypted, ExchangeError> {
         let (spec, secret) = (&self.spec, self.inner.secret());
@@ -268,11 +265,16 @@ impl Client {
             progress.advance(count as u64);
         }
         progress.finish();
+        // The noise would hide what is just beyond the bounds.
+        let unknown = LogitBounds::unknown(spec.classes.len());
+        let bounds = spec.logit_bounds.as_ref().unwrap_or(&unknown);
+        let answers = Answers::judge(&exact, bounds, spec.images_per_group(), 0, blanked);
         let flooding = flood.map(|flood| flood.finish(&exact)).transpose()?;
         let logits = if flooding.is_some() { shared } else { exact };
         Ok(Decrypted {
             logits,
             images,
+            answers,
             flooding,
         })
     }

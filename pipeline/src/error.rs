@@ -32,6 +32,17 @@ pub enum CliError {
         offset: usize,
         count: usize,
     },
+    #[error(
+        "model {model}: its checksum is {}, expected the network {spec} that the keys are for, {}",
+        short(found),
+        short(expected)
+    )]
+    OtherModel {
+        model: String,
+        found: String,
+        spec: String,
+        expected: String,
+    },
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
@@ -87,6 +98,7 @@ impl CliError {
             Self::Download(_) => 3,
             Self::Data(_) | Self::Model(_) => 3,
             Self::ImagesLeft { .. } | Self::Write { .. } | Self::PlanFile(_) => 3,
+            Self::OtherModel { .. } => 3,
             Self::Plan(PlanError::Foreign { .. } | PlanError::Images(_)) => 3,
             // A kernel that this processor does not have is not feasible either.
             Self::Plan(PlanError::Params(
@@ -105,6 +117,15 @@ impl CliError {
             Self::Stdout(_) => 3,
             Self::Layer(_) | Self::Threads(_) | Self::Json(_) => 1,
         }
+    }
+}
+
+/// The beginning of a checksum.
+fn short(checksum: &str) -> &str {
+    match checksum.get(..12) {
+        Some(beginning) => beginning,
+        None if checksum.is_empty() => "none",
+        None => checksum,
     }
 }
 

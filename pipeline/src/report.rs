@@ -335,6 +335,16 @@ pub fn blanked_warning(images: &[usize]) -> String {
     )
 }
 
+/// How `decrypt` learns which images of a batch were left out.
+#[must_use]
+pub fn decrypt_blanked(positions: &[usize]) -> String {
+    let list: Vec<String> = positions.iter().map(usize::to_string).collect();
+    format!(
+        "the file of encrypted images does not tell which: decrypt with --blanked {}",
+        list.join(",")
+    )
+}
+
 /// What it means that groups are spoiled.
 #[must_use]
 pub fn spoiled_warning(groups: &[SpoiledGroup]) -> String {

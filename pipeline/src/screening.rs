@@ -8,10 +8,11 @@
 use std::fmt;
 use std::ops::Range;
 
-use he_layers::PlainTensor;
-use he_models::{Excess, Model, spec::InputSpec};
+use he_layers::{Chw, PlainTensor};
+use he_models::{Conditioning, Excess, Model, spec::InputSpec};
 use serde::{Deserialize, Serialize};
 
+use crate::exchange::{ClientInput, ExchangeError};
 use crate::inference::{Batch, InferenceError};
 use crate::progress::Progress;
 use crate::references::Reference;
@@ -51,9 +52,12 @@ pub struct Leaving {
 #[derive(Clone)]
 pub struct Inputs<'a> {
     batch: Batch<'a>,
-    input: &'a InputSpec,
+    shape: Chw,
+    conditioning: Option<&'a Conditioning>,
     /// Positions in the batch, ascending.
     blanked: Vec<usize>,
+    /// The picture in their place; none if there are none.
+    filler: Vec<f64>,
 }
 
 /// What came of looking at a batch.
@@ -68,10 +72,22 @@ pub struct Screened<'a> {
 impl<'a> Inputs<'a> {
     /// All images of a batch.
     pub fn all(batch: Batch<'a>, input: &'a InputSpec) -> Self {
+        Self::new(batch, input.shape(), input.conditioning.as_ref())
+    }
+
+    /// All images of a batch, for a client without the network.
+    pub fn of_client(batch: Batch<'a>, input: &'a ClientInput) -> Self {
+        let shape = input.tensor.layout.shape();
+        Self::new(batch, shape, input.conditioning.as_ref())
+    }
+
+    fn new(batch: Batch<'a>, shape: Chw, conditioning: Option<&'a Conditioning>) -> Self {
         Self {
             batch,
-            input,
+            shape,
+            conditioning,
             blanked: Vec::new(),
+            filler: Vec::new(),
         }
     }
 
@@ -88,17 +104,18 @@ impl<'a> Inputs<'a> {
     /// The images of a group, as the network reads them.
     ///
     /// # Errors
-    /// [`InferenceError::Data`]; [`InferenceError::Layer`] for images of another shape.
-    pub fn read(&self, group: Range<usize>) -> Result<PlainTensor, InferenceError> {
+    /// [`ExchangeError::Data`]; [`ExchangeError::Layer`] for images of another shape.
+    pub fn read(&self, group: Range<usize>) -> Result<PlainTensor, ExchangeError> {
         let images = self.batch.read(group.clone())?;
         let mut pixels = images.view().to_f64();
-        self.input.condition(&mut pixels);
-        let shape = self.input.shape();
-        let mut inputs = PlainTensor::new(images.len(), shape, pixels)?;
-        let mean = self.input.mean_picture();
+        if let Some(conditioning) = self.conditioning {
+            conditioning.apply(self.shape, &mut pixels);
+        }
+        let volume = self.shape.volume();
+        let mut inputs = PlainTensor::new(images.len(), self.shape, pixels)?;
         for position in self.blanked.iter().filter(|p| group.contains(p)) {
-            let first = (position - group.start) * shape.volume();
-            inputs.data[first..first + shape.volume()].copy_from_slice(&mean);
+            let first = (position - group.start) * volume;
+            inputs.data[first..first + volume].copy_from_slice(&self.filler);
         }
         Ok(inputs)
     }
@@ -149,6 +166,7 @@ pub fn screen<'a>(
                 |_| (),
             )?;
             inputs.blanked = evaluation.out_of_range.iter().map(|e| e.image).collect();
+            inputs.filler = model.spec().input.mean_picture();
             let indices = leaving.iter().map(|leaving| leaving.index);
             progress.note(&report::blanked_warning(&indices.collect::<Vec<_>>()));
         }

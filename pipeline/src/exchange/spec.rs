@@ -7,7 +7,7 @@ use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::serial::{AtomicFile, SerialError, open_regular};
 use ckks_scheme::{KeyKind, KeyRequest, Level, ParamError, Parameters, ParamsLiteral};
 use he_layers::{PreparedProgram, TensorSpec};
-use he_models::Conditioning;
+use he_models::{Conditioning, LogitBounds};
 use serde::{Deserialize, Serialize};
 
 use crate::decisions::Decisions;
@@ -60,6 +60,9 @@ pub struct ClientSpec {
     pub classes: Vec<String>,
     /// Estimate of the largest error of a logit by noise, in the logits' unit; nothing if it was not made.
     pub logit_error: Option<f64>,
+    /// Where logits can be if no value has left its range; nothing if the network's owner does not say.
+    #[serde(default)]
+    pub logit_bounds: Option<LogitBounds>,
 }
 
 /// How images become ciphertexts. A program that finds a field here which it does not know refuses the spec: what it would
@@ -106,13 +109,24 @@ impl ClientSpec {
             output: prepared.output().clone(),
             classes: classes.to_vec(),
             logit_error: logit_error.filter(|error| error.is_finite()),
+            logit_bounds: None,
         }
     }
 
-    /// What client and server compare: a hash of everything but the estimate, in hexadecimal digits.
+    /// The same with bounds of the logits: a client gives no answers for groups with logits beyond them.
+    #[must_use]
+    pub fn with_logit_bounds(self, bounds: LogitBounds) -> Self {
+        Self {
+            logit_bounds: Some(bounds),
+            ..self
+        }
+    }
+
+    /// What client and server compare: a hash of everything but estimate and bounds of the logits, in hexadecimal digits.
     pub fn id(&self) -> String {
         let settled = Self {
             logit_error: None,
+            logit_bounds: None,
             ..self.clone()
         };
         let bytes = serde_json::to_vec(&settled).expect("numbers and words are JSON");
@@ -275,6 +289,16 @@ impl ClientSpec {
         within("images of a group of logits", found, needed, needed)?;
         let classes = self.output.layout.shape().volume();
         within("number of classes", self.classes.len(), classes, classes)?;
+        if let Some(LogitBounds { least, most }) = &self.logit_bounds {
+            within("number of lower bounds", least.len(), classes, classes)?;
+            within("number of upper bounds", most.len(), classes, classes)?;
+            let wrong = least.iter().zip(most).find(|(a, b)| !(a <= b));
+            if let Some((least, most)) = wrong {
+                let found = format!("{least} to {most}");
+                let expected = "a lower one and an upper one that is not less";
+                return Err(value("bounds of a logit", found, expected));
+            }
+        }
         let error = self.logit_error.unwrap_or(0.0);
         if !(error.is_finite() && error >= 0.0) {
             let expected = "a finite number, 0 or more";

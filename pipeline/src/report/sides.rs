@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{OperationReport, StageReport, counted, optional, write_profile, write_stages};
+use crate::answers::{Answer, SpoiledGroup};
+use crate::screening::Leaving;
 use crate::units::gb;
 
 /// A warning for whoever takes keys or encryptions from a seed.
@@ -60,6 +62,10 @@ pub struct EncryptReport {
     pub images: usize,
     /// Groups of images.
     pub groups: usize,
+    /// Images that leave a declared range of the network; `None` where the network was not there to tell.
+    pub out_of_range: Option<Vec<Leaving>>,
+    /// Positions in the batch, from 0, of those in whose place the mean picture was encrypted: `decrypt --blanked`.
+    pub blanked: Vec<usize>,
     /// Ciphertexts.
     pub ciphertexts: u64,
     /// Size of the file in bytes.
@@ -131,6 +137,10 @@ pub struct DecryptReport {
     pub flooding: Option<FloodingRecord>,
     /// One an image, in the order in which they were encrypted.
     pub predictions: Vec<Prediction>,
+    /// Images without an answer because another one of their group has left its range.
+    pub images_spoiled: usize,
+    /// Their groups; images are numbered from 0 in the order in which they were encrypted.
+    pub spoiled: Vec<SpoiledGroup>,
     /// Time to read, decrypt and decode the logits.
     pub seconds_decrypt: f64,
 }
@@ -151,12 +161,14 @@ pub struct FloodingRecord {
 pub struct Prediction {
     /// Number of the image in its batch.
     pub index: usize,
-    /// The class with the largest logit.
-    pub class: usize,
+    /// Whether it has an answer, and why not.
+    pub answer: Answer,
+    /// The class with the largest logit; `None` without an answer.
+    pub class: Option<usize>,
     /// Its name.
-    pub name: String,
-    /// One logit a class.
-    pub logits: Vec<f64>,
+    pub name: Option<String>,
+    /// One logit a class; `None` without an answer.
+    pub logits: Option<Vec<f64>>,
 }
 
 impl fmt::Display for KeygenReport {
@@ -254,7 +266,10 @@ impl fmt::Display for DecryptReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>8}  {:>5}  class", "image", "")?;
         for p in &self.predictions {
-            write!(f, "\n{:>8}  {:>5}  {}", p.index, p.class, p.name)?;
+            match (p.class, &p.name) {
+                (Some(class), Some(name)) => write!(f, "\n{:>8}  {class:>5}  {name}", p.index)?,
+                _ => write!(f, "\n{:>8}      -  no answer: {}", p.index, p.answer)?,
+            }
         }
         match &self.flooding {
             Some(flooding) => write!(

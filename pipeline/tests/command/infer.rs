@@ -395,7 +395,7 @@ fn data_that_cannot_be_used_is_refused() {
 }
 
 /// A `.npy` file of `count` pictures of 3 x 8 x 8 values, those of `strong` far beyond what any picture has.
-fn pictures(path: &Path, count: usize, strong: &[usize]) {
+pub fn pictures(path: &Path, count: usize, strong: &[usize]) {
     let header =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, 3, 8, 8), }}");
     let header = format!("{header:<117}\n");

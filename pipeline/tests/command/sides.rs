@@ -4,6 +4,8 @@ use super::*;
 use serde_json::Value;
 use std::path::PathBuf;
 
+use super::infer::pictures;
+
 const PLANNING: [&str; 8] = [
     "--model",
     "tiny",
@@ -294,4 +296,61 @@ fn a_killed_writer_leaves_the_old_file_or_the_new_one() {
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let names: Vec<_> = names.filter(|name| name.ends_with(".part")).collect();
     assert_eq!(names, Vec::<String>::new());
+}
+
+#[test]
+fn a_client_that_has_the_network_leaves_out_what_would_spoil_others() {
+    let sides = Sides::keys();
+    let [keys, file, out] = ["keys", "pictures.npy", "in"].map(|name| sides.path(name));
+    pictures(&file, 4, &[2]);
+    let common = ["encrypt", "--keys", text(&keys), "--data", text(&file)];
+    let common = [&common[..], &["--offset", "1", "--batch", "3"]].concat();
+    let common = [&common[..], &["--out", text(&out)]].concat();
+    let encrypt = |more: &[&str]| {
+        let output = done(&[&common[..], more, &["--json", "-"]].concat());
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (report, stderr(&output).to_owned())
+    };
+    let decrypt = |more: &[&str]| {
+        let report = json(&borrowed(&sides.decrypt(more)));
+        let of = report["predictions"].as_array().unwrap().clone();
+        let answers = of.iter().map(|p| p["answer"].as_str().unwrap().to_owned());
+        (answers.collect::<Vec<_>>(), report)
+    };
+
+    let (report, says) = encrypt(&["--model", "tiny"]);
+    assert!(says.contains("decrypt with --blanked 1"), "{says}");
+    assert_eq!(report["blanked"], serde_json::json!([1]));
+    assert_eq!(report["out_of_range"][0]["index"], 2);
+    sides.run();
+    let (answers, report) = decrypt(&["--blanked", "1"]);
+    assert_eq!(answers, ["given", "blanked", "given"]);
+    assert!(report["predictions"][1]["logits"].is_null());
+    let table = done(&borrowed(&sides.decrypt(&["--blanked", "1"])));
+    assert!(stdout(&table).contains("no answer: left out"));
+
+    // Without a look, and against advice: found out after the decryption.
+    let (report, _) = encrypt(&[]);
+    assert!(report["out_of_range"].is_null());
+    let (report, _) = encrypt(&["--model", "tiny", "--out-of-range", "allow"]);
+    assert_eq!(report["blanked"], serde_json::json!([]));
+    sides.run();
+    let (answers, report) = decrypt(&[]);
+    assert_eq!(answers, ["spoiled"; 3]);
+    assert_eq!(report["images_spoiled"], 3);
+    let words = stderr(&done(&borrowed(&sides.decrypt(&[])))).to_owned();
+    assert!(words.contains("warning: no answer for 3 images"), "{words}");
+
+    let refused = [
+        &common[..],
+        &["--model", "tiny", "--out-of-range", "refuse"],
+    ]
+    .concat();
+    let says = ["1 of 3 images leave a declared range", "image 2"];
+    assert_refuses(&refused, 3, &says);
+    let other = [&common[..], &["--model", "resnet20"]].concat();
+    let says = "expected the network tiny that the keys are for";
+    assert_refuses(&other, 3, &["model resnet20: its checksum is", says]);
+    let alone = [&common[..], &["--out-of-range", "allow"]].concat();
+    assert_fails(&alone, 2, &["--model"]);
 }

@@ -6,18 +6,21 @@ use std::path::{Path, PathBuf};
 
 use ckks_scheme::serial::ServerKeys;
 use ckks_scheme::{EvaluationKeys, Level};
-use datasets::{Shape, Synthetic};
+use datasets::{Dataset, Shape, Synthetic};
 use he_layers::{Grid, Packing};
 use he_models::Model;
+use pipeline::answers::Answer::{Blanked, Given, Spoiled};
 use pipeline::client::{Client, Randomness, SECRET_KEY_FILE, SERVER_FOLDER, SPEC_FILE, Sharing};
 use pipeline::exchange::{ClientSpec, ExchangeError, PLAN_FILE};
 use pipeline::inference::{self, Batch, Options};
 use pipeline::planner::{self, Planned};
 use pipeline::progress::Silent;
+use pipeline::screening::Inputs;
 use pipeline::server::{self, Server};
 use tempfile::TempDir;
 
 use crate::networks::{GIB, Small, machine, task};
+use crate::spoiled::Pictures;
 
 const IMAGES: usize = 7;
 
@@ -49,6 +52,7 @@ fn spec(model: &Model, planned: &Planned) -> ClientSpec {
         model.conditioning(),
         None,
     )
+    .with_logit_bounds(model.logit_bounds().unwrap())
 }
 
 /// A client's folder, written and read again.
@@ -94,18 +98,30 @@ impl Folder {
 
     /// Encrypts the images from a seed; the file.
     fn encrypt(&self, seed: u64) -> PathBuf {
+        self.encrypt_from(&images(), seed)
+    }
+
+    fn encrypt_from(&self, data: &dyn Dataset, seed: u64) -> PathBuf {
         let file = self.path("batch.in");
         let mut client = self.client(seed);
-        client
-            .encrypt_file(&images(), 0, IMAGES, &file, &Silent)
-            .unwrap();
+        let batch = Batch {
+            data,
+            first: 0,
+            images: IMAGES,
+        };
+        let inputs = Inputs::of_client(batch, &self.spec.input);
+        client.encrypt_file(&inputs, &file, &Silent).unwrap();
         file
     }
 
     /// Images encrypted and run; the file of logits.
     fn result(&self, seed: u64) -> PathBuf {
+        self.run(&self.encrypt(seed))
+    }
+
+    fn run(&self, images: &Path) -> PathBuf {
         let file = self.path("batch.out");
-        let served = self.server().run_file(&self.encrypt(seed), &file, &Silent);
+        let served = self.server().run_file(images, &file, &Silent);
         assert_eq!(served.unwrap().images, IMAGES);
         file
     }
@@ -125,7 +141,7 @@ fn the_split_run_gives_the_logits_of_one_process_to_the_last_bit() {
         let folder = Folder::new(packing, 5);
         let split = folder
             .client(5)
-            .decrypt_file(&folder.result(5), None, &Silent)
+            .decrypt_file(&folder.result(5), None, &[], &Silent)
             .unwrap();
         assert!(split.flooding.is_none());
 
@@ -151,7 +167,7 @@ fn the_split_run_gives_the_logits_of_one_process_to_the_last_bit() {
         // Another seed is other noise.
         let other = folder
             .client(5)
-            .decrypt_file(&folder.result(6), None, &Silent)
+            .decrypt_file(&folder.result(6), None, &[], &Silent)
             .unwrap();
         assert_ne!(other.logits, whole);
     }
@@ -180,13 +196,13 @@ fn images_and_logits_of_others_are_refused() {
     );
     refused(
         ours.client(1)
-            .decrypt_file(&theirs.result(3), None, &Silent),
+            .decrypt_file(&theirs.result(3), None, &[], &Silent),
         "belongs to the secret key",
     );
     // Each other's files of the right client.
     let (images, logits) = (ours.encrypt(3), ours.result(3));
     refused(
-        ours.client(1).decrypt_file(&images, None, &Silent),
+        ours.client(1).decrypt_file(&images, None, &[], &Silent),
         "what it holds is encrypted images, expected encrypted logits",
     );
     refused(
@@ -240,7 +256,7 @@ fn damaged_files_are_refused_and_leave_the_old_result() {
     let decrypt = |bytes: &[u8]| {
         let file = folder.path("damaged.out");
         fs::write(&file, bytes).unwrap();
-        client.decrypt_file(&file, None, &Silent).map(drop)
+        client.decrypt_file(&file, None, &[], &Silent).map(drop)
     };
     type Read<'a> = &'a dyn Fn(&[u8]) -> Result<(), ExchangeError>;
     for (whole, read) in [(&images[..], &run as Read<'_>), (&logits, &decrypt)] {
@@ -328,12 +344,16 @@ fn a_folder_has_its_files_and_the_secret_is_the_owners_alone() {
 fn shared_logits_are_flooded_and_say_by_how_much() {
     let folder = Folder::new(Packing::Real, 1);
     let (client, file) = (folder.client(1), folder.result(1));
-    let exact = client.decrypt_file(&file, None, &Silent).unwrap();
+    let exact = client.decrypt_file(&file, None, &[], &Silent).unwrap();
     let sharing = Sharing {
         results: 3,
         bits: 2.0,
     };
-    let shared = || client.decrypt_file(&file, Some(&sharing), &Silent).unwrap();
+    let shared = || {
+        client
+            .decrypt_file(&file, Some(&sharing), &[], &Silent)
+            .unwrap()
+    };
     let (first, second) = (shared(), shared());
     // Fresh noise each time, of the size that is told.
     assert_ne!(first.logits, second.logits);
@@ -349,7 +369,9 @@ fn shared_logits_are_flooded_and_say_by_how_much() {
         results: 12,
         ..sharing
     };
-    let more = client.decrypt_file(&file, Some(&more), &Silent).unwrap();
+    let more = client
+        .decrypt_file(&file, Some(&more), &[], &Silent)
+        .unwrap();
     let ratio = more.flooding.unwrap().deviation / flooding.deviation;
     assert!((ratio - 2.0).abs() < 1e-9, "{ratio}");
     // What the server says of its errors is not the last word.
@@ -357,7 +379,9 @@ fn shared_logits_are_flooded_and_say_by_how_much() {
     wary.logit_error = Some(1e-3);
     let params = &folder.planned.instance.params;
     let wary = Client::open_for(wary, params, folder.dir.path(), &mut Randomness::new(None));
-    let wary = wary.unwrap().decrypt_file(&file, Some(&sharing), &Silent);
+    let wary = wary
+        .unwrap()
+        .decrypt_file(&file, Some(&sharing), &[], &Silent);
     match wary {
         Ok(shared) => assert!(shared.flooding.unwrap().deviation > flooding.deviation),
         Err(error) => assert!(matches!(error, ExchangeError::Flooding { .. }), "{error}"),
@@ -367,8 +391,34 @@ fn shared_logits_are_flooded_and_say_by_how_much() {
         bits: 100.0,
     };
     let error = client
-        .decrypt_file(&file, Some(&secret), &Silent)
+        .decrypt_file(&file, Some(&secret), &[], &Silent)
         .unwrap_err();
     assert!(error.is_not_feasible(), "{error}");
     assert!(error.to_string().contains("at most "), "{error}");
+}
+
+#[test]
+fn groups_with_logits_beyond_the_bounds_get_no_answers() {
+    let folder = Folder::new(Packing::Real, 8);
+    // Groups of four: the picture is in the second one.
+    let file = folder.run(&folder.encrypt_from(&Pictures::new(&[5]), 8));
+    let client = folder.client(8);
+    let found = client.decrypt_file(&file, None, &[6], &Silent).unwrap();
+    let expected = [Given, Given, Given, Given, Spoiled, Spoiled, Blanked];
+    assert_eq!(found.answers.images, expected);
+    assert_eq!(found.answers.spoiled[0].images, [4, 5]);
+    assert!(found.answers.spoiled[0].beyond.contains(&5));
+    // Noise does not hide it.
+    let sharing = Sharing {
+        results: 1,
+        bits: 1.0,
+    };
+    let shared = client.decrypt_file(&file, Some(&sharing), &[6], &Silent);
+    assert_eq!(shared.unwrap().answers, found.answers);
+
+    let mut spec = folder.spec.clone();
+    spec.logit_bounds = None;
+    spec.save(&folder.path(SPEC_FILE)).unwrap();
+    let found = folder.client(8).decrypt_file(&file, None, &[], &Silent);
+    assert_eq!(found.unwrap().answers.images, [Given; IMAGES]);
 }

@@ -3,6 +3,7 @@
 use ckks_scheme::Level;
 use ckks_scheme::serial::SerialError;
 use he_layers::Packing;
+use he_models::LogitBounds;
 use pipeline::exchange::ClientSpec;
 
 use crate::sides::Folder;
@@ -12,9 +13,10 @@ fn client_specs_come_back_as_they_were_and_damaged_ones_not_at_all() {
     let folder = Folder::new(Packing::Complex, 1);
     let mut spec = folder.spec.clone();
     spec.logit_error = Some(0.1 + 0.2);
+    spec.logit_bounds = Some(LogitBounds::unknown(10));
     let text = spec.to_text();
     assert_eq!(ClientSpec::from_text(text.as_bytes()).unwrap(), spec);
-    // The estimate is the client's own business.
+    // Estimate and bounds are the client's own business.
     assert_eq!(spec.id(), folder.spec.id());
     for at in (0..text.len()).step_by(text.len() / 500 + 1).chain(0..100) {
         let mut bytes = text.as_bytes().to_vec();
@@ -56,4 +58,19 @@ fn client_specs_of_what_cannot_be_are_refused() {
     refused(&|s| s.classes.truncate(1), "number of classes is 1");
     refused(&|s| s.model = "x".repeat(1000), "the length of a name");
     refused(&|s| s.logit_error = Some(-1.0), "error of a logit is -1");
+    let bounds = |change: &dyn Fn(&mut LogitBounds), says: &str| {
+        let mut bounds = LogitBounds::unknown(10);
+        change(&mut bounds);
+        refused(&|s| s.logit_bounds = Some(bounds.clone()), says);
+    };
+    bounds(&|b| b.least.truncate(9), "number of lower bounds is 9");
+    bounds(&|b| b.most.push(1.0), "number of upper bounds is 11");
+    bounds(
+        &|b| b.least[3] = f64::NAN,
+        "bounds of a logit is NaN to inf",
+    );
+    bounds(
+        &|b| (b.least[9], b.most[9]) = (1.0, -1.0),
+        "bounds of a logit is 1 to -1",
+    );
 }

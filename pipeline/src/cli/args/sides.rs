@@ -7,7 +7,10 @@ use clap::Args;
 use pipeline::client::Sharing;
 
 use super::positive;
-use super::{DataArgs, JsonArgs, KernelArgs, MachineArgs, ModelArgs, PlanningArgs, ThreadArgs};
+use super::{
+    DataArgs, JsonArgs, KernelArgs, MachineArgs, ModelArgs, OutOfRangeName, PlanningArgs,
+    ThreadArgs,
+};
 
 /// Bits of security that shared logits leave.
 fn bits(text: &str) -> Result<f64, &'static str> {
@@ -58,9 +61,11 @@ pub struct KeygenArgs {
 Examples:
   polyphase encrypt --keys keys --data cifar --batch 512 --out batch.in
   polyphase encrypt --keys keys --data photos --offset 512 --batch 88 --out rest.in
+  polyphase encrypt --keys keys --model net.ron --data photos --batch 88 --out batch.in
 
 Needs the folder that `polyphase keygen` wrote, and not the network: KEYS/client.spec says how images
-are packed. Each ciphertext is written as one polynomial and a seed, half of its size in memory. The
+are packed. With --model, for whoever has the network too, images that leave its declared ranges and
+would spoil others are found in the clear first, and --out-of-range says what to do with them. Each ciphertext is written as one polynomial and a seed, half of its size in memory. The
 file tells the server how many images there are, and nothing else about them. Images are taken in the
 order of the data set; the decrypted logits have the same order.")]
 pub struct EncryptArgs {
@@ -84,6 +89,14 @@ pub struct EncryptArgs {
     /// Write the encrypted images here
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+
+    /// The network, if the client may have it: its declared ranges are checked before anything is encrypted
+    #[arg(long, value_name = "NAME|FILE.ron")]
+    pub model: Option<String>,
+
+    /// What to do with images that leave a declared range of the network, and would spoil others
+    #[arg(long, value_name = "WHAT", default_value = "blank", requires = "model")]
+    pub out_of_range: OutOfRangeName,
 
     /// Encryptions from a seed: reproducible, for experiments, not secure
     #[arg(long, value_name = "S")]
@@ -149,6 +162,8 @@ Examples:
 
 Decrypted logits are for your own eyes. Their last digits depend on the secret key: whoever sees them
 exactly, above all the server, learns something about it, and from enough of them the key itself.
+Where a logit is beyond what the declared ranges allow, an image has left its range and spoiled all
+that share its ciphertexts: none of them gets an answer.
 --share-with-server N adds Gaussian noise for N results under this key, this one among them, that
 others learn. --share-bits says how many bits of security must be left; each takes half a bit of the
 logits, and where the noise would be larger than the logits it is refused with what is possible.
@@ -161,6 +176,10 @@ pub struct DecryptArgs {
     /// The encrypted logits
     #[arg(long = "in", value_name = "FILE")]
     pub input: PathBuf,
+
+    /// Images in whose place `encrypt` put the mean picture: no answer for them
+    #[arg(long, value_name = "I,J,..", value_delimiter = ',')]
+    pub blanked: Vec<usize>,
 
     /// Add noise that lets the server, or anybody else, see N results under this key
     #[arg(long, value_name = "N", value_parser = results, allow_negative_numbers = true)]

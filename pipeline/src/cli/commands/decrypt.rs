@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Instant;
 
+use pipeline::answers::Answer;
 use pipeline::client::{Client, Randomness, Sharing};
 use pipeline::progress::Progress;
 use pipeline::report::{self, DecryptReport, FloodingRecord, Prediction};
@@ -30,20 +31,28 @@ fn run(args: &DecryptArgs, ui: &dyn Progress) -> Result<DecryptReport, CliError>
     let start = Instant::now();
     let mut unused = Randomness::new(None);
     let client = Client::open(&args.keys, args.kernel.choice(), &mut unused)?;
-    let decrypted = client.decrypt_file(&args.input, sharing.as_ref(), ui)?;
+    let mut blanked = args.blanked.clone();
+    blanked.sort_unstable();
+    let decrypted = client.decrypt_file(&args.input, sharing.as_ref(), &blanked, ui)?;
     let seconds_decrypt = start.elapsed().as_secs_f64();
     let spec = client.spec();
+    if !decrypted.answers.spoiled.is_empty() {
+        ui.note(&report::spoiled_warning(&decrypted.answers.spoiled));
+    }
     let logits = decrypted.logits.chunks_exact(spec.classes.len());
-    let predictions = logits.enumerate().map(|(index, logits)| {
+    let answered = logits.zip(&decrypted.answers.images).enumerate();
+    let predictions = answered.map(|(index, (logits, answer))| {
         let larger = |a: &(usize, &f64), b: &(usize, &f64)| a.1.total_cmp(b.1);
         // Of equal ones the first, as everywhere.
         let best = logits.iter().enumerate().rev().max_by(larger);
-        let class = best.map_or(0, |(class, _)| class);
+        let given = *answer == Answer::Given;
+        let class = best.map(|(class, _)| class).filter(|_| given);
         Prediction {
             index,
+            answer: *answer,
             class,
-            name: spec.classes[class].clone(),
-            logits: logits.to_vec(),
+            name: class.map(|class| spec.classes[class].clone()),
+            logits: given.then(|| logits.to_vec()),
         }
     });
     Ok(DecryptReport {
@@ -56,6 +65,8 @@ fn run(args: &DecryptArgs, ui: &dyn Progress) -> Result<DecryptReport, CliError>
             deviation: flooding.deviation,
         }),
         predictions: predictions.collect(),
+        images_spoiled: decrypted.answers.images_spoiled(),
+        spoiled: decrypted.answers.spoiled.clone(),
         seconds_decrypt,
     })
 }

@@ -1,12 +1,15 @@
-//! `polyphase encrypt`: images to ciphertexts, by the client spec alone.
+//! `polyphase encrypt`: images to ciphertexts, by the client spec alone, or with a look at them in the clear before.
 
 use std::time::Instant;
 
-use pipeline::client::{Client, Randomness};
+use he_models::Model;
+use pipeline::client::{Client, ClientSpec, Randomness};
 use pipeline::exchange::Content;
+use pipeline::inference::Batch;
 use pipeline::progress::Progress;
 use pipeline::report::{self, EncryptReport};
-use pipeline::system;
+use pipeline::screening::{self, Inputs, Screened};
+use pipeline::{references, system};
 
 use crate::cli::args::EncryptArgs;
 use crate::cli::data;
@@ -28,12 +31,33 @@ fn run(args: &EncryptArgs, ui: &dyn Progress) -> Result<EncryptReport, CliError>
     let data = data::open_for_spec(args.data.data.as_deref(), &spec)?;
     let (first, images) = (args.data.offset, args.batch.get());
     data::check_left(data.as_ref(), first, images)?;
+    let batch = Batch {
+        data: data.as_ref(),
+        first,
+        images,
+    };
+    let model = args.model.as_deref().map(|name| open(name, &spec));
+    let model = model.transpose()?;
+    let screened = model.as_ref().map(|model| {
+        let reference = references::exact(model, batch, ui)?;
+        let (group, policy) = (spec.images_per_group(), args.out_of_range.into());
+        screening::screen(model, &reference, batch, group, policy, ui)
+    });
+    let (inputs, leaving) = match screened.transpose()? {
+        Some(Screened { inputs, leaving }) => (inputs, Some(leaving)),
+        None => (Inputs::of_client(batch, &spec.input), None),
+    };
+    if !inputs.blanked().is_empty() {
+        ui.note(&report::decrypt_blanked(inputs.blanked()));
+    }
     if args.seed.is_some() {
         ui.note(report::SEEDED);
     }
     let start = Instant::now();
-    client.encrypt_file(data.as_ref(), first, images, &args.out, ui)?;
+    client.encrypt_file(&inputs, &args.out, ui)?;
     Ok(EncryptReport {
+        out_of_range: leaving,
+        blanked: inputs.blanked().to_vec(),
         data: data.name().to_owned(),
         offset: first,
         images,
@@ -46,4 +70,19 @@ fn run(args: &EncryptArgs, ui: &dyn Progress) -> Result<EncryptReport, CliError>
         peak_rss_bytes: system::peak_rss_bytes(),
         model: spec.model,
     })
+}
+
+/// The network, which must be the one that the spec is for.
+fn open(name: &str, spec: &ClientSpec) -> Result<Model, CliError> {
+    let model = Model::open(name)?;
+    let found = model.checksum_hex();
+    if found != spec.model_checksum {
+        return Err(CliError::OtherModel {
+            model: name.to_owned(),
+            found,
+            spec: spec.model.clone(),
+            expected: spec.model_checksum.clone(),
+        });
+    }
+    Ok(model)
 }

@@ -39,7 +39,8 @@ fn run(args: &KeygenArgs, ui: &dyn Progress) -> Result<KeygenReport, CliError> {
         model.classes(),
         model.conditioning(),
         noise,
-    );
+    )
+    .with_logit_bounds(model.logit_bounds()?);
     let params = &instance.params;
 
     ui.begin("keys", None, Unit::Parts);
