@@ -4,7 +4,10 @@
 use ckks_scheme::counts::PrimitiveCosts;
 use ckks_scheme::exec::KernelChoice;
 use std::error::Error;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// For each primitive.
+const TIME: Duration = Duration::from_millis(400);
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut args = std::env::args().skip(1);
@@ -22,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     for kernel in kernels {
         for &log_n in &degrees {
             let start = Instant::now();
-            let costs = match PrimitiveCosts::measure(&KernelChoice::Named(kernel), log_n) {
+            let costs = match PrimitiveCosts::measure(&KernelChoice::Named(kernel), log_n, TIME) {
                 Ok(costs) => costs,
                 Err(error) => {
                     println!("{kernel}: {error}");

@@ -11,8 +11,8 @@ use he_layers::LayerError;
 use he_models::ModelError;
 use pipeline::exchange::ExchangeError;
 use pipeline::inference::InferenceError;
-use pipeline::plan::PlanFileError;
 use pipeline::planner::PlanError;
+use pipeline::ron_file::RonFileError;
 use pipeline::units::{flag_up, gb, gb_up};
 
 /// An error of a command: one sentence with the thing, what was found, and what was expected.
@@ -43,6 +43,12 @@ pub enum CliError {
         spec: String,
         expected: String,
     },
+    #[error("machine file {}: kernel is {found}, expected {expected}, which this run takes", path.display())]
+    MachineKernel {
+        path: PathBuf,
+        found: String,
+        expected: String,
+    },
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
@@ -65,7 +71,7 @@ pub enum CliError {
         least: u64,
     },
     #[error(transparent)]
-    PlanFile(#[from] PlanFileError),
+    RonFile(#[from] RonFileError),
     #[error("{}: cannot be written: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("standard output: cannot be written, what is missing is lost: {0}")]
@@ -97,8 +103,8 @@ impl CliError {
             #[cfg(feature = "download")]
             Self::Download(_) => 3,
             Self::Data(_) | Self::Model(_) => 3,
-            Self::ImagesLeft { .. } | Self::Write { .. } | Self::PlanFile(_) => 3,
-            Self::OtherModel { .. } => 3,
+            Self::ImagesLeft { .. } | Self::Write { .. } | Self::RonFile(_) => 3,
+            Self::OtherModel { .. } | Self::MachineKernel { .. } => 3,
             Self::Plan(PlanError::Foreign { .. } | PlanError::Images(_)) => 3,
             // A kernel that this processor does not have is not feasible either.
             Self::Plan(PlanError::Params(

@@ -5,6 +5,7 @@
 pub use {ckks_scheme, datasets, he_layers, he_models};
 
 pub mod answers;
+pub mod calibration;
 pub mod client;
 pub mod decisions;
 pub mod estimate;
@@ -17,6 +18,7 @@ pub mod progress;
 pub mod references;
 pub mod report;
 pub mod robustness;
+pub mod ron_file;
 pub mod screening;
 pub mod server;
 pub mod system;

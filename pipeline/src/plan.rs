@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decisions::Decisions;
 use crate::estimate::error::LogitErrors;
+use crate::ron_file::{self, RonFileError};
 
 /// How a batch will be run, and what that is going to take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,72 +120,13 @@ impl Forecast {
     }
 }
 
-/// A plan file that cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PlanFileError {
-    /// The file is not there, or larger than a plan can be.
-    #[error("plan file {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The file is too large.
-    #[error("plan file {}: larger than {limit} bytes, which no plan is", path.display())]
-    Size {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Largest size that is read.
-        limit: u64,
-    },
-    /// The file is no plan.
-    #[error("plan file {}: {reason}", path.display())]
-    Syntax {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What is wrong, with line and column.
-        reason: String,
-    },
-}
-
-/// Largest plan file that is read, in bytes.
-const LARGEST_FILE: u64 = 16 << 20;
-
 impl Plan {
     /// Reads a plan from a file.
     ///
     /// # Errors
-    /// [`PlanFileError`].
-    pub fn read(path: impl AsRef<Path>) -> Result<Self, PlanFileError> {
-        use std::io::Read;
-        let path = path.as_ref();
-        let io = |source| PlanFileError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        // A pipe would make the opening wait for its writer, and a device may never end.
-        if !std::fs::metadata(path).map_err(io)?.is_file() {
-            return Err(io(std::io::Error::other("it is no regular file")));
-        }
-        let file = std::fs::File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.len() > LARGEST_FILE {
-            let (path, limit) = (path.to_owned(), LARGEST_FILE);
-            return Err(PlanFileError::Size { path, limit });
-        }
-        let mut text = String::new();
-        file.take(LARGEST_FILE + 1)
-            .read_to_string(&mut text)
-            .map_err(io)?;
-        if text.len() as u64 > LARGEST_FILE {
-            let (path, limit) = (path.to_owned(), LARGEST_FILE);
-            return Err(PlanFileError::Size { path, limit });
-        }
-        ron::from_str(&text).map_err(|error| PlanFileError::Syntax {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })
+    /// [`RonFileError`].
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, RonFileError> {
+        ron_file::read("plan file", path.as_ref())
     }
 
     /// The plan as the text of a file.

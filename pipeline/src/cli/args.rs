@@ -1,5 +1,6 @@
 //! Arguments of the commands. The help texts are the documentation that people read first.
 
+mod calibrate;
 #[cfg(feature = "download")]
 mod fetch_data;
 mod measure;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use pipeline::planner::Pin;
 use pipeline::screening::OutOfRange;
 
+pub use calibrate::CalibrateArgs;
 #[cfg(feature = "download")]
 pub use fetch_data::{DataSetName, FetchDataArgs};
 pub use measure::{ImportArgs, MeasureArgs, RangesArgs};
@@ -52,6 +54,8 @@ pub enum Command {
     Import(ImportArgs),
     /// Measure the ranges of a model's activations on images, and write them into its file
     Ranges(RangesArgs),
+    /// Measure how fast this machine's primitives are, for plans
+    Calibrate(CalibrateArgs),
     /// Bootstrapping: precision, speed and key size, measured on random ciphertexts
     Precision(PrecisionArgs),
     /// Download CIFAR-10 and CIFAR-100 from their authors' site, and check them
@@ -174,6 +178,11 @@ pub struct PlanningArgs {
 
     #[command(flatten)]
     pub machine: MachineArgs,
+
+    /// Speed of the machine that the plan is for, from `polyphase calibrate`; for `plan` and `keygen` its threads and memory
+    /// too [default: built-in figures of the kernel]
+    #[arg(long = "machine", value_name = "FILE.ron")]
+    pub machine_file: Option<PathBuf>,
 
     /// Obey this plan instead of making one
     #[arg(long, value_name = "FILE.ron", conflicts_with = "pin")]

@@ -1,5 +1,6 @@
 //! The commands: each takes its arguments, says how far it is, and reports.
 
+pub mod calibrate;
 pub mod decrypt;
 pub mod encrypt;
 pub mod eval;

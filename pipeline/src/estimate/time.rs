@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::decisions::KeySteps;
 
-/// Speed of a machine: seconds of the primitives on one thread, by ring degree. Rings that were not measured take built-in
-/// figures of the kernel.
+/// Speed of a machine: seconds of the primitives on a thread while as many are at work, by ring degree. Threads share caches, the
+/// way to the memory, and often the units of a core. Rings that were not measured take built-in figures of the kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Speed {
     /// Kernel of the arithmetic that the figures are for.
     pub kernel: String,
-    /// Seconds of one unit of each primitive, by base-2 logarithm of the ring degree.
-    pub rings: BTreeMap<u32, PrimitiveCosts>,
+    /// Seconds of one unit of each primitive, by base-2 logarithm of the ring degree and by the number of threads at work.
+    pub rings: BTreeMap<u32, BTreeMap<usize, PrimitiveCosts>>,
 }
 
 impl Speed {
@@ -29,10 +29,27 @@ impl Speed {
         }
     }
 
-    /// Seconds of the primitives at ring degree `2^log_n`.
-    pub fn at(&self, log_n: u32) -> PrimitiveCosts {
-        let measured = self.rings.get(&log_n).copied();
-        measured.unwrap_or_else(|| PrimitiveCosts::built_in(&self.kernel, log_n))
+    /// Seconds of the primitives at ring degree `2^log_n` with `threads` threads at work: as measured, or between what was
+    /// measured with fewer and with more of them.
+    pub fn at(&self, log_n: u32, threads: usize) -> PrimitiveCosts {
+        let built_in = || PrimitiveCosts::built_in(&self.kernel, log_n);
+        let Some(measured) = self.rings.get(&log_n) else {
+            return built_in();
+        };
+        let fewer = measured.range(..=threads).next_back();
+        let more = measured.range(threads..).next();
+        match (fewer, more) {
+            (Some((few, a)), Some((many, b))) if few < many => {
+                let part = (threads - few) as f64 / (many - few) as f64;
+                let mut costs = a.to_array();
+                for (cost, other) in costs.iter_mut().zip(b.to_array()) {
+                    *cost += part * (other - *cost);
+                }
+                PrimitiveCosts::from_array(costs)
+            }
+            (Some((_, costs)), _) | (None, Some((_, costs))) => *costs,
+            (None, None) => built_in(),
+        }
     }
 }
 
@@ -49,14 +66,14 @@ impl<'a> Clock<'a> {
     pub fn new(
         chain: &'a ModulusChain,
         steps: &'a KeySteps,
-        speed: &Speed,
+        (speed, threads): (&Speed, usize),
         cells: usize,
         refresh: Work,
     ) -> Self {
         Self {
             chain,
             steps,
-            costs: speed.at(chain.log_n()),
+            costs: speed.at(chain.log_n(), threads),
             cells,
             refresh,
         }
@@ -80,5 +97,25 @@ impl<'a> Clock<'a> {
         // Weights are rounded during the run.
         let encoding = cost::encoding_work(counts, &self.chain.counts(), self.cells);
         self.costs.seconds(&(work + encoding))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_between_measured_numbers_of_threads_are_in_between() {
+        let costs = |forward| PrimitiveCosts {
+            forward,
+            ..PrimitiveCosts::default()
+        };
+        let mut speed = Speed::built_in("scalar");
+        assert_eq!(speed.at(14, 3), PrimitiveCosts::built_in("scalar", 14));
+        let measured = [(2, costs(1.0)), (8, costs(4.0))];
+        speed.rings.insert(14, BTreeMap::from(measured));
+        let forward = |threads| speed.at(14, threads).forward;
+        assert_eq!([1, 2, 4, 8, 64].map(forward), [1.0, 1.0, 2.0, 4.0, 4.0]);
+        assert_eq!(speed.at(15, 2), PrimitiveCosts::built_in("scalar", 15));
     }
 }

@@ -113,7 +113,7 @@ impl Schedule<'_> {
         let clock = Clock::new(
             modulus,
             steps,
-            &self.machine.speed,
+            (&self.machine.speed, threads),
             input.grid().cells(),
             chain.refresh_work,
         );

@@ -274,3 +274,52 @@ fn the_picture_is_well_formed_and_shows_every_stage() {
     }
     assert!(open.is_empty());
 }
+
+#[test]
+fn plans_for_other_machines_take_their_threads_memory_and_speed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("machine.ron");
+    let machine = |threads: usize, forward: f64| {
+        let costs = "inverse: 1e-10, conversion: 1e-10, inner_product: 1e-10, matrix_product: 1e-10, residue: 1e-10, \
+             product: 1e-10, moved: 1e-10, permuted: 1e-10, embedding: 1e-10, key_byte: 1e-10, diagonal_byte: 1e-10";
+        let rings = (13..=17).map(|ring| format!("{ring}: {{1: (forward: {forward:e}, {costs})}}"));
+        let rings = rings.collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "(format: 1, processor: \"imagined\", threads: {threads}, memory_bytes: 3000000000, \
+             speed: (kernel: \"imagined\", rings: {{{rings}}}), spread: {{}})"
+        );
+        fs::write(&file, text).unwrap();
+    };
+    let plan = |more: &[&str]| {
+        let args = ["plan", "--model", "tiny", "--batch", "100", "--json", "-"];
+        let args = [&args[..], &["--machine", text(&file)], more].concat();
+        let output = polyphase(&args);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let seconds = plan["forecast"]["predicted_seconds_infer"]
+            .as_f64()
+            .unwrap();
+        assert!(plan["forecast"]["predicted_peak_bytes"].as_u64().unwrap() <= 3_000_000_000);
+        (plan["decisions"]["threads"].as_u64().unwrap(), seconds)
+    };
+    machine(3, 1e-10);
+    let (threads, fast) = plan(&[]);
+    assert_eq!(threads, 3);
+    assert_eq!(plan(&["--threads", "5"]).0, 5);
+    machine(3, 1e-7);
+    let (_, slow) = plan(&[]);
+    assert!(slow > 10.0 * fast, "{slow} against {fast}");
+    // For a run here the kernel has to be the one that runs.
+    let infer = ["infer", "--model", "tiny", "--machine", text(&file)];
+    let says = "kernel is imagined, expected ";
+    assert_fails(&infer, 3, &["machine file", says]);
+    machine(0, 1e-10);
+    let none = ["plan", "--machine", text(&file)];
+    assert_fails(
+        &none,
+        3,
+        &["machine.ron: threads is 0, expected 1 to 65536"],
+    );
+    fs::remove_file(&file).unwrap();
+    assert_fails(&none, 3, &["machine file", "machine.ron"]);
+}

@@ -5,7 +5,7 @@ use pipeline::inference::{self, Batch, Options};
 use pipeline::progress::Progress;
 use pipeline::report::{self, InferReport};
 
-use super::plan;
+use super::plan::{self, Place};
 use crate::cli::args::InferArgs;
 use crate::cli::data;
 use crate::cli::output::Output;
@@ -33,7 +33,7 @@ pub fn run(args: &InferArgs, ui: &dyn Progress) -> Result<InferReport, CliError>
         images: planning.batch.get(),
     };
     data::check_left(batch.data, batch.first, batch.images)?;
-    let planned = plan::prepare(&model.lower()?, planning, planning.machine.threads.here())?;
+    let planned = plan::prepare(&model.lower()?, planning, Place::Here)?;
     ui.note(&planned.plan.to_string());
     if args.seed.is_some() {
         ui.note(report::SEEDED);

@@ -10,7 +10,7 @@ use pipeline::progress::{Progress, Unit};
 use pipeline::report::{self, KeygenReport};
 use pipeline::system;
 
-use super::plan;
+use super::plan::{self, Place};
 use crate::cli::args::KeygenArgs;
 use crate::cli::output::{Output, folder_bytes};
 use crate::error::CliError;
@@ -26,7 +26,7 @@ pub fn command(args: &KeygenArgs, ui: &dyn Progress) -> Result<(), CliError> {
 fn run(args: &KeygenArgs, ui: &dyn Progress) -> Result<KeygenReport, CliError> {
     let planning = &args.planning;
     let model = Model::open(&planning.model.model)?;
-    let planned = plan::prepare(&model.lower()?, planning, planning.machine.threads.asked())?;
+    let planned = plan::prepare(&model.lower()?, planning, Place::Anywhere)?;
     let (plan, instance) = (&planned.plan, &planned.instance);
     ui.note(&plan.to_string());
     if args.seed.is_some() {

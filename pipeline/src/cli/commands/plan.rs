@@ -1,8 +1,10 @@
 //! `polyphase plan`: how a batch would be run, without running it.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 
 use he_models::{Lowered, Model};
+use pipeline::calibration::MachineFile;
 use pipeline::estimate::time::Speed;
 use pipeline::plan::Plan;
 use pipeline::planner::{self, Machine, Pins, Planned, Task};
@@ -30,11 +32,7 @@ pub fn command(args: &PlanArgs, _: &dyn Progress) -> Result<(), CliError> {
     let mut files = args.out.iter().chain(&args.svg);
     files.try_for_each(|path| check_writable(path))?;
     let model = Model::open(&args.planning.model.model)?.lower()?;
-    let planned = prepare(
-        &model,
-        &args.planning,
-        args.planning.machine.threads.asked(),
-    )?;
+    let planned = prepare(&model, &args.planning, Place::Anywhere)?;
     if let Some(path) = &args.out {
         write_whole(path, planned.plan.to_ron().as_bytes())?;
     }
@@ -44,10 +42,46 @@ pub fn command(args: &PlanArgs, _: &dyn Progress) -> Result<(), CliError> {
     output.write(&PlanReport(planned.plan))
 }
 
-/// Plans for so many threads, or obeys the plan that the user names.
-pub fn prepare(model: &Lowered, args: &PlanningArgs, threads: usize) -> Result<Planned, CliError> {
+/// Where a plan is to run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On this machine, at once.
+    Here,
+    /// On the machine that the arguments describe.
+    Anywhere,
+}
+
+/// Plans, or obeys the plan that the user names.
+pub fn prepare(model: &Lowered, args: &PlanningArgs, place: Place) -> Result<Planned, CliError> {
     let kernel = args.machine.kernel();
-    let machine = machine(&args.machine, threads);
+    let threads = match place {
+        Place::Here => args.machine.threads.here(),
+        Place::Anywhere => args.machine.threads.asked(),
+    };
+    let mut machine = machine(&args.machine, threads);
+    if let Some(path) = &args.machine_file {
+        let file = MachineFile::read(path)?;
+        if place == Place::Anywhere {
+            machine.threads = args
+                .machine
+                .threads
+                .threads
+                .map_or(file.threads, NonZeroUsize::get);
+            let memory = args
+                .machine
+                .memory_gib
+                .is_none()
+                .then_some(file.memory_bytes);
+            machine.memory_bytes = memory.unwrap_or(machine.memory_bytes);
+        } else if file.speed.kernel != kernel.name() {
+            return Err(CliError::MachineKernel {
+                path: path.clone(),
+                found: file.speed.kernel,
+                expected: kernel.name().to_owned(),
+            });
+        }
+        machine.speed = file.speed;
+    }
     let checksum = checksum(model);
     let task = Task {
         program: &model.program,
