@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
-pub mod chart;
 pub mod machine;
 pub mod measure;
 pub mod naming;

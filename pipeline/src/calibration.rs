@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::estimate::time::Speed;
 use crate::progress::{Progress, Unit};
-use crate::ron_file::{self, RonFileError};
 use crate::system;
+use crate::text_file::{self, TextFileError};
 
 /// Version of the file that is written and read.
 const FORMAT: u32 = 1;
@@ -47,17 +47,13 @@ impl MachineFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`RonFileError`].
-    pub fn read(path: impl AsRef<Path>) -> Result<Self, RonFileError> {
+    /// [`TextFileError`].
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, TextFileError> {
         let (what, path) = ("machine file", path.as_ref());
-        let machine: Self = ron_file::read(what, path)?;
+        let machine: Self = text_file::read_ron(what, path)?;
         match machine.fault() {
             None => Ok(machine),
-            Some(reason) => Err(RonFileError::Content {
-                what,
-                path: path.to_owned(),
-                reason,
-            }),
+            Some(reason) => Err(text_file::content(what, path, reason)),
         }
     }
 

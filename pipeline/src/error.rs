@@ -12,7 +12,7 @@ use he_models::ModelError;
 use pipeline::exchange::ExchangeError;
 use pipeline::inference::InferenceError;
 use pipeline::planner::PlanError;
-use pipeline::ron_file::RonFileError;
+use pipeline::text_file::TextFileError;
 use pipeline::units::{flag_up, gb, gb_up};
 
 /// An error of a command: one sentence with the thing, what was found, and what was expected.
@@ -71,7 +71,7 @@ pub enum CliError {
         least: u64,
     },
     #[error(transparent)]
-    RonFile(#[from] RonFileError),
+    TextFile(#[from] TextFileError),
     #[error("{}: cannot be written: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("standard output: cannot be written, what is missing is lost: {0}")]
@@ -80,6 +80,8 @@ pub enum CliError {
     Threads(#[from] rayon::ThreadPoolBuildError),
     #[error("report: cannot be made into JSON: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("report: cannot be made into CSV: {0}")]
+    Csv(#[from] csv::Error),
 }
 
 impl From<InferenceError> for CliError {
@@ -103,7 +105,7 @@ impl CliError {
             #[cfg(feature = "download")]
             Self::Download(_) => 3,
             Self::Data(_) | Self::Model(_) => 3,
-            Self::ImagesLeft { .. } | Self::Write { .. } | Self::RonFile(_) => 3,
+            Self::ImagesLeft { .. } | Self::Write { .. } | Self::TextFile(_) => 3,
             Self::OtherModel { .. } | Self::MachineKernel { .. } => 3,
             Self::Plan(PlanError::Foreign { .. } | PlanError::Images(_)) => 3,
             // A kernel that this processor does not have is not feasible either.
@@ -121,7 +123,7 @@ impl CliError {
             Self::PrecisionMemory { .. } => 4,
             Self::Bootstrap(error) => bootstrap_exit_code(error),
             Self::Stdout(_) => 3,
-            Self::Layer(_) | Self::Threads(_) | Self::Json(_) => 1,
+            Self::Layer(_) | Self::Threads(_) | Self::Json(_) | Self::Csv(_) => 1,
         }
     }
 }

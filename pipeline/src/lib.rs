@@ -6,6 +6,7 @@ pub use {ckks_scheme, datasets, he_layers, he_models};
 
 pub mod answers;
 pub mod calibration;
+pub mod chart;
 pub mod client;
 pub mod decisions;
 pub mod estimate;
@@ -18,8 +19,9 @@ pub mod progress;
 pub mod references;
 pub mod report;
 pub mod robustness;
-pub mod ron_file;
 pub mod screening;
 pub mod server;
+pub mod sweep;
 pub mod system;
+pub mod text_file;
 pub mod units;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decisions::Decisions;
 use crate::estimate::error::LogitErrors;
-use crate::ron_file::{self, RonFileError};
+use crate::text_file::{self, TextFileError};
 
 /// How a batch will be run, and what that is going to take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,9 +124,9 @@ impl Plan {
     /// Reads a plan from a file.
     ///
     /// # Errors
-    /// [`RonFileError`].
-    pub fn read(path: impl AsRef<Path>) -> Result<Self, RonFileError> {
-        ron_file::read("plan file", path.as_ref())
+    /// [`TextFileError`].
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, TextFileError> {
+        text_file::read_ron("plan file", path.as_ref())
     }
 
     /// The plan as the text of a file.

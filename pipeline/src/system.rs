@@ -9,6 +9,11 @@ pub fn peak_rss_bytes() -> Option<u64> {
     field("/proc/self/status", "VmHWM")
 }
 
+/// Lets the high-water mark of the resident memory begin anew at what is resident now; whether the system can do that.
+pub fn reset_peak_rss() -> bool {
+    fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
 /// Memory that programs can still have without swapping, in bytes (`MemAvailable`).
 #[must_use]
 pub fn available_memory_bytes() -> Option<u64> {
@@ -58,6 +63,11 @@ mod tests {
         assert!(block.contains(&1));
         assert!(peak_rss_bytes().unwrap() >= before.max(64 << 20));
         assert!(available_memory_bytes().unwrap() > 0);
+        let high = peak_rss_bytes().unwrap();
+        drop(block);
+        if reset_peak_rss() {
+            assert!(peak_rss_bytes().unwrap() <= high - (32 << 20));
+        }
     }
 
     #[test]

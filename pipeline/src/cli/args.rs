@@ -6,6 +6,7 @@ mod fetch_data;
 mod measure;
 mod precision;
 mod sides;
+mod sweep;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub use fetch_data::{DataSetName, FetchDataArgs};
 pub use measure::{ImportArgs, MeasureArgs, RangesArgs};
 pub use precision::PrecisionArgs;
 pub use sides::{DecryptArgs, EncryptArgs, KeygenArgs, RunArgs};
+pub use sweep::SweepArgs;
 
 /// Classifies images that stay encrypted, with convolutional networks under RNS-CKKS.
 #[derive(Debug, Parser)]
@@ -54,6 +56,8 @@ pub enum Command {
     Import(ImportArgs),
     /// Measure the ranges of a model's activations on images, and write them into its file
     Ranges(RangesArgs),
+    /// Plan, or run, batches of many sizes: a table, CSV and plots
+    Sweep(SweepArgs),
     /// Measure how fast this machine's primitives are, for plans
     Calibrate(CalibrateArgs),
     /// Bootstrapping: precision, speed and key size, measured on random ciphertexts

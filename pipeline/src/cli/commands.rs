@@ -13,3 +13,4 @@ pub mod plan;
 pub mod precision;
 pub mod ranges;
 pub mod run;
+pub mod sweep;

@@ -76,6 +76,11 @@ pub fn folder_bytes(dir: &Path) -> u64 {
     entries.map(|entry| file_bytes(&entry.path())).sum()
 }
 
+/// Prints a line at once.
+pub fn print_line(line: &str) -> Result<(), CliError> {
+    print(&visible(&format!("{line}\n")))
+}
+
 fn print_table(report: &impl Display) -> Result<(), CliError> {
     print(&visible(&format!("{report}\n")))
 }

@@ -10,6 +10,7 @@ mod infer;
 mod plan;
 mod precision;
 mod sides;
+mod sweep;
 
 use std::fs;
 use std::path::Path;

@@ -5,7 +5,7 @@ use pipeline::decisions::{Decisions, FORMAT};
 use pipeline::executor::Executor;
 use pipeline::plan::Plan;
 use pipeline::planner::{self, PlanError, Planned};
-use pipeline::ron_file::RonFileError;
+use pipeline::text_file::TextFileError;
 use std::sync::Arc;
 
 use ckks_scheme::Evaluator;
@@ -130,21 +130,21 @@ fn files_that_are_no_plan_are_refused() {
     for end in (0..good.len() - 2).step_by(97) {
         let error = read(&good.as_bytes()[..end]).unwrap_err();
         assert!(
-            matches!(error, RonFileError::Content { .. }),
+            matches!(error, TextFileError::Content { .. }),
             "{end}: {error}"
         );
     }
     let more = good.replacen("decisions:", "more: 1, decisions:", 1);
     assert!(matches!(
         read(more.as_bytes()),
-        Err(RonFileError::Content { .. })
+        Err(TextFileError::Content { .. })
     ));
-    assert!(matches!(read(&[0xff, 0xfe]), Err(RonFileError::Io { .. })));
+    assert!(matches!(read(&[0xff, 0xfe]), Err(TextFileError::Io { .. })));
     let missing = Plan::read(dir.path().join("none.ron"));
-    assert!(matches!(missing, Err(RonFileError::Io { .. })));
+    assert!(matches!(missing, Err(TextFileError::Io { .. })));
     assert!(matches!(
         Plan::read(dir.path()),
-        Err(RonFileError::Io { .. })
+        Err(TextFileError::Io { .. })
     ));
 }
 
@@ -152,11 +152,11 @@ fn files_that_are_no_plan_are_refused() {
 #[test]
 fn an_endless_file_is_refused() {
     let error = Plan::read("/dev/zero").unwrap_err();
-    assert!(matches!(error, RonFileError::Io { .. }), "{error}");
+    assert!(matches!(error, TextFileError::Io { .. }), "{error}");
     let dir = tempfile::tempdir().unwrap();
     let sparse = dir.path().join("plan.ron");
     let file = std::fs::File::create(&sparse).unwrap();
     file.set_len(1 << 40).unwrap();
     let error = Plan::read(&sparse).unwrap_err();
-    assert!(matches!(error, RonFileError::Size { .. }), "{error}");
+    assert!(matches!(error, TextFileError::Size { .. }), "{error}");
 }

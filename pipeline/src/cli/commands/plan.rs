@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use he_models::{Lowered, Model};
 use pipeline::calibration::MachineFile;
@@ -54,34 +55,7 @@ pub enum Place {
 /// Plans, or obeys the plan that the user names.
 pub fn prepare(model: &Lowered, args: &PlanningArgs, place: Place) -> Result<Planned, CliError> {
     let kernel = args.machine.kernel();
-    let threads = match place {
-        Place::Here => args.machine.threads.here(),
-        Place::Anywhere => args.machine.threads.asked(),
-    };
-    let mut machine = machine(&args.machine, threads);
-    if let Some(path) = &args.machine_file {
-        let file = MachineFile::read(path)?;
-        if place == Place::Anywhere {
-            machine.threads = args
-                .machine
-                .threads
-                .threads
-                .map_or(file.threads, NonZeroUsize::get);
-            let memory = args
-                .machine
-                .memory_gib
-                .is_none()
-                .then_some(file.memory_bytes);
-            machine.memory_bytes = memory.unwrap_or(machine.memory_bytes);
-        } else if file.speed.kernel != kernel.name() {
-            return Err(CliError::MachineKernel {
-                path: path.clone(),
-                found: file.speed.kernel,
-                expected: kernel.name().to_owned(),
-            });
-        }
-        machine.speed = file.speed;
-    }
+    let machine = machine(&args.machine, args.machine_file.as_deref(), place)?;
     let checksum = checksum(model);
     let task = Task {
         program: &model.program,
@@ -98,13 +72,39 @@ pub fn prepare(model: &Lowered, args: &PlanningArgs, place: Place) -> Result<Pla
     Ok(planner::plan(&task, &machine, &pins, &kernel)?)
 }
 
-/// The machine that the arguments speak of, with so many threads.
-pub fn machine(args: &MachineArgs, threads: usize) -> Machine {
-    Machine {
-        threads,
+/// The machine that the arguments speak of: of `file` its speed, and anywhere else than here its threads and memory too.
+pub fn machine(args: &MachineArgs, file: Option<&Path>, place: Place) -> Result<Machine, CliError> {
+    let kernel = args.kernel();
+    let mut machine = Machine {
+        threads: match place {
+            Place::Here => args.threads.here(),
+            Place::Anywhere => args.threads.asked(),
+        },
         memory_bytes: args.memory_bytes(),
-        speed: Speed::built_in(args.kernel().name()),
+        speed: Speed::built_in(kernel.name()),
+    };
+    let Some(path) = file else {
+        return Ok(machine);
+    };
+    let file = MachineFile::read(path)?;
+    match place {
+        Place::Here if file.speed.kernel != kernel.name() => {
+            return Err(CliError::MachineKernel {
+                path: path.to_owned(),
+                found: file.speed.kernel,
+                expected: kernel.name().to_owned(),
+            });
+        }
+        Place::Here => {}
+        Place::Anywhere => {
+            machine.threads = args.threads.threads.map_or(file.threads, NonZeroUsize::get);
+            if args.memory_gib.is_none() {
+                machine.memory_bytes = file.memory_bytes;
+            }
+        }
     }
+    machine.speed = file.speed;
+    Ok(machine)
 }
 
 /// A model's checksum in hexadecimal digits.

@@ -13,7 +13,7 @@ use pipeline::report::RunReport;
 use pipeline::server::{self, Server};
 use pipeline::system;
 
-use super::plan;
+use super::plan::{self, Place};
 use crate::cli::args::RunArgs;
 use crate::cli::output::{Output, check_writable, file_bytes};
 use crate::error::CliError;
@@ -43,7 +43,7 @@ fn run(args: &RunArgs, ui: &dyn Progress) -> Result<RunReport, CliError> {
         batch,
         max_logit_error: f64::INFINITY,
     };
-    let machine = plan::machine(&args.machine, args.machine.threads.here());
+    let machine = plan::machine(&args.machine, None, Place::Here)?;
     let planned = planner::obey(&decisions, &task, &machine, &args.machine.kernel())?;
     let (plan, instance) = (&planned.plan, &planned.instance);
     ui.note(&plan.to_string());

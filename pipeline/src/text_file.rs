@@ -1,4 +1,4 @@
-//! Reading small RON files that may be anything.
+//! Reading small files of text that may be anything.
 
 use std::fs::{File, metadata};
 use std::io::{self, Read};
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 /// A file that cannot be read, or is not what it should be.
 #[derive(Debug, thiserror::Error)]
-pub enum RonFileError {
+pub enum TextFileError {
     /// The file is not there, or cannot be read.
     #[error("{what} {}: {source}", path.display())]
     Io {
@@ -44,17 +44,40 @@ pub enum RonFileError {
 /// Largest file that is read, in bytes.
 const LARGEST_FILE: u64 = 16 << 20;
 
-/// Reads a file that should be `what`.
-pub(crate) fn read<T: DeserializeOwned>(
+/// Reads a RON file that should be `what`.
+pub(crate) fn read_ron<T: DeserializeOwned>(
     what: &'static str,
     path: &Path,
-) -> Result<T, RonFileError> {
-    let io = |source| RonFileError::Io {
+) -> Result<T, TextFileError> {
+    let text = read(what, path)?;
+    ron::from_str(&text).map_err(|reason| content(what, path, reason))
+}
+
+/// Reads a JSON file that should be `what`.
+pub(crate) fn read_json<T: DeserializeOwned>(
+    what: &'static str,
+    path: &Path,
+) -> Result<T, TextFileError> {
+    let text = read(what, path)?;
+    serde_json::from_str(&text).map_err(|reason| content(what, path, reason))
+}
+
+/// The error of a file that is something else.
+pub(crate) fn content(what: &'static str, path: &Path, reason: impl ToString) -> TextFileError {
+    TextFileError::Content {
+        what,
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
+fn read(what: &'static str, path: &Path) -> Result<String, TextFileError> {
+    let io = |source| TextFileError::Io {
         what,
         path: path.to_owned(),
         source,
     };
-    let too_large = || RonFileError::Size {
+    let too_large = || TextFileError::Size {
         what,
         path: path.to_owned(),
         limit: LARGEST_FILE,
@@ -74,9 +97,5 @@ pub(crate) fn read<T: DeserializeOwned>(
     if text.len() as u64 > LARGEST_FILE {
         return Err(too_large());
     }
-    ron::from_str(&text).map_err(|error| RonFileError::Content {
-        what,
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
+    Ok(text)
 }

@@ -1,4 +1,4 @@
-//! A plot of two logarithmic axes, as SVG.
+//! Plots of two logarithmic axes, as SVG.
 
 use std::fmt::Write;
 
@@ -9,8 +9,19 @@ pub struct Series {
     pub name: String,
     /// Both coordinates positive.
     pub points: Vec<(f64, f64)>,
-    /// Drawn dashed: for predictions.
-    pub dashed: bool,
+    /// How it is drawn.
+    pub line: Line,
+}
+
+/// How a curve is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// What was measured.
+    Solid,
+    /// What is predicted.
+    Dashed,
+    /// Points alone: what others have published.
+    None,
 }
 
 /// A plot.
@@ -78,24 +89,38 @@ impl Axis {
     }
 }
 
-impl Chart {
-    /// The plot as an SVG document. The horizontal axis has a tick at every value that occurs.
-    pub fn to_svg(&self) -> String {
-        // Writing to a string cannot fail.
-        let mut svg = String::new();
-        let _ = self.write(&mut svg);
-        svg
-    }
+/// Plots below one another as an SVG document. Horizontal axes have a tick at every value that occurs.
+pub fn to_svg(charts: &[Chart]) -> String {
+    // Writing to a string cannot fail.
+    let mut svg = String::new();
+    let _ = write_svg(&mut svg, charts);
+    svg
+}
 
+fn write_svg(out: &mut String, charts: &[Chart]) -> std::fmt::Result {
+    let height = HEIGHT * charts.len() as f64;
+    writeln!(
+        out,
+        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="13">
+<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>"##
+    )?;
+    for (number, chart) in charts.iter().enumerate() {
+        let top = HEIGHT * number as f64;
+        writeln!(out, r#"<g transform="translate(0 {top})">"#)?;
+        chart.write(out)?;
+        writeln!(out, "</g>")?;
+    }
+    writeln!(out, "</svg>")
+}
+
+impl Chart {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let points = || self.series.iter().flat_map(|s| &s.points);
         let x = Axis::around(points().map(|p| p.0), LEFT, WIDTH - RIGHT);
         let y = Axis::around(points().map(|p| p.1), HEIGHT - BOTTOM, TOP);
         writeln!(
             out,
-            r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">
-<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>
-<text x="{LEFT}" y="26" font-size="16">{}</text>"##,
+            r#"<text x="{LEFT}" y="26" font-size="16">{}</text>"#,
             escape(&self.title)
         )?;
         let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
@@ -135,10 +160,10 @@ impl Chart {
         )?;
         for (i, series) in self.series.iter().enumerate() {
             let colour = COLOURS[i % COLOURS.len()];
-            let dash = if series.dashed {
-                r#" stroke-dasharray="6 4""#
-            } else {
-                ""
+            let dash = match series.line {
+                Line::Solid => "",
+                Line::Dashed => r#" stroke-dasharray="6 4""#,
+                Line::None => r#" stroke-opacity="0""#,
             };
             let at: Vec<(f64, f64)> = series
                 .points
@@ -151,13 +176,13 @@ impl Chart {
                 r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>"#,
                 line.join(" ")
             )?;
-            for (x, y) in at {
+            let row = TOP + 20.0 + 20.0 * i as f64;
+            for (x, y) in at.into_iter().chain([(right - 134.0, row)]) {
                 writeln!(
                     out,
                     r#"<circle cx="{x:.1}" cy="{y:.1}" r="4" fill="{colour}"/>"#
                 )?;
             }
-            let row = TOP + 20.0 + 20.0 * i as f64;
             writeln!(
                 out,
                 r#"<line x1="{}" y1="{row}" x2="{}" y2="{row}" stroke="{colour}" stroke-width="2"{dash}/>
@@ -169,7 +194,7 @@ impl Chart {
                 escape(&series.name)
             )?;
         }
-        writeln!(out, "</svg>")
+        Ok(())
     }
 }
 
@@ -191,7 +216,7 @@ mod tests {
             series: vec![Series {
                 name: "s".to_owned(),
                 points,
-                dashed: true,
+                line: Line::Dashed,
             }],
         }
     }
@@ -207,8 +232,11 @@ mod tests {
 
     #[test]
     fn every_point_is_drawn_inside_and_text_is_escaped() {
-        let svg = chart(vec![(1.0, 30.0), (8.0, 3.0), (512.0, 0.2)]).to_svg();
-        assert_eq!(svg.matches("<circle").count(), 3);
+        let one = chart(vec![(1.0, 30.0), (8.0, 3.0), (512.0, 0.2)]);
+        let svg = to_svg(&[one.clone(), one]);
+        // Three points and the one of the legend, twice.
+        assert_eq!(svg.matches("<circle").count(), 8);
+        assert_eq!(svg.matches("<svg").count(), 1);
         assert!(svg.contains("a &amp; b") && svg.contains("stroke-dasharray"));
         assert!(svg.contains(">512</text>") && svg.trim_end().ends_with("</svg>"));
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
@@ -217,7 +245,7 @@ mod tests {
     #[test]
     fn empty_and_single_points_are_plots_too() {
         for points in [vec![], vec![(32.0, 1.5)]] {
-            let svg = chart(points).to_svg();
+            let svg = to_svg(&[chart(points)]);
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
     }
