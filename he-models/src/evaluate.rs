@@ -9,7 +9,6 @@ use self::run::Runner;
 use crate::{
     ActivationStatistics, Graph, ModelError,
     graph::{Activation, Function, Node, NodeId},
-    spec::ReluApproximation,
 };
 
 /// Images that one task evaluates at most; also the unit in which sums are added up, so that they do not depend on threads.
@@ -111,9 +110,9 @@ impl Graph {
                 max_abs: vec![0.0; channels],
                 sum_squares: vec![0.0; channels],
                 declared: activation.declared.clone(),
-                margin: match activation.function {
+                margin: match &activation.function {
                     Function::Quadratic(_) => QUADRATIC_MARGIN,
-                    Function::Relu(ReluApproximation::Refresh { .. }) => REFRESH_MARGIN,
+                    relu if relu.is_bounded() => REFRESH_MARGIN,
                     Function::Polynomial { .. } | Function::Relu(_) => POLYNOMIAL_MARGIN,
                 },
             }
