@@ -8,8 +8,8 @@
 use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::{
     BootstrapOutline, BootstrapParams, BootstrapPreset, Bootstrapper, Chebyshev, Ciphertext,
-    CosineBootstrapper, Decryptor, Encoder, Evaluator, FourierSeries, KeyGenerator, PrecisionStats,
-    Reduction, RefreshFunction, Scale, SecretEncryptor, SecretKey,
+    CosineBootstrapper, Decryptor, Encoder, Evaluator, KeyGenerator, PrecisionStats,
+    RefreshFunction, Scale, SecretEncryptor, SecretKey,
 };
 use num_complex::Complex64;
 use rand::{RngExt, SeedableRng};
@@ -17,9 +17,6 @@ use rand_chacha::ChaCha20Rng;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Of the fitted series; more makes the error larger, less the result for arguments out of range.
-const SMOOTHING: f64 = 1e-8;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -157,22 +154,13 @@ fn polynomials(preset: BootstrapPreset) -> Result<(), Failure> {
     Ok(())
 }
 
-/// By the series whose largest error is least, and by one whose mean square error is least.
+/// By the preset's series.
 fn within_the_refresh(preset: BootstrapPreset) -> Result<(), Failure> {
-    let params = preset.build_for(&RefreshFunction::Relu, KernelChoice::Auto, None)?;
-    let Reduction::Fourier(lit) = &params.literal().reduction else {
-        return Err(format!("{} applies no function", preset.name()).into());
-    };
-    let period = params.literal().log_message_ratio.exp2();
-    let fitted = FourierSeries::fit(relu, lit.harmonics, 1.0, period, SMOOTHING)?;
-    for function in [RefreshFunction::Relu, RefreshFunction::Series(fitted)] {
-        let run = Run::new(preset, function)?;
-        let outline = BootstrapOutline::new(&run.params)?;
-        run.report("and nothing after it", &run.refreshed, 0.0, |v| {
-            outline.function(v)
-        })?;
-    }
-    Ok(())
+    let run = Run::new(preset, RefreshFunction::Relu)?;
+    let outline = BootstrapOutline::new(&run.params)?;
+    run.report("and nothing after it", &run.refreshed, 0.0, |v| {
+        outline.function(v)
+    })
 }
 
 /// Seconds of this thread.

@@ -17,6 +17,8 @@ const CHUNK: usize = 16;
 const QUADRATIC_MARGIN: f64 = 2.0;
 /// The same for polynomials that stand for a function on an interval: the wider, the worse they are.
 const POLYNOMIAL_MARGIN: f64 = 1.5;
+/// The same for ReLUs that a refresh applies: an image beyond the range stays bounded, so the range may be narrow.
+const REFRESH_MARGIN: f64 = 1.2;
 
 /// What came out of a plaintext evaluation, and what its activations saw on the way.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,8 +110,9 @@ impl Graph {
                 max_abs: vec![0.0; channels],
                 sum_squares: vec![0.0; channels],
                 declared: activation.declared.clone(),
-                margin: match activation.function {
+                margin: match &activation.function {
                     Function::Quadratic(_) => QUADRATIC_MARGIN,
+                    relu if relu.is_bounded() => REFRESH_MARGIN,
                     Function::Polynomial { .. } | Function::Relu(_) => POLYNOMIAL_MARGIN,
                 },
             }
@@ -204,7 +207,8 @@ impl Evaluation {
     }
 
     /// What a model file should say about the activations, if these are the training images: the declared range is the
-    /// largest value times a margin (2 for quadratics, 1.5 for others), rounded up; both figures have four digits.
+    /// largest value times a margin (2 for quadratics, 1.2 for ReLUs that a refresh applies, 1.5 for others), rounded up;
+    /// both figures have four digits.
     #[must_use]
     pub fn statistics(&self) -> Vec<ActivationStatistics> {
         let describe = |record: &ActivationRecord| ActivationStatistics {

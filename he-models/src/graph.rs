@@ -112,6 +112,12 @@ impl Quadratic {
 }
 
 impl Function {
+    /// Whether what stands for it is bounded, wherever its argument is.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        matches!(self, Self::Relu(ReluApproximation::Refresh { .. }))
+    }
+
     /// The function of one value in channel `c`.
     #[must_use]
     pub fn evaluate(&self, c: usize, x: f64) -> f64 {
@@ -182,6 +188,14 @@ impl Graph {
             Op::Activation(activation) => Some((NodeId(i), node, activation)),
             Op::Input | Op::Linear(_) | Op::Affine(_) | Op::Add | Op::Concat => None,
         })
+    }
+
+    /// Whether an image that leaves the declared ranges can spoil the others of its ciphertexts: values grow without bound where
+    /// an activation is a polynomial, and go on periodically where a refresh applies it.
+    #[must_use]
+    pub fn grows_beyond_ranges(&self) -> bool {
+        let bounded = Function::is_bounded;
+        self.activations().any(|(_, _, a)| !bounded(&a.function))
     }
 
     /// Puts statistics in the place of those that the activations have: one entry for each, in order, or none at all.

@@ -320,7 +320,8 @@ fn write_profile(f: &mut fmt::Formatter<'_>, profile: &[OperationReport]) -> fmt
 #[must_use]
 pub fn out_of_range_warning(images: usize) -> String {
     format!(
-        "warning: {} out of the declared range: under encryption such an image can spoil the others in its ciphertext",
+        "warning: {} out of the declared range: under encryption such an image can spoil the others in its ciphertext, unless refreshes \
+         apply all activations",
         counted(images, "image")
     )
 }

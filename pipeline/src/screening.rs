@@ -26,7 +26,8 @@ const MOST_NAMED: usize = 10;
 pub enum OutOfRange {
     /// Encrypt nothing.
     Refuse,
-    /// Encrypt the mean picture in their place. They get no answer.
+    /// Encrypt the mean picture in their place. They get no answer. Networks whose activations are all applied by refreshes
+    /// keep such pictures to themselves ([`he_models::Graph::grows_beyond_ranges`]). There this is as [`Self::Allow`].
     #[default]
     Blank,
     /// Encrypt them all the same.
@@ -136,6 +137,10 @@ pub fn screen<'a>(
     progress: &dyn Progress,
 ) -> Result<Screened<'a>, InferenceError> {
     let mut inputs = Inputs::all(batch, &model.spec().input);
+    let policy = match policy {
+        OutOfRange::Blank if !model.graph().grows_beyond_ranges() => OutOfRange::Allow,
+        other => other,
+    };
     // Slots without an image hold zeros.
     if policy != OutOfRange::Allow && !batch.images.is_multiple_of(group) {
         check_filler(

@@ -1,14 +1,13 @@
 //! Fourier series of real functions.
 
 mod approximate;
+mod relu;
 
 use super::BootstrapError;
 use num_complex::Complex64;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
-/// Most harmonics of a series.
-const MAX_HARMONICS: usize = 255;
 /// Points for each harmonic at which a series is looked at for its bounds.
 const POINTS: usize = 16;
 
@@ -54,6 +53,9 @@ impl From<FourierSeries> for Unchecked {
 }
 
 impl FourierSeries {
+    /// Most harmonics of a series.
+    pub const MAX_HARMONICS: usize = 255;
+
     /// A series of given coefficients, those of harmonic 0 first; `sines[0]` has no effect.
     ///
     /// # Errors
@@ -61,11 +63,11 @@ impl FourierSeries {
     /// period is finite and positive.
     pub fn new(cosines: Vec<f64>, sines: Vec<f64>, period: f64) -> Result<Self, BootstrapError> {
         let count = cosines.len();
-        if sines.len() != count || !(2..=MAX_HARMONICS + 1).contains(&count) {
+        if sines.len() != count || !(2..=Self::MAX_HARMONICS + 1).contains(&count) {
             return Err(invalid(
                 "number of cosines and sines of a Fourier series",
                 format!("{count} and {}", sines.len()),
-                format!("as many of either, 2 to {}", MAX_HARMONICS + 1),
+                format!("as many of either, 2 to {}", Self::MAX_HARMONICS + 1),
             ));
         }
         if let Some(c) = cosines.iter().chain(&sines).find(|c| !c.is_finite()) {
@@ -200,6 +202,16 @@ mod tests {
         refused(FourierSeries::identity(0, 1.0, 4.0));
         refused(FourierSeries::identity(300, 1.0, 4.0));
         refused(FourierSeries::identity(3, 3.0, 4.0));
+        refused(FourierSeries::relu(0, 1.0, 4.0));
+        refused(FourierSeries::relu(256, 1.0, 4.0));
+        for (range, period) in [
+            (2.1, 4.0),
+            (0.0, 4.0),
+            (f64::NAN, 4.0),
+            (1.0, f64::INFINITY),
+        ] {
+            refused(FourierSeries::relu(3, range, period));
+        }
         refused(FourierSeries::fit(f64::sin, 3, 1.0, 4.0, 0.0));
         refused(FourierSeries::fit(|_| f64::NAN, 3, 1.0, 4.0, 1e-9));
     }

@@ -48,12 +48,9 @@ fn relu_is_applied_to_both_halves() {
         let mut r = Refresh::new(9, literal(9, RefreshFunction::Relu, harmonics, period));
         let stats = r.check(1.0);
         assert!(stats.mean_bits > 30.0, "{stats:?}");
-        // What it is compared with is near the function itself: 0.14 period / (2 pi harmonics).
+        // What it is compared with is near the function itself: 0.05 period / harmonics.
         let error = r.boot.outline().function_error();
-        assert!(
-            error < 0.15 * period / std::f64::consts::TAU / harmonics as f64,
-            "{error}"
-        );
+        assert!(error < 0.051 * period / harmonics as f64, "{error}");
         for v in [-1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0f64] {
             assert!((r.boot.function(v) - v.max(0.0)).abs() <= error);
         }

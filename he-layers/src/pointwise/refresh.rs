@@ -186,6 +186,9 @@ pub struct Refresh {
 pub const RELU_PERIOD: f64 = 2.5;
 
 impl Refresh {
+    /// Most harmonics of the series that a refresh applies.
+    pub const MAX_HARMONICS: usize = FourierSeries::MAX_HARMONICS;
+
     /// A refresh of `declared.len()` channels.
     pub fn new(name: impl Into<String>, declared: Vec<f64>) -> Self {
         Self {
@@ -196,8 +199,8 @@ impl Refresh {
         }
     }
 
-    /// A refresh that applies a ReLU, by a Fourier series of `harmonics` harmonics. The error at the kink is about
-    /// `0.056 / harmonics` of the largest declared value.
+    /// A refresh that applies a ReLU, by [`FourierSeries::relu`] of `harmonics` harmonics. The error is largest at the kink:
+    /// 0.0032 of the largest declared value for 31 harmonics, 0.0018 for 63.
     ///
     /// # Errors
     /// [`LayerError::Refresh`] for a number of harmonics that no series has.

@@ -7,4 +7,5 @@ mod examples;
 mod lab;
 mod networks;
 mod random;
+mod relus;
 mod stages;

@@ -10,8 +10,8 @@ use he_layers::{
 
 use crate::lab::{Lab, conv, head, rng, square};
 
-const SHAPE: Chw = Chw::new(2, 8, 8);
-const GRID: Grid = Grid::new(4, 8);
+pub const SHAPE: Chw = Chw::new(2, 8, 8);
+pub const GRID: Grid = Grid::new(4, 8);
 
 /// Prepares and checks a network in both packings, with 1 and 2 threads.
 fn check(lab: &mut Lab, program: &Program) {
@@ -24,7 +24,7 @@ fn check(lab: &mut Lab, program: &Program) {
     }
 }
 
-fn check_refreshed(lab: &mut Lab, refresher: &Refresher, program: &Program, packing: Packing) {
+pub fn check_refreshed(lab: &mut Lab, refresher: &Refresher, program: &Program, packing: Packing) {
     let layout = lab.layout(SHAPE, GRID, packing);
     let prepared = program
         .prepare(&Preparation {
@@ -325,33 +325,6 @@ fn relu_network_with_post_activation_blocks_and_refreshes() {
             Program::of_layers("relu", SHAPE, &[&stem, &a, &f0, &b1, &f1, &b2, &f2, &head])
                 .unwrap();
         check_refreshed(&mut lab, &refresher, &program, packing);
-    }
-}
-
-#[test]
-fn relu_network_whose_activations_are_refreshes() {
-    for packing in [Packing::Real, Packing::Complex] {
-        // A convolution lies between two refreshes: one level, and those that the next refresh takes.
-        let (mut lab, refresher) = Lab::with_relu(1, 15, 11);
-        let r = &mut lab.rng;
-        let relu = |name: &str, c: usize| Refresh::relu(name, vec![4.0; c], 15).unwrap();
-        let mut net = Program::new("relu", SHAPE, Vec::new());
-        let stem = Term::linear(net.input(), conv(r, "stem", (2, 2), 3, 1));
-        let x = net.node("stem", "stem", vec![stem]).unwrap();
-        let x = net.apply(x, relu("relu0", 2)).unwrap();
-        let inner = Term::linear(x, conv(r, "conv1", (2, 2), 3, 1));
-        let inner = net.node("block", "conv1", vec![inner]).unwrap();
-        let inner = net.apply(inner, relu("relu1", 2)).unwrap();
-        let conv2 = Term::linear(inner, conv(r, "conv2", (2, 2), 3, 1));
-        let sum = net
-            .node("block", "conv2", vec![conv2, Term::Add(x)])
-            .unwrap();
-        let x = net.apply(sum, relu("relu2", 2)).unwrap();
-        let head = Term::linear(x, head(r, SHAPE, 3));
-        let y = net.node("head", "head", vec![head]).unwrap();
-        net.finish(y).unwrap();
-        assert_eq!(net.refresh_functions().len(), 1);
-        check_refreshed(&mut lab, &refresher, &net, packing);
     }
 }
 

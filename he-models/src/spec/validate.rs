@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use he_layers::pointwise::Refresh;
+
 use super::{FORMAT, INPUT, ModelSpec, OpSpec, ReluApproximation};
 use crate::ModelError;
 
@@ -312,8 +314,8 @@ impl ReluApproximation {
                     expected,
                 ))
             }
-            Self::Refresh { harmonics } if !(1..=MAX_DEGREE).contains(harmonics) => {
-                let expected = format!("1 to {MAX_DEGREE}");
+            Self::Refresh { harmonics } if !(1..=Refresh::MAX_HARMONICS).contains(harmonics) => {
+                let expected = format!("1 to {}", Refresh::MAX_HARMONICS);
                 Err(ModelError::node(
                     node,
                     "harmonics of its series",

@@ -240,7 +240,8 @@ pub struct InferArgs {
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
 
-    /// What to do with images that leave a declared range of the network, and would spoil others
+    /// What to do with images that leave a declared range of the network, and would spoil others; where refreshes apply all
+    /// activations, they spoil none, and blank is as allow
     #[arg(long, value_name = "WHAT", default_value = "blank")]
     pub out_of_range: OutOfRangeName,
 

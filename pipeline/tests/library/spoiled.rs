@@ -2,13 +2,15 @@
 
 use datasets::{DataError, Dataset, Images, Shape, Synthetic};
 use he_layers::{Grid, Packing};
-use he_models::Model;
+use he_models::spec::ReluApproximation;
+use he_models::{ImportOptions, Model, import};
 use pipeline::answers::Answer::{self, Blanked, Given, Spoiled};
 use pipeline::inference::{self, Batch, InferenceError, Options};
 use pipeline::planner;
 use pipeline::progress::Silent;
+use pipeline::references;
 use pipeline::report::InferReport;
-use pipeline::screening::OutOfRange;
+use pipeline::screening::{self, OutOfRange};
 
 use crate::networks::{GIB, Small, machine, task};
 
@@ -204,4 +206,51 @@ fn refused_images_are_named_before_anything_is_encrypted() {
     let report = infer(Packing::Real, 6, &[], OutOfRange::Refuse).unwrap();
     assert_eq!(answers(&report), [Given; 6]);
     assert_eq!((report.images_out_of_range, report.agreement), (0, 1.0));
+}
+
+/// A small network with ReLUs, its ranges from images 5 to 12.
+fn relu_network(relu: ReluApproximation) -> Model {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../he-models/tests/onnx");
+    let options = ImportOptions {
+        shape: Some((3, 8, 8)),
+        relu: Some(relu),
+        ..ImportOptions::default()
+    };
+    let imported = import(format!("{folder}/reference.weights.safetensors"), &options).unwrap();
+    let images = Pictures::new(&[]).read(5, 8).unwrap();
+    let seen = imported.model().evaluate(&images.view().to_f64()).unwrap();
+    let imported = imported.with_statistics(seen.statistics()).unwrap();
+    imported.model().clone()
+}
+
+/// What refreshes apply is bounded, so that an image out of range is counted but spoils no other.
+#[test]
+fn images_out_of_range_are_left_out_unless_refreshes_apply_the_activations() {
+    let data = Pictures::new(&[7]);
+    let batch = Batch {
+        data: &data,
+        first: 5,
+        images: 8,
+    };
+    for (relu, blanked) in [
+        (ReluApproximation::Polynomial { degree: 31 }, vec![2]),
+        (ReluApproximation::Refresh { harmonics: 31 }, vec![]),
+    ] {
+        let model = relu_network(relu);
+        let reference = references::exact(&model, batch, &Silent).unwrap();
+        let screen = |policy| {
+            screening::screen(&model, &reference, batch, 8, policy, &Silent).map_err(Box::new)
+        };
+        for (policy, blanked) in [(OutOfRange::Blank, blanked), (OutOfRange::Allow, vec![])] {
+            let screened = screen(policy).unwrap();
+            let leaving: Vec<usize> = screened.leaving.iter().map(|l| l.index).collect();
+            assert_eq!(leaving, [7]);
+            assert_eq!(screened.inputs.blanked(), blanked);
+        }
+        let refused = screen(OutOfRange::Refuse).map(|_| ());
+        assert!(matches!(
+            refused.unwrap_err().as_ref(),
+            InferenceError::OutOfRange { leaving: 1, .. }
+        ));
+    }
 }

@@ -1,12 +1,9 @@
 //! Series near given functions.
 
-use super::{FourierSeries, MAX_HARMONICS, invalid};
+use super::{FourierSeries, invalid};
 use crate::bootstrap::BootstrapError;
-use crate::poly_eval::{Chebyshev, PolyError, solve};
-use std::f64::consts::{FRAC_PI_2, TAU};
-
-/// Most exchanges of the minimax approximation; about six are enough.
-const EXCHANGES: usize = 40;
+use crate::poly_eval::{Chebyshev, solve};
+use std::f64::consts::TAU;
 
 impl FourierSeries {
     /// The series with `harmonics` harmonics that is near the identity on `[-range, range]`, `range` at most half the
@@ -18,14 +15,8 @@ impl FourierSeries {
     /// As [`Self::new`]; [`BootstrapError::Invalid`] for a range that is not positive or above half the period.
     pub fn identity(harmonics: usize, range: f64, period: f64) -> Result<Self, BootstrapError> {
         check_harmonics(harmonics)?;
+        check_range(range, period)?;
         let edge = TAU * range / period;
-        if !(range > 0.0 && edge <= TAU / 2.0) {
-            return Err(invalid(
-                "range of a Fourier series",
-                range.to_string(),
-                format!("above 0, at most half the period {period}"),
-            ));
-        }
         let quotient = |c: f64| {
             let u = c.clamp(-1.0, 1.0).acos();
             if u < 1e-4 {
@@ -51,37 +42,6 @@ impl FourierSeries {
         Self::new(vec![0.0; harmonics + 1], sines, period)
     }
 
-    /// The series near `|v|` on the whole period: the best one with `harmonics` harmonics, of which only odd ones are
-    /// needed. It is off by about 0.28 / harmonics times period / (2 pi), as much at 0 as elsewhere.
-    ///
-    /// # Errors
-    /// As [`Self::new`]; [`BootstrapError::Poly`] if Remez' exchange does not get anywhere.
-    pub fn absolute(harmonics: usize, period: f64) -> Result<Self, BootstrapError> {
-        check_harmonics(harmonics)?;
-        let odd = closest_to_triangle(harmonics.div_ceil(2)).ok_or(PolyError::Minimax {
-            what: "number of harmonics",
-            found: harmonics as f64,
-        })?;
-        let unit = period / TAU;
-        let mut cosines = vec![0.0; harmonics + 1];
-        cosines[0] = unit * FRAC_PI_2;
-        for (c, a) in cosines.iter_mut().skip(1).step_by(2).zip(odd) {
-            *c = -unit * a;
-        }
-        Self::new(cosines, vec![0.0; harmonics + 1], period)
-    }
-
-    /// The series near `max(v, 0)` on `[-range, range]`: half of [`Self::identity`] and half of [`Self::absolute`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn relu(harmonics: usize, range: f64, period: f64) -> Result<Self, BootstrapError> {
-        let half = |v: Vec<f64>| v.into_iter().map(|c| c / 2.0).collect();
-        let sines = half(Self::identity(harmonics, range, period)?.sines);
-        let cosines = half(Self::absolute(harmonics, period)?.cosines);
-        Self::new(cosines, sines, period)
-    }
-
     /// The series nearest to `f` on `[-range, range]` by least squares, `smoothing` times the energy of the derivative
     /// added: the function is extended over the rest of the period as smoothly as can be. 1e-10 suits smooth functions.
     ///
@@ -96,11 +56,12 @@ impl FourierSeries {
         smoothing: f64,
     ) -> Result<Self, BootstrapError> {
         check_harmonics(harmonics)?;
-        if !(range > 0.0 && 2.0 * range <= period && smoothing > 0.0) {
+        check_range(range, period)?;
+        if !(smoothing > 0.0 && smoothing.is_finite()) {
             return Err(invalid(
-                "range and smoothing of a Fourier series",
-                format!("{range} and {smoothing}"),
-                format!("above 0, the range at most half the period {period}"),
+                "smoothing of a Fourier series",
+                smoothing.to_string(),
+                "a finite number above 0".into(),
             ));
         }
         let unknowns = 2 * harmonics + 1;
@@ -131,63 +92,27 @@ impl FourierSeries {
     }
 }
 
-fn check_harmonics(harmonics: usize) -> Result<(), BootstrapError> {
-    if (1..=MAX_HARMONICS).contains(&harmonics) {
+pub(super) fn check_harmonics(harmonics: usize) -> Result<(), BootstrapError> {
+    let most = FourierSeries::MAX_HARMONICS;
+    if (1..=most).contains(&harmonics) {
         return Ok(());
     }
     Err(invalid(
         "number of harmonics",
         harmonics.to_string(),
-        format!("1 to {MAX_HARMONICS}"),
+        format!("1 to {most}"),
     ))
 }
 
-/// Coefficients of cos u, cos 3u, ..., `count` of them, of the best approximation to pi/2 - u for u from 0 to pi/2 (and so
-/// to pi/2 - |u| everywhere, as both change their sign with u -> pi - u), by Remez' exchange.
-fn closest_to_triangle(count: usize) -> Option<Vec<f64>> {
-    let members = |u: f64| (0..count).map(move |j| ((2 * j + 1) as f64 * u).cos());
-    let grid_points = 64 * (count + 1);
-    let grid = |j: usize| FRAC_PI_2 * j as f64 / grid_points as f64;
-    let mut points: Vec<f64> = (0..=count)
-        .map(|k| TAU / 2.0 * k as f64 / (2 * count + 1) as f64)
-        .collect();
-    let mut best: Option<(f64, Vec<f64>)> = None;
-    for _ in 0..EXCHANGES {
-        let row = |(k, u): (usize, &f64)| {
-            let mut row: Vec<f64> = members(*u).collect();
-            row.push(if k % 2 == 0 { 1.0 } else { -1.0 });
-            row.push(FRAC_PI_2 - u);
-            row
-        };
-        let mut solution = solve(points.iter().enumerate().map(row).collect())?;
-        let level = solution.pop()?.abs();
-        let error = |u: f64| {
-            let sum: f64 = members(u).zip(&solution).map(|(m, c)| m * c).sum();
-            sum - (FRAC_PI_2 - u)
-        };
-        // The largest error of every run of one sign.
-        let mut extrema: Vec<(f64, f64)> = Vec::new();
-        for u in (0..grid_points).map(grid) {
-            let e = error(u);
-            match extrema.last_mut() {
-                Some((_, last)) if (*last > 0.0) == (e > 0.0) => {
-                    if e.abs() > last.abs() {
-                        *extrema.last_mut()? = (u, e);
-                    }
-                }
-                _ => extrema.push((u, e)),
-            }
-        }
-        let largest = extrema.iter().fold(0f64, |m, (_, e)| m.max(e.abs()));
-        if best.as_ref().is_none_or(|(least, _)| largest < *least) {
-            best = Some((largest, solution.clone()));
-        }
-        if extrema.len() != count + 1 || largest - level <= 1e-6 * largest {
-            break;
-        }
-        points = extrema.into_iter().map(|(u, _)| u).collect();
+pub(super) fn check_range(range: f64, period: f64) -> Result<(), BootstrapError> {
+    if range > 0.0 && 2.0 * range <= period && period.is_finite() {
+        return Ok(());
     }
-    best.map(|(_, coeffs)| coeffs)
+    Err(invalid(
+        "range of a Fourier series",
+        range.to_string(),
+        format!("above 0, at most half the period {period}"),
+    ))
 }
 
 #[cfg(test)]
@@ -214,45 +139,6 @@ mod tests {
         assert!(wide.distance(|v| v, 1.0) < 1e-7);
         let narrow = FourierSeries::identity(3, 1.0, 32.0).unwrap();
         assert!(narrow.distance(|v| v, 1.0) < 2f64.powi(-25));
-    }
-
-    #[test]
-    fn absolute_value_equioscillates_at_bernsteins_constant() {
-        for d in [7, 15, 31, 63] {
-            let series = FourierSeries::absolute(d, TAU).unwrap();
-            let error = series.distance(f64::abs, TAU / 2.0);
-            let constant = error * d as f64;
-            assert!((0.25..0.31).contains(&constant), "{d}: {constant}");
-            // As large at 0, at pi, and alternating as often as a best approximation has to.
-            let at = |u: f64| series.evaluate(u) - u.abs();
-            assert!((at(0.0) / error - 1.0).abs() < 1e-3);
-            let mut signs = 0;
-            let mut last = 0.0;
-            for j in 0..=40_000 {
-                let e = at(TAU / 2.0 * f64::from(j) / 40_000.0);
-                if e.abs() > 0.99 * error && e * last <= 0.0 {
-                    signs += 1;
-                    last = e;
-                }
-            }
-            assert!(signs > d, "{d}: {signs}");
-        }
-    }
-
-    #[test]
-    fn relu_is_near_within_its_range_and_bounded_everywhere() {
-        for (d, period, error) in [(15, 3.0, 0.006), (31, 2.5, 0.0021), (31, 4.0, 0.0031)] {
-            let series = FourierSeries::relu(d, 1.0, period).unwrap();
-            let found = series.distance(|v| v.max(0.0), 1.0);
-            assert!(found < error, "{d} {period}: {found}");
-            assert!(series.bound() < period / 2.0, "{}", series.bound());
-            assert!(series.lipschitz() > 1.0 && series.lipschitz() < 16.0);
-            for j in -1000..1000 {
-                let v = f64::from(j) * 0.1;
-                assert!(series.evaluate(v).abs() <= series.bound());
-                assert!((series.evaluate(v) - series.evaluate(v + period)).abs() < 1e-9);
-            }
-        }
     }
 
     #[test]

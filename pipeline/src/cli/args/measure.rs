@@ -101,8 +101,8 @@ Examples:
 
 ONNX files as both exporters of PyTorch write them; safetensors files with the names of the ReLU
 networks of arXiv 2604.16834. The network sees (pixel / 255 - mean) / std. Ranges are the largest values
-that activations see on the images, times 2 for quadratics and 1.5 for others. The weights are
-written beside the model file, as NAME.safetensors.")]
+that activations see on the images, times 2 for quadratics, 1.2 for ReLUs that a refresh applies and
+1.5 for others. The weights are written beside the model file, as NAME.safetensors.")]
 pub struct ImportArgs {
     /// The network
     #[arg(value_name = "FILE.onnx|FILE.safetensors")]
@@ -163,7 +163,7 @@ Examples:
   polyphase ranges --model net.ron --data cifar --batch 10000 --out measured.ron
 
 The declared range of an activation is the largest value that it sees, in each channel, times 2 for
-quadratics and 1.5 for others. The file is replaced when all is measured.")]
+quadratics, 1.2 for ReLUs that a refresh applies and 1.5 for others. The file is replaced when all is measured.")]
 pub struct RangesArgs {
     /// The model file, its weights beside it
     #[arg(long, value_name = "FILE.ron")]

@@ -1,0 +1,102 @@
+//! A network whose ReLUs are applied by its refreshes, and an image that leaves all ranges.
+
+use he_layers::{Conv2d, Packing, PlainTensor, Preparation, Program, Refresh, Term};
+use rand_chacha::ChaCha20Rng;
+
+use crate::lab::{Lab, conv, deviation, head};
+use crate::stages::{GRID, SHAPE, check_refreshed};
+
+/// Largest absolute value that the ReLUs are declared for.
+const RANGE: f64 = 4.0;
+/// The image that leaves the ranges.
+const OUTSIDER: usize = 5;
+
+/// Stem, a residual block, a head, and the stem alone.
+fn network(r: &mut ChaCha20Rng) -> (Program, Conv2d) {
+    let relu = |name: &str, c: usize| Refresh::relu(name, vec![RANGE; c], 15).unwrap();
+    let mut net = Program::new("relu", SHAPE, Vec::new());
+    let stem = conv(r, "stem", (2, 2), 3, 1);
+    let x = net.node(
+        "stem",
+        "stem",
+        vec![Term::linear(net.input(), stem.clone())],
+    );
+    let x = net.apply(x.unwrap(), relu("relu0", 2)).unwrap();
+    let inner = Term::linear(x, conv(r, "conv1", (2, 2), 3, 1));
+    let inner = net.node("block", "conv1", vec![inner]).unwrap();
+    let inner = net.apply(inner, relu("relu1", 2)).unwrap();
+    let conv2 = Term::linear(inner, conv(r, "conv2", (2, 2), 3, 1));
+    let sum = net
+        .node("block", "conv2", vec![conv2, Term::Add(x)])
+        .unwrap();
+    let x = net.apply(sum, relu("relu2", 2)).unwrap();
+    let head = Term::linear(x, head(r, SHAPE, 3));
+    let y = net.node("head", "head", vec![head]).unwrap();
+    net.finish(y).unwrap();
+    (net, stem)
+}
+
+#[test]
+fn relu_network_whose_activations_are_refreshes() {
+    for packing in [Packing::Real, Packing::Complex] {
+        // A convolution lies between two refreshes: one level, and those that the next refresh takes.
+        let (mut lab, refresher) = Lab::with_relu(1, 15, 11);
+        let (net, _) = network(&mut lab.rng);
+        assert_eq!(net.refresh_functions().len(), 1);
+        check_refreshed(&mut lab, &refresher, &net, packing);
+    }
+}
+
+/// All images but the outsider.
+fn others(x: &PlainTensor) -> PlainTensor {
+    let size = x.shape.volume();
+    let mut data = x.data.clone();
+    data.drain(OUTSIDER * size..(OUTSIDER + 1) * size);
+    PlainTensor::new(x.n - 1, x.shape, data).unwrap()
+}
+
+/// The first ReLU sees values 10, 1000 and a million times beyond its range; what it makes of them is bounded.
+#[test]
+fn an_image_beyond_all_ranges_leaves_the_others_as_they_are() {
+    for packing in [Packing::Real, Packing::Complex] {
+        let (mut lab, refresher) = Lab::with_relu(1, 15, 11);
+        let (net, stem) = network(&mut lab.rng);
+        let first = Program::of_layers("stem", SHAPE, &[&stem]).unwrap();
+        let layout = lab.layout(SHAPE, GRID, packing);
+        let prepared = net
+            .prepare(&Preparation {
+                refreshers: std::slice::from_ref(&refresher),
+                ..lab.preparation(layout)
+            })
+            .unwrap();
+        let mut x = lab.images(&prepared);
+        let size = SHAPE.volume();
+        let share = |x: &PlainTensor| {
+            let seen = first.forward_plain(x).unwrap();
+            let outsider = &seen.data[OUTSIDER * size..(OUTSIDER + 1) * size];
+            outsider.iter().fold(0.0, |m: f64, v| m.max(v.abs())) / RANGE
+        };
+        // How far the others are off, with the outsider as it is.
+        let mut usual = None;
+        for times in [1.0, 10.0, 1e3, 1e6] {
+            if times > 1.0 {
+                let now = share(&x);
+                let outsider = &mut x.data[OUTSIDER * size..(OUTSIDER + 1) * size];
+                outsider.iter_mut().for_each(|v| *v *= times / now);
+                assert!((0.5..2.0).contains(&(share(&x) / times)));
+            }
+            let plain = net.forward_plain(&x).unwrap();
+            let rounded = prepared.forward_rounded(&net, &x).unwrap();
+            let outcome = lab.run(&prepared, &x, 2);
+            let error = deviation(&others(&outcome.y), &others(&plain));
+            let noise = deviation(&others(&outcome.y), &others(&rounded));
+            println!("{packing}, {times} ranges: off by {error:e}, {noise:e} of it noise");
+            let usual = *usual.get_or_insert(error);
+            assert!(error < 1.2 * usual, "{packing}, {times} ranges: {error:e}");
+            // Its own values go on periodically, and come out bounded.
+            let largest = plain.data.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+            let found = outcome.y.data.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+            assert!(found < 1.5 * largest.max(RANGE), "{found}");
+        }
+    }
+}
