@@ -12,7 +12,7 @@ use num_complex::Complex64;
 use rand::SeedableRng;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut args = std::env::args().skip(1);
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let pt = Encoder::new(&params).encode(&slots, level, Scale::new(2f64.powi(30) * q))?;
     let ct = SecretEncryptor::new(&secret).encrypt(&pt, &mut rng)?;
 
-    let costs = PrimitiveCosts::measure(&KernelChoice::Auto, log_n)?;
+    let costs = PrimitiveCosts::measure(&KernelChoice::Auto, log_n, Duration::from_millis(400))?;
     let counts = params.counts();
     let below = level.below(1).ok_or("two levels or more are needed")?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;

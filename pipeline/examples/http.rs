@@ -36,7 +36,7 @@ use he_models::Model;
 use pipeline::client::{Client, Randomness, SERVER_FOLDER};
 use pipeline::estimate::time::Speed;
 use pipeline::exchange::{ClientSpec, PLAN_FILE};
-use pipeline::inference::Batch;
+use pipeline::inference;
 use pipeline::plan::Plan;
 use pipeline::planner::{self, Machine, Pins, Task};
 use pipeline::progress::{Progress, Silent, Unit};
@@ -373,7 +373,7 @@ fn client(keys: &Path, url: &str) -> Result<(), Failure> {
     };
     let data = Synthetic::with_shape(0, shape)?;
     let mut client = Client::open(keys, KernelChoice::Auto, &mut Randomness::new(None))?;
-    let batch = Batch {
+    let batch = inference::Batch {
         data: &data,
         first: 0,
         images: IMAGES,

@@ -26,10 +26,17 @@ pub(super) struct Schedule<'a> {
     pub machine: &'a Machine,
 }
 
-/// Bytes that steps may take: in the limb pool, and for rounded weights beside it.
+/// Bytes of the limb pool, and of rounded weights beside it.
 #[derive(Clone, Copy)]
-struct Budget {
+struct Bytes {
     pool: u64,
+    weights: u64,
+}
+
+/// A step with some number of channel blocks at a time.
+struct Choice {
+    step: StepForecast,
+    /// Most bytes of rounded weights.
     weights: u64,
 }
 
@@ -119,26 +126,26 @@ impl Schedule<'_> {
         );
         let fixed = memory::fixed_bytes(prepared, modulus, task.batch.get(), threads);
         let for_steps = self.machine.memory_bytes.saturating_sub(fixed);
-        let run = || 0..prepared.steps();
-        let smallest = run().map(|step| {
-            let needs = self.needs(step, blocks(step).unwrap_or(1), counted);
-            (self.pool_bytes(&needs, &clock, held), needs.weight_bytes)
-        });
         let encryption = memory::encryption_limbs(prepared, modulus, threads) as u64;
         let encrypted = held.saturating_add(encryption.saturating_mul(modulus.limb_bytes()));
-        let (least_pool, least_weights) = smallest.fold((encrypted, 0), |(pool, weights), step| {
-            (pool.max(step.0), weights.max(step.1))
-        });
+        let choices: Vec<Vec<Choice>> = (0..prepared.steps())
+            .map(|step| self.choices(step, &clock, held, blocks(step), counted))
+            .collect();
+        let least = smallest(&choices, encrypted);
         let memory_bytes = self.machine.memory_bytes;
-        let weights = memory::weights_budget(memory_bytes, for_steps, least_pool, least_weights);
-        let budget = Budget {
+        let weights = memory::weights_budget(memory_bytes, for_steps, least.pool, least.weights);
+        let budget = Bytes {
             pool: for_steps.saturating_sub(weights),
             weights,
         };
-        let (forecasts, weights): (Vec<StepForecast>, Vec<u64>) = run()
-            .map(|step| self.step(step, &clock, held, budget, blocks(step), counted))
-            .unzip();
-        let fixed = fixed.saturating_add(weights.into_iter().max().unwrap_or(0));
+        let fastest = |bytes: Bytes| -> Option<Vec<&Choice>> {
+            choices.iter().map(|of| fastest(of, bytes)).collect()
+        };
+        let chosen = fastest(budget).or_else(|| fastest(least));
+        let chosen = chosen.expect("what takes least is a choice");
+        let weights = chosen.iter().map(|choice| choice.weights).max();
+        let fixed = fixed.saturating_add(weights.unwrap_or(0));
+        let forecasts: Vec<StepForecast> = chosen.into_iter().map(|c| c.step.clone()).collect();
         let of_steps = forecasts.iter().map(|s| s.pool_bytes);
         let pool_bytes = of_steps.fold(encrypted, u64::max);
         let groups = task.batch.get().div_ceil(prepared.images());
@@ -190,17 +197,15 @@ impl Schedule<'_> {
         held_bytes.saturating_add((limbs as u64).saturating_mul(modulus.limb_bytes()))
     }
 
-    /// The channel blocks at a time that are fastest within the memory; those that take the least memory if none are. With the
-    /// bytes that rounded weights take.
-    fn step(
+    /// The choices of channel blocks at a time.
+    fn choices(
         &self,
         step: usize,
         clock: &Clock<'_>,
         held_bytes: u64,
-        budget: Budget,
         blocks: Option<usize>,
         counted: &Counted,
-    ) -> (StepForecast, u64) {
+    ) -> Vec<Choice> {
         let (prepared, threads) = (self.prepared, self.machine.threads);
         let input = prepared.step_input(step);
         let at = |blocks: usize| {
@@ -211,7 +216,7 @@ impl Schedule<'_> {
                 (shape, level_out) = (output.layout.shape(), output.level);
                 ciphertexts_out += output.layout.ciphertexts();
             }
-            let forecast = StepForecast {
+            let step = StepForecast {
                 stage: prepared.step_stage(step).to_owned(),
                 shape,
                 ciphertexts_in: input.layout.ciphertexts(),
@@ -223,28 +228,44 @@ impl Schedule<'_> {
                 pool_bytes: self.pool_bytes(&needs, clock, held_bytes),
                 seconds: clock.seconds(&needs.counts) / threads as f64,
             };
-            (forecast, needs.weight_bytes)
+            Choice {
+                step,
+                weights: needs.weight_bytes,
+            }
         };
         if let Some(blocks) = blocks {
-            return at(blocks);
+            return vec![at(blocks)];
         }
         // Fewer at a time do not always take less: sums that are added to again and again are held longer.
         let most = input.layout.blocks().clamp(1, MOST_CONSIDERED);
         let sizes = std::iter::successors(Some(1), |g| Some(g * 2)).take_while(|g| *g <= most);
-        let all: Vec<(StepForecast, u64)> = sizes.map(at).collect();
-        let fits = |(s, weights): &&(StepForecast, u64)| {
-            s.pool_bytes <= budget.pool && *weights <= budget.weights
-        };
-        let fastest = all
-            .iter()
-            .filter(fits)
-            .min_by(|(a, _), (b, _)| a.seconds.total_cmp(&b.seconds));
-        let smallest = all
-            .iter()
-            .min_by_key(|(s, weights)| s.pool_bytes.saturating_add(*weights));
-        fastest
-            .or(smallest)
-            .expect("one block at a time is a choice")
-            .clone()
+        sizes.map(at).collect()
     }
+}
+
+/// The fastest choice within so many bytes.
+fn fastest(choices: &[Choice], bytes: Bytes) -> Option<&Choice> {
+    let fits = |c: &&Choice| c.step.pool_bytes <= bytes.pool && c.weights <= bytes.weights;
+    let fitting = choices.iter().filter(fits);
+    fitting.min_by(|a, b| a.step.seconds.total_cmp(&b.step.seconds))
+}
+
+/// The least bytes that all steps can do with, at least `pool` of them in the pool: the largest of each kind over the steps count.
+fn smallest(choices: &[Vec<Choice>], pool: u64) -> Bytes {
+    let pools = choices
+        .iter()
+        .flatten()
+        .map(|c| c.step.pool_bytes.max(pool));
+    let within = |pool: u64| {
+        let least = |of: &Vec<Choice>| {
+            let fitting = of.iter().filter(|c| c.step.pool_bytes <= pool);
+            fitting.map(|c| c.weights).min()
+        };
+        let weights: Option<Vec<u64>> = choices.iter().map(least).collect();
+        let weights = weights?.into_iter().max().unwrap_or(0);
+        Some(Bytes { pool, weights })
+    };
+    let all = pools.chain([pool]).filter_map(within);
+    let least = all.min_by_key(|bytes| bytes.pool.saturating_add(bytes.weights));
+    least.expect("the largest pool serves all steps")
 }

@@ -66,7 +66,7 @@ fn sweeps_that_only_plan_need_no_data_and_run_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let csv = dir.path().join("s.csv");
     let common = ["sweep", "--model", "tiny", "--simulate", "--threads", "48"];
-    let args = [&common[..], &["--memory-gib", "1", "--csv", text(&csv)]].concat();
+    let args = [&common[..], &["--memory-gib", "4", "--csv", text(&csv)]].concat();
     let output = polyphase(&[&args[..], &["--batches", "1,1000000,1000000000000000"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let lines = stdout(&output);

@@ -34,7 +34,7 @@ fn an_obeyed_plan_is_the_same_plan() {
     let plan = planned().plan;
     assert_eq!(obey(&plan.decisions, GIB).unwrap().plan, plan);
     // What a file claims about memory is not read at all.
-    let error = obey(&plan.decisions, GIB / 8).unwrap_err();
+    let error = obey(&plan.decisions, GIB / 16).unwrap_err();
     let needed = plan.forecast.predicted_peak_bytes;
     assert!(matches!(error, PlanError::Memory { needed_bytes, .. } if needed_bytes == needed));
 }

@@ -222,7 +222,7 @@ fn every_long_task_tells_how_far_it_is() {
 #[test]
 fn errors_are_simulated_on_images_within_the_ranges() {
     let program = faint();
-    let batch = 8;
+    let batch = 4;
     let (decisions, instance) =
         Small::new(9, 8, Packing::Real, Grid::new(8, 8)).ready(&program, batch);
     let (params, prepared) = (&instance.params, &instance.prepared);
@@ -234,8 +234,8 @@ fn errors_are_simulated_on_images_within_the_ranges() {
     let (mut client, keys) = Client::new(params, prepared, &mut rng).unwrap();
     let evaluator = Evaluator::new(params, Arc::new(keys));
     let mut x = images(&program, batch);
-    x.data.iter_mut().for_each(|v| *v /= 100.0);
-    assert_eq!(program.images_out_of_range(&x).unwrap(), [false; 8]);
+    x.data.iter_mut().for_each(|v| *v /= 1000.0);
+    assert_eq!(program.images_out_of_range(&x).unwrap(), [false; 4]);
     let executor = Executor::new(&evaluator, prepared, &plan.forecast.steps).unwrap();
     let (logits, _) = executor.run(client.encrypt(&x).unwrap(), &Silent).unwrap();
     let found = client.decrypt(&logits, batch).unwrap();

@@ -36,14 +36,14 @@ pub fn command(args: &SweepArgs, ui: &dyn Progress) -> Result<(), CliError> {
         max_logit_error: args.max_logit_error,
         seed: args.seed,
     };
-    if args.seed.is_some() {
-        ui.note(report::SEEDED);
-    }
     let settings = sweep.settings();
     let mut table = match &args.json {
         Some(path) => Table::resume(settings, path)?,
         None => Table::new(settings),
     };
+    if args.seed.is_some() {
+        ui.note(report::SEEDED);
+    }
     print_line(&Table::header())?;
     for row in &table.rows {
         print_line(&row.to_string())?;
