@@ -7,6 +7,7 @@ mod obeyed;
 mod plans;
 mod refreshes;
 mod runs;
+mod security;
 mod sides;
 mod specs;
 mod spoiled;
