@@ -1,6 +1,7 @@
 //! Planner, executor and inference as other crates call them.
 #![allow(clippy::unwrap_used)]
 
+mod corpus;
 mod examples;
 mod networks;
 mod obeyed;
@@ -11,3 +12,4 @@ mod security;
 mod sides;
 mod specs;
 mod spoiled;
+mod targets;
