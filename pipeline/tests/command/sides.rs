@@ -145,6 +145,35 @@ fn three_processes_give_the_logits_of_one_to_the_last_bit() {
 }
 
 #[test]
+fn randomness_is_the_systems_unless_there_is_a_seed_which_is_said() {
+    let dirs = [0; 2].map(|_| tempfile::tempdir().unwrap());
+    let keys = dirs.each_ref().map(|dir| dir.path().join("keys"));
+    let says = "reproducible, not secure";
+    let secrets = keys.each_ref().map(|keys| {
+        let args = [&["keygen"], &PLANNING[..], &["--out", text(keys)]].concat();
+        assert!(!stderr(&done(&args)).contains(says));
+        fs::read(keys.join("secret.key")).unwrap()
+    });
+    assert_ne!(secrets[0], secrets[1]);
+    let file = dirs[0].path().join("in");
+    let args = ["encrypt", "--keys", text(&keys[0]), "--batch", "1", "--out"];
+    let args = [&args[..], &[text(&file)]].concat();
+    let images = [0; 2].map(|_| {
+        assert!(!stderr(&done(&args)).contains(says));
+        fs::read(&file).unwrap()
+    });
+    assert_ne!(images[0], images[1]);
+    let seeded = done(&[&args[..], &["--seed", "0"]].concat());
+    assert!(stderr(&seeded).contains(says));
+    assert!(!images.contains(&fs::read(&file).unwrap()));
+    let other = dirs[1].path().join("seeded");
+    let args = [&["keygen"], &PLANNING[..], &["--out", text(&other)]].concat();
+    let seeded = done(&[&args[..], &["--seed", "0"]].concat());
+    assert!(stderr(&seeded).contains(says));
+    assert!(!secrets.contains(&fs::read(other.join("secret.key")).unwrap()));
+}
+
+#[test]
 fn shared_logits_say_how_many_results_and_bits() {
     let sides = Sides::keys();
     sides.encrypt("1", &sides.path("in"));

@@ -1,6 +1,7 @@
 //! Planner, executor and inference as other crates call them.
 #![allow(clippy::unwrap_used)]
 
+mod comparisons;
 mod corpus;
 mod examples;
 mod networks;
