@@ -17,7 +17,7 @@ use pipeline::screening::OutOfRange;
 pub use fetch_data::{DataSetName, FetchDataArgs};
 pub use measure::{ImportArgs, MeasureArgs, RangesArgs};
 pub use precision::PrecisionArgs;
-pub use sides::{DecryptArgs, EncryptArgs, KeygenArgs, RunArgs};
+pub use sides::{DecryptArgs, EncryptArgs, KeygenArgs, PassphraseArgs, RunArgs};
 
 /// Classifies images that stay encrypted, with convolutional networks under RNS-CKKS.
 #[derive(Debug, Parser)]

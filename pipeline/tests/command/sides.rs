@@ -279,6 +279,67 @@ fn what_is_missing_or_there_already_is_said() {
 }
 
 #[test]
+fn a_secret_key_under_a_passphrase_takes_the_passphrase_to_open() {
+    let sides = Sides(tempfile::tempdir().unwrap());
+    let (right, wrong, empty) = (
+        sides.path("right"),
+        sides.path("wrong"),
+        sides.path("empty"),
+    );
+    fs::write(&right, "correct horse\nand a second line\n").unwrap();
+    fs::write(&wrong, "correct horse \n").unwrap();
+    fs::write(&empty, "\n").unwrap();
+    let (keys, images) = (sides.path("keys"), sides.path("in"));
+    let under = |file| ["--passphrase-file", text(file)];
+    let keygen = [
+        &["keygen", "--seed", "11", "--out", text(&keys)],
+        &PLANNING[..],
+    ]
+    .concat();
+    let says = ["passphrase file", "no first line, expected 1 to 4096 bytes"];
+    assert_fails(&[&keygen[..], &under(&empty)].concat(), 3, &says);
+    assert!(!keys.exists());
+    done(&[&keygen[..], &under(&right)].concat());
+    let args = [
+        "encrypt",
+        "--keys",
+        text(&keys),
+        "--batch",
+        "3",
+        "--seed",
+        "11",
+    ];
+    let encrypt = [&args[..], &["--out", text(&images)]].concat();
+    assert_fails(
+        &encrypt,
+        3,
+        &["is protected by a passphrase, and none was given"],
+    );
+    let says = ["cannot be opened with this passphrase"];
+    assert_fails(&[&encrypt[..], &under(&wrong)].concat(), 3, &says);
+    done(&[&encrypt[..], &under(&right)].concat());
+    sides.run();
+    let decrypt = sides.decrypt(&[]);
+    let decrypt = borrowed(&decrypt);
+    assert_fails(
+        &decrypt,
+        3,
+        &["is protected by a passphrase, and none was given"],
+    );
+    let protected = json(&[&decrypt[..], &under(&right)].concat());
+
+    // The same key without a passphrase gives the same logits.
+    let plain = Sides::keys();
+    plain.encrypt("11", &plain.path("in"));
+    plain.run();
+    let unprotected = json(&borrowed(&plain.decrypt(&[])));
+    assert_eq!(protected["predictions"], unprotected["predictions"]);
+    // A passphrase for a key that needs none is no error.
+    let decrypt = plain.decrypt(&[]);
+    done(&[&borrowed(&decrypt)[..], &under(&right)].concat());
+}
+
+#[test]
 fn help_teaches_the_four_commands() {
     let output = done(&["keygen", "--help"]);
     for command in ["keygen", "encrypt", "run", "decrypt"] {

@@ -22,6 +22,14 @@ fn results(text: &str) -> Result<NonZeroU64, &'static str> {
         .map_err(|_| "expected a whole number from 1 on")
 }
 
+/// The passphrase of a secret key.
+#[derive(Debug, Args)]
+pub struct PassphraseArgs {
+    /// The secret key is encrypted under the passphrase in the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
 /// Arguments of `keygen`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -35,7 +43,8 @@ The batch is planned first, as by `polyphase plan`, since ring, packing and the 
 it. Give the server the folder keys/eval (public key, evaluation keys and plan; nothing secret) and
 keep the rest: keys/secret.key, which nobody but you may read, and keys/client.spec, which is all that
 encrypt and decrypt know of the network. Keys serve any number of batches. A folder that has a secret
-key already is refused. Whoever plans for a machine with less memory says so: --memory-gib, --plan.")]
+key already is refused. With --passphrase-file the secret key is encrypted under that passphrase, which
+encrypt and decrypt then need too. Whoever plans for a machine with less memory says so: --memory-gib, --plan.")]
 pub struct KeygenArgs {
     #[command(flatten)]
     pub planning: PlanningArgs,
@@ -48,6 +57,8 @@ pub struct KeygenArgs {
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
 
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
     #[command(flatten)]
     pub json: JsonArgs,
 }
@@ -89,6 +100,8 @@ pub struct EncryptArgs {
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
 
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
     #[command(flatten)]
     pub threads: ThreadArgs,
     #[command(flatten)]
@@ -177,6 +190,8 @@ pub struct DecryptArgs {
     )]
     pub share_bits: f64,
 
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
     #[command(flatten)]
     pub threads: ThreadArgs,
     #[command(flatten)]

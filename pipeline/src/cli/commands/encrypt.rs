@@ -23,7 +23,9 @@ pub fn command(args: &EncryptArgs, ui: &dyn Progress) -> Result<(), CliError> {
 
 fn run(args: &EncryptArgs, ui: &dyn Progress) -> Result<EncryptReport, CliError> {
     let mut randomness = Randomness::new(args.seed);
-    let mut client = Client::open(&args.keys, args.kernel.choice(), &mut randomness)?;
+    let (passphrase, kernel) = (args.passphrase.read()?, args.kernel.choice());
+    let passphrase = passphrase.as_ref().map(|text| text.as_str());
+    let mut client = Client::open_protected(&args.keys, passphrase, kernel, &mut randomness)?;
     let spec = client.spec().clone();
     let data = data::open_for_spec(args.data.data.as_deref(), &spec)?;
     let (first, images) = (args.data.offset, args.batch.get());
