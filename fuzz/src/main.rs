@@ -1,26 +1,47 @@
 //! libFuzzer over the readers' entry points; `FUZZ_TARGET` names which. `fuzz/run` builds and starts it.
 #![no_main]
+#![allow(clippy::unwrap_used, reason = "an entry point fails by a panic")]
 
-#[allow(
-    clippy::unwrap_used,
-    dead_code,
-    reason = "the fixture of tests, of which a part is needed"
-)]
+#[allow(dead_code, reason = "the fixture of tests, of which a part is needed")]
 #[path = "../../ckks-scheme/tests/serial/fixture.rs"]
 mod fixture;
-#[allow(clippy::unwrap_used, reason = "an entry point fails by a panic")]
+#[path = "../../datasets/tests/support/targets.rs"]
+#[allow(dead_code, reason = "tests need more of it")]
+mod images;
+#[path = "../../he-models/tests/suite/targets.rs"]
+mod models;
+#[allow(dead_code, reason = "the fixture of tests, of which a part is needed")]
+#[path = "../../pipeline/tests/library/networks.rs"]
+mod networks;
+#[path = "../../pipeline/tests/library/targets.rs"]
+mod plans;
 #[path = "../../ckks-scheme/tests/serial/targets.rs"]
 mod targets;
 
 use std::sync::LazyLock;
 
-static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+type Target = Box<dyn Fn(&[u8]) + Send + Sync>;
+
+static TARGET: LazyLock<Target> = LazyLock::new(|| {
+    let of_scheme = targets::TARGETS.map(|(name, target)| (name, Box::new(target) as Target));
+    let of_files = [
+        &images::TARGETS[..],
+        &models::TARGETS[..],
+        &plans::TARGETS[..],
+    ]
+    .concat();
+    let of_files = of_files.into_iter().map(|(name, target)| {
+        let target = move |bytes: &[u8]| {
+            target(bytes);
+        };
+        (name, Box::new(target) as Target)
+    });
+    let all: Vec<(&str, Target)> = of_scheme.into_iter().chain(of_files).collect();
+    let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
     let wanted = std::env::var("FUZZ_TARGET").unwrap_or_default();
-    let found = targets::TARGETS.iter().find(|(name, _)| *name == wanted);
-    let names: Vec<_> = targets::TARGETS.iter().map(|(name, _)| *name).collect();
-    found
-        .unwrap_or_else(|| panic!("FUZZ_TARGET is {wanted:?}, expected one of {names:?}"))
-        .1
+    let unknown = format!("FUZZ_TARGET is {wanted:?}, expected one of {names:?}");
+    let found = all.into_iter().find(|(name, _)| *name == wanted);
+    found.unwrap_or_else(|| panic!("{unknown}")).1
 });
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| TARGET(data));

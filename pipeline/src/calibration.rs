@@ -178,7 +178,7 @@ pub fn calibrate(
 
 /// Bytes that a thread takes while it measures.
 fn thread_bytes(log_n: u32) -> u64 {
-    (200 * 8 << log_n) + (512 << 20)
+    ((200 * 8) << log_n) + (512 << 20)
 }
 
 /// Costs of a thread while so many measure the same: their mean.

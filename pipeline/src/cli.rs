@@ -7,6 +7,7 @@ mod interrupt;
 mod machine;
 mod output;
 mod panics;
+mod passphrase;
 mod terminal;
 mod visible;
 

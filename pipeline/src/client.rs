@@ -149,6 +149,33 @@ impl Client {
     /// # Errors
     /// [`ExchangeError::KeyThere`]; [`ExchangeError::Serial`] for what cannot be written.
     pub fn save(&self, dir: &Path, keys: &ServerKeys, plan: &Plan) -> Result<(), ExchangeError> {
+        self.save_as(dir, keys, plan, SecretKey::save)
+    }
+
+    /// As [`Self::save`], with the secret key encrypted under a passphrase. Salt and nonce come from the system, never from a
+    /// seed.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_protected(
+        &self,
+        dir: &Path,
+        keys: &ServerKeys,
+        plan: &Plan,
+        passphrase: &str,
+    ) -> Result<(), ExchangeError> {
+        self.save_as(dir, keys, plan, |secret, path| {
+            secret.save_protected(passphrase, &mut rand::rng(), path)
+        })
+    }
+
+    fn save_as(
+        &self,
+        dir: &Path,
+        keys: &ServerKeys,
+        plan: &Plan,
+        save: impl FnOnce(&SecretKey, &Path) -> Result<(), SerialError>,
+    ) -> Result<(), ExchangeError> {
         Self::check_free(dir)?;
         let server = dir.join(SERVER_FOLDER);
         fs::create_dir_all(&server).map_err(failed("making the folder", &server))?;
@@ -156,7 +183,7 @@ impl Client {
         write_text(&server.join(PLAN_FILE), &plan.to_ron())?;
         self.spec.save(&dir.join(SPEC_FILE))?;
         Self::check_free(dir)?;
-        Ok(self.inner.secret().save(&dir.join(SECRET_KEY_FILE))?)
+        Ok(save(self.inner.secret(), &dir.join(SECRET_KEY_FILE))?)
     }
 
     /// Reads a client's folder: spec and secret key.
@@ -168,9 +195,23 @@ impl Client {
         kernel: KernelChoice,
         randomness: &mut Randomness,
     ) -> Result<Self, ExchangeError> {
+        Self::open_protected(dir, None, kernel, randomness)
+    }
+
+    /// As [`Self::open`], with the passphrase, if the secret key is encrypted under one.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`SerialError::PassphraseMissing`], [`SerialError::PassphraseWrong`].
+    pub fn open_protected(
+        dir: &Path,
+        passphrase: Option<&str>,
+        kernel: KernelChoice,
+        randomness: &mut Randomness,
+    ) -> Result<Self, ExchangeError> {
         let spec = ClientSpec::load(&dir.join(SPEC_FILE))?;
         let params = spec.parameters(kernel)?;
-        Self::open_for(spec, &params, dir, randomness)
+        let secret = SecretKey::load(&params, passphrase, &dir.join(SECRET_KEY_FILE))?;
+        Ok(Self::with_secret(&spec, secret, randomness))
     }
 
     /// Reads the secret key of a client's folder, for a spec and parameters that are there already.

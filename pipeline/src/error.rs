@@ -74,6 +74,8 @@ pub enum CliError {
     TextFile(#[from] TextFileError),
     #[error("{}: cannot be written: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("passphrase file {}: {reason}", path.display())]
+    Passphrase { path: PathBuf, reason: String },
     #[error("standard output: cannot be written, what is missing is lost: {0}")]
     Stdout(io::Error),
     #[error("threads: cannot be started: {0}")]
@@ -122,7 +124,7 @@ impl CliError {
             Self::Exchange(_) => 1,
             Self::PrecisionMemory { .. } => 4,
             Self::Bootstrap(error) => bootstrap_exit_code(error),
-            Self::Stdout(_) => 3,
+            Self::Stdout(_) | Self::Passphrase { .. } => 3,
             Self::Layer(_) | Self::Threads(_) | Self::Json(_) | Self::Csv(_) => 1,
         }
     }

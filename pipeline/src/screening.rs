@@ -137,10 +137,8 @@ pub fn screen<'a>(
     progress: &dyn Progress,
 ) -> Result<Screened<'a>, InferenceError> {
     let mut inputs = Inputs::all(batch, &model.spec().input);
-    let policy = match policy {
-        OutOfRange::Blank if !model.graph().grows_beyond_ranges() => OutOfRange::Allow,
-        other => other,
-    };
+    let harmless = policy == OutOfRange::Blank && !model.graph().grows_beyond_ranges();
+    let policy = if harmless { OutOfRange::Allow } else { policy };
     // Slots without an image hold zeros.
     if policy != OutOfRange::Allow && !batch.images.is_multiple_of(group) {
         check_filler(

@@ -5,6 +5,7 @@
 
 mod table;
 
+use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -13,9 +14,9 @@ use datasets::Dataset;
 use he_models::{Lowered, Model};
 use serde::{Deserialize, Serialize};
 
-use crate::inference::{self, Batch, InferenceError, Options};
+use crate::inference::{self, Batch, Options};
 use crate::plan::Plan;
-use crate::planner::{self, Machine, Pins, PlanError, Task};
+use crate::planner::{self, Machine, Pins, Task};
 use crate::progress::{Progress, Silent, Unit};
 use crate::report::InferReport;
 use crate::system;
@@ -121,16 +122,6 @@ pub struct Sweep<'a> {
     pub seed: Option<u64>,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum RowError {
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    #[error(transparent)]
-    Inference(#[from] InferenceError),
-    #[error("{0}")]
-    Data(String),
-}
-
 impl Sweep<'_> {
     /// What all rows have in common.
     pub fn settings(&self) -> Settings {
@@ -188,7 +179,7 @@ impl Sweep<'_> {
         row
     }
 
-    fn fill(&self, row: &mut Row, batch: NonZeroUsize) -> Result<(), RowError> {
+    fn fill(&self, row: &mut Row, batch: NonZeroUsize) -> Result<(), Box<dyn Error>> {
         let checksum = self.model.checksum_hex();
         let task = Task {
             program: &self.lowered.program,
@@ -204,8 +195,7 @@ impl Sweep<'_> {
         };
         if data.num_images().is_some_and(|images| images < batch.get()) {
             let (name, images) = (data.name(), data.num_images().unwrap_or(0));
-            let words = format!("{name}: {images} images, expected at least {batch}");
-            return Err(RowError::Data(words));
+            return Err(format!("{name}: {images} images, expected at least {batch}").into());
         }
         let images = Batch {
             data,

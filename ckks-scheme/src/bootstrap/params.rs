@@ -10,6 +10,8 @@ use std::f64::consts::{PI, SQRT_2};
 
 /// Largest admissible log2 of the failure probability of one refresh.
 const FAILURE_LIMIT: f64 = -128.0;
+/// Highest degree of a polynomial of EvalMod. Interpolation takes time by the square of the degree, and files name degrees.
+const MAX_DEGREE: usize = 255;
 
 /// A checked bootstrapping over a parameter set. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -301,16 +303,17 @@ fn check_reduction(lit: &BootstrapLiteral) -> Result<(), BootstrapError> {
     match &lit.reduction {
         Reduction::Cosine(lit) => {
             check(
-                lit.degree >= 2 && lit.degree.is_multiple_of(2),
+                (2..=MAX_DEGREE).contains(&lit.degree) && lit.degree.is_multiple_of(2),
                 "degree of the cosine",
                 lit.degree.to_string(),
-                "even, 2 or more".into(),
+                format!("even, 2 to {MAX_DEGREE}"),
             )?;
+            let arcsine = lit.arcsine_degree;
             check(
-                lit.arcsine_degree == 0 || lit.arcsine_degree % 2 == 1,
+                arcsine == 0 || arcsine % 2 == 1 && arcsine <= MAX_DEGREE,
                 "degree of the arcsine",
-                lit.arcsine_degree.to_string(),
-                "odd, or 0 for none".into(),
+                arcsine.to_string(),
+                format!("odd, up to {MAX_DEGREE}, or 0 for none"),
             )?;
             check(
                 lit.double_angles <= 16,
@@ -321,10 +324,10 @@ fn check_reduction(lit: &BootstrapLiteral) -> Result<(), BootstrapError> {
         }
         Reduction::Fourier(lit) => {
             check(
-                (2..=255).contains(&lit.degree),
+                (2..=MAX_DEGREE).contains(&lit.degree),
                 "degree of the exponential",
                 lit.degree.to_string(),
-                "2 to 255".into(),
+                format!("2 to {MAX_DEGREE}"),
             )?;
             check(
                 lit.squarings <= 16,
@@ -332,6 +335,43 @@ fn check_reduction(lit: &BootstrapLiteral) -> Result<(), BootstrapError> {
                 lit.squarings.to_string(),
                 "16 or fewer".into(),
             )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bootstrap::CosineLiteral;
+
+    /// On a chain that has levels for them.
+    #[test]
+    fn degrees_that_would_take_for_ever_are_refused() {
+        let scheme = crate::params::insecure_log_n(8, 60);
+        let build = |degree, arcsine_degree| {
+            let literal = BootstrapLiteral {
+                reduction: Reduction::Cosine(CosineLiteral {
+                    degree,
+                    double_angles: 3,
+                    arcsine_degree,
+                }),
+                ..BootstrapLiteral::full_complex(8)
+            };
+            BootstrapParams::new(&scheme, literal).map(drop)
+        };
+        assert!(build(254, 255).is_ok());
+        for (degree, arcsine, what) in [
+            (256, 0, "degree of the cosine"),
+            (1 << 40, 0, "degree of the cosine"),
+            (usize::MAX - 1, 0, "degree of the cosine"),
+            (30, 257, "degree of the arcsine"),
+            (30, usize::MAX, "degree of the arcsine"),
+        ] {
+            let refused = build(degree, arcsine).unwrap_err();
+            let BootstrapError::Invalid { what: found, .. } = &refused else {
+                panic!("{refused}");
+            };
+            assert_eq!(*found, what);
         }
     }
 }

@@ -3,7 +3,7 @@
 use ckks_scheme::{Content, Evaluator, Level, Scale};
 use he_layers::{
     Chw, Client, Grid, LayerError, Packing, PlainTensor, Polynomial, Preparation, Program, Refresh,
-    Refresher, Term, Value,
+    Refresher, Square, Term, Value,
 };
 
 use crate::lab::{Lab, conv, rng, square};
@@ -135,6 +135,30 @@ fn chains_that_are_too_short_or_too_narrow_are_refused() {
     let layout = lab.layout(Chw::new(3, 4, 4), Grid::new(4, 4), Packing::Real);
     let found = words(net.prepare(&lab.preparation(layout)));
     assert_eq!(found, "layer net: shape 3x4x4 meets shape 2x4x4");
+}
+
+#[test]
+fn declared_values_that_the_modulus_does_not_hold_are_refused() {
+    // Sums stand at scale 2^78 under 150 bits, squares at 2^56 under 100.
+    for (t, declared, size) in [(72, 1, 72), (0, 40, 80)] {
+        let (mut net, x) = begun();
+        let power = |log2: i32| vec![2f64.powi(log2); 2];
+        let act = Square::new("square", power(t), power(declared), power(0)).unwrap();
+        let squares = net.apply(x, act).unwrap();
+        let b = conv(&mut rng(4), "b", (2, 2), 3, 1);
+        let y = net.node("net", "b", vec![Term::linear(squares, b)]);
+        net.finish(y.unwrap()).unwrap();
+        let lab = Lab::new(8, 3, 1);
+        let layout = lab.layout(SHAPE, Grid::new(4, 4), Packing::Real);
+        let error = net.prepare(&lab.preparation(layout)).unwrap_err();
+        let LayerError::Range { layer, max, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(
+            (layer.as_str(), max.log2().round()),
+            ("square", f64::from(size))
+        );
+    }
 }
 
 #[test]

@@ -4,7 +4,9 @@
 
 mod bundled;
 mod conditioning;
+mod corpus;
 mod network;
 mod onnx;
 mod passes;
 mod ranges;
+mod targets;

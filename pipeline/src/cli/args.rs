@@ -20,7 +20,7 @@ pub use calibrate::CalibrateArgs;
 pub use fetch_data::{DataSetName, FetchDataArgs};
 pub use measure::{ImportArgs, MeasureArgs, RangesArgs};
 pub use precision::PrecisionArgs;
-pub use sides::{DecryptArgs, EncryptArgs, KeygenArgs, RunArgs};
+pub use sides::{DecryptArgs, EncryptArgs, KeygenArgs, PassphraseArgs, RunArgs};
 pub use sweep::SweepArgs;
 
 /// Classifies images that stay encrypted, with convolutional networks under RNS-CKKS.

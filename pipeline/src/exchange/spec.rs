@@ -292,7 +292,10 @@ impl ClientSpec {
         if let Some(LogitBounds { least, most }) = &self.logit_bounds {
             within("number of lower bounds", least.len(), classes, classes)?;
             within("number of upper bounds", most.len(), classes, classes)?;
-            let wrong = least.iter().zip(most).find(|(a, b)| !(a <= b));
+            let wrong = least
+                .iter()
+                .zip(most)
+                .find(|(a, b)| a.is_nan() || b.is_nan() || a > b);
             if let Some((least, most)) = wrong {
                 let found = format!("{least} to {most}");
                 let expected = "a lower one and an upper one that is not less";

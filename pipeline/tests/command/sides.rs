@@ -147,6 +147,35 @@ fn three_processes_give_the_logits_of_one_to_the_last_bit() {
 }
 
 #[test]
+fn randomness_is_the_systems_unless_there_is_a_seed_which_is_said() {
+    let dirs = [0; 2].map(|_| tempfile::tempdir().unwrap());
+    let keys = dirs.each_ref().map(|dir| dir.path().join("keys"));
+    let says = "reproducible, not secure";
+    let secrets = keys.each_ref().map(|keys| {
+        let args = [&["keygen"], &PLANNING[..], &["--out", text(keys)]].concat();
+        assert!(!stderr(&done(&args)).contains(says));
+        fs::read(keys.join("secret.key")).unwrap()
+    });
+    assert_ne!(secrets[0], secrets[1]);
+    let file = dirs[0].path().join("in");
+    let args = ["encrypt", "--keys", text(&keys[0]), "--batch", "1", "--out"];
+    let args = [&args[..], &[text(&file)]].concat();
+    let images = [0; 2].map(|_| {
+        assert!(!stderr(&done(&args)).contains(says));
+        fs::read(&file).unwrap()
+    });
+    assert_ne!(images[0], images[1]);
+    let seeded = done(&[&args[..], &["--seed", "0"]].concat());
+    assert!(stderr(&seeded).contains(says));
+    assert!(!images.contains(&fs::read(&file).unwrap()));
+    let other = dirs[1].path().join("seeded");
+    let args = [&["keygen"], &PLANNING[..], &["--out", text(&other)]].concat();
+    let seeded = done(&[&args[..], &["--seed", "0"]].concat());
+    assert!(stderr(&seeded).contains(says));
+    assert!(!secrets.contains(&fs::read(other.join("secret.key")).unwrap()));
+}
+
+#[test]
 fn shared_logits_say_how_many_results_and_bits() {
     let sides = Sides::keys();
     sides.encrypt("1", &sides.path("in"));
@@ -249,6 +278,67 @@ fn what_is_missing_or_there_already_is_said() {
         assert_fails(&args, 3, &["others can read this secret key"]);
     }
     assert!(!none.exists());
+}
+
+#[test]
+fn a_secret_key_under_a_passphrase_takes_the_passphrase_to_open() {
+    let sides = Sides(tempfile::tempdir().unwrap());
+    let (right, wrong, empty) = (
+        sides.path("right"),
+        sides.path("wrong"),
+        sides.path("empty"),
+    );
+    fs::write(&right, "correct horse\nand a second line\n").unwrap();
+    fs::write(&wrong, "correct horse \n").unwrap();
+    fs::write(&empty, "\n").unwrap();
+    let (keys, images) = (sides.path("keys"), sides.path("in"));
+    let under = |file| ["--passphrase-file", text(file)];
+    let keygen = [
+        &["keygen", "--seed", "11", "--out", text(&keys)],
+        &PLANNING[..],
+    ]
+    .concat();
+    let says = ["passphrase file", "no first line, expected 1 to 4096 bytes"];
+    assert_fails(&[&keygen[..], &under(&empty)].concat(), 3, &says);
+    assert!(!keys.exists());
+    done(&[&keygen[..], &under(&right)].concat());
+    let args = [
+        "encrypt",
+        "--keys",
+        text(&keys),
+        "--batch",
+        "3",
+        "--seed",
+        "11",
+    ];
+    let encrypt = [&args[..], &["--out", text(&images)]].concat();
+    assert_fails(
+        &encrypt,
+        3,
+        &["is protected by a passphrase, and none was given"],
+    );
+    let says = ["cannot be opened with this passphrase"];
+    assert_fails(&[&encrypt[..], &under(&wrong)].concat(), 3, &says);
+    done(&[&encrypt[..], &under(&right)].concat());
+    sides.run();
+    let decrypt = sides.decrypt(&[]);
+    let decrypt = borrowed(&decrypt);
+    assert_fails(
+        &decrypt,
+        3,
+        &["is protected by a passphrase, and none was given"],
+    );
+    let protected = json(&[&decrypt[..], &under(&right)].concat());
+
+    // The same key without a passphrase gives the same logits.
+    let plain = Sides::keys();
+    plain.encrypt("11", &plain.path("in"));
+    plain.run();
+    let unprotected = json(&borrowed(&plain.decrypt(&[])));
+    assert_eq!(protected["predictions"], unprotected["predictions"]);
+    // A passphrase for a key that needs none is no error.
+    let decrypt = plain.decrypt(&[]);
+    done(&[&borrowed(&decrypt)[..], &under(&right)].concat());
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! Planner, executor and inference as other crates call them.
 #![allow(clippy::unwrap_used)]
 
+mod comparisons;
+mod corpus;
 mod examples;
 mod networks;
 mod obeyed;
 mod plans;
 mod refreshes;
 mod runs;
+mod security;
 mod sides;
 mod specs;
 mod spoiled;
+mod targets;

@@ -25,6 +25,14 @@ fn results(text: &str) -> Result<NonZeroU64, &'static str> {
         .map_err(|_| "expected a whole number from 1 on")
 }
 
+/// The passphrase of a secret key.
+#[derive(Debug, Args)]
+pub struct PassphraseArgs {
+    /// The secret key is encrypted under the passphrase in the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
 /// Arguments of `keygen`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -38,7 +46,8 @@ The batch is planned first, as by `polyphase plan`, since ring, packing and the 
 it. Give the server the folder keys/eval (public key, evaluation keys and plan; nothing secret) and
 keep the rest: keys/secret.key, which nobody but you may read, and keys/client.spec, which is all that
 encrypt and decrypt know of the network. Keys serve any number of batches. A folder that has a secret
-key already is refused. Whoever plans for a machine with less memory says so: --memory-gib, --plan.")]
+key already is refused. With --passphrase-file the secret key is encrypted under that passphrase, which
+encrypt and decrypt then need too. Whoever plans for a machine with less memory says so: --memory-gib, --plan.")]
 pub struct KeygenArgs {
     #[command(flatten)]
     pub planning: PlanningArgs,
@@ -51,6 +60,8 @@ pub struct KeygenArgs {
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
 
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
     #[command(flatten)]
     pub json: JsonArgs,
 }
@@ -102,6 +113,8 @@ pub struct EncryptArgs {
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
 
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
     #[command(flatten)]
     pub threads: ThreadArgs,
     #[command(flatten)]
@@ -196,6 +209,8 @@ pub struct DecryptArgs {
     )]
     pub share_bits: f64,
 
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
     #[command(flatten)]
     pub threads: ThreadArgs,
     #[command(flatten)]

@@ -30,7 +30,9 @@ fn run(args: &DecryptArgs, ui: &dyn Progress) -> Result<DecryptReport, CliError>
     });
     let start = Instant::now();
     let mut unused = Randomness::new(None);
-    let client = Client::open(&args.keys, args.kernel.choice(), &mut unused)?;
+    let (passphrase, kernel) = (args.passphrase.read()?, args.kernel.choice());
+    let passphrase = passphrase.as_ref().map(|text| text.as_str());
+    let client = Client::open_protected(&args.keys, passphrase, kernel, &mut unused)?;
     let mut blanked = args.blanked.clone();
     blanked.sort_unstable();
     let decrypted = client.decrypt_file(&args.input, sharing.as_ref(), &blanked, ui)?;

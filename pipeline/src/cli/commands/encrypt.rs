@@ -26,7 +26,9 @@ pub fn command(args: &EncryptArgs, ui: &dyn Progress) -> Result<(), CliError> {
 
 fn run(args: &EncryptArgs, ui: &dyn Progress) -> Result<EncryptReport, CliError> {
     let mut randomness = Randomness::new(args.seed);
-    let mut client = Client::open(&args.keys, args.kernel.choice(), &mut randomness)?;
+    let (passphrase, kernel) = (args.passphrase.read()?, args.kernel.choice());
+    let passphrase = passphrase.as_ref().map(|text| text.as_str());
+    let mut client = Client::open_protected(&args.keys, passphrase, kernel, &mut randomness)?;
     let spec = client.spec().clone();
     let data = data::open_for_spec(args.data.data.as_deref(), &spec)?;
     let (first, images) = (args.data.offset, args.batch.get());
@@ -36,15 +38,18 @@ fn run(args: &EncryptArgs, ui: &dyn Progress) -> Result<EncryptReport, CliError>
         first,
         images,
     };
-    let model = args.model.as_deref().map(|name| open(name, &spec));
-    let model = model.transpose()?;
-    let screened = model.as_ref().map(|model| {
-        let reference = references::exact(model, batch, ui)?;
-        let (group, policy) = (spec.images_per_group(), args.out_of_range.into());
-        screening::screen(model, &reference, batch, group, policy, ui)
-    });
-    let (inputs, leaving) = match screened.transpose()? {
-        Some(Screened { inputs, leaving }) => (inputs, Some(leaving)),
+    let model = match &args.model {
+        Some(name) => Some(open(name, &spec)?),
+        None => None,
+    };
+    let (inputs, leaving) = match &model {
+        Some(model) => {
+            let reference = references::exact(model, batch, ui)?;
+            let (group, policy) = (spec.images_per_group(), args.out_of_range.into());
+            let Screened { inputs, leaving } =
+                screening::screen(model, &reference, batch, group, policy, ui)?;
+            (inputs, Some(leaving))
+        }
         None => (Inputs::of_client(batch, &spec.input), None),
     };
     if !inputs.blanked().is_empty() {

@@ -24,6 +24,7 @@ pub fn command(args: &KeygenArgs, ui: &dyn Progress) -> Result<(), CliError> {
 }
 
 fn run(args: &KeygenArgs, ui: &dyn Progress) -> Result<KeygenReport, CliError> {
+    let passphrase = args.passphrase.read()?;
     let planning = &args.planning;
     let model = Model::open(&planning.model.model)?;
     let planned = plan::prepare(&model.lower()?, planning, Place::Anywhere)?;
@@ -56,7 +57,13 @@ fn run(args: &KeygenArgs, ui: &dyn Progress) -> Result<KeygenReport, CliError> {
     let (key, keys, key_bytes) = (evaluation.id(), evaluation.count(), evaluation.bytes());
     ui.begin("writing keys", None, Unit::Parts);
     let start = Instant::now();
-    client.save(&args.out, &ServerKeys { public, evaluation }, plan)?;
+    let keys_of_server = ServerKeys { public, evaluation };
+    match passphrase {
+        None => client.save(&args.out, &keys_of_server, plan)?,
+        Some(passphrase) => {
+            client.save_protected(&args.out, &keys_of_server, plan, &passphrase)?;
+        }
+    }
     let seconds_write = start.elapsed().as_secs_f64();
     ui.finish();
     ui.note(&format!(
