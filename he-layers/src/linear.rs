@@ -8,6 +8,7 @@ mod connect;
 mod conv;
 mod costs;
 mod dense;
+mod errors;
 mod estimate;
 mod gather;
 mod links;

@@ -53,7 +53,7 @@ pub struct LinearMap {
     pub(super) plan: Arc<Plan>,
     pub(super) input: Layout,
     pub(super) output: Layout,
-    input_mean: Vec<f64>,
+    pub(super) input_mean: Vec<f64>,
 }
 
 /// What compiling finds out.

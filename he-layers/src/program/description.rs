@@ -181,7 +181,7 @@ impl Program {
     }
 
     /// Mean of each input channel; zeros where none was given.
-    pub(crate) fn input_mean(&self) -> Vec<f64> {
+    pub fn input_mean(&self) -> Vec<f64> {
         let channels = self.values[0].shape.channels;
         let mut mean = self.input_mean.clone();
         mean.resize(channels, 0.0);

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::description::{Program, Source, Term, Value};
 use crate::error::LayerError;
-use crate::pointwise::Pointwise;
+use crate::pointwise::{self, Pointwise};
 use crate::tensor::PlainTensor;
 
 /// A place of an evaluation in the clear.
@@ -84,6 +84,30 @@ impl Program {
             }
         }
         Ok(values[output.0].take().expect("the output is kept"))
+    }
+
+    /// For each image, whether some stage reads a value of it that leaves the stage's declared range.
+    ///
+    /// # Errors
+    /// As [`Self::forward_plain`].
+    pub fn images_out_of_range(&self, x: &PlainTensor) -> Result<Vec<bool>, LayerError> {
+        let mut outside = vec![false; x.n];
+        let mut failed = None;
+        self.forward_observed(x, &mut |point, x| {
+            let Point::Argument(value) = point else {
+                return;
+            };
+            if let Source::Stage(_, stage) = &self.values()[value.0].source {
+                match pointwise::images_out_of_range(stage.as_ref(), x) {
+                    Ok(found) => outside.iter_mut().zip(found).for_each(|(o, f)| *o |= f),
+                    Err(error) => failed = Some(error),
+                }
+            }
+        })?;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(outside),
+        }
     }
 
     /// For each value the last value that is made from it; itself if there is none.

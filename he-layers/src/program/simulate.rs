@@ -4,6 +4,8 @@
 //! is a property of the trained network: errors of neighbouring values arrive together, and images with large activations
 //! amplify them. Propagating variances as if errors were independent falls short by a factor of ten on ResNet-20.
 
+use std::collections::BTreeMap;
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -38,23 +40,13 @@ impl PreparedProgram {
         seed: u64,
     ) -> Result<PlainTensor, LayerError> {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let mut disturb = |x: &mut PlainTensor, std: &dyn Fn(usize) -> f64| {
-            let pixels = x.shape.pixels().max(1);
-            let channels = x.shape.channels;
-            for (map, values) in x.data.chunks_mut(pixels).enumerate() {
-                let std = std(map % channels);
-                if std > 0.0 {
-                    for v in values {
-                        let draw: f64 = StandardNormal.sample(&mut rng);
-                        *v += std * draw;
-                    }
-                }
-            }
-        };
-        program.forward_observed(images, &mut |point, x| match (point, errors) {
+        // What rounding weights adds to sums that are not there yet, by the number of their value.
+        let mut added: BTreeMap<usize, PlainTensor> = BTreeMap::new();
+        let mut failed = None;
+        let output = program.forward_observed(images, &mut |point, x| match (point, errors) {
             (Point::Argument(value), Errors::Noise) => {
                 let std = self.argument_error(value.0);
-                disturb(x, &|_| std);
+                disturb(&mut rng, x, &|_| std);
             }
             (Point::Result(value), Errors::Noise) => {
                 let cubic = self.cubic_error(value.0);
@@ -62,15 +54,47 @@ impl PreparedProgram {
                     x.data.iter_mut().for_each(|v| *v -= cubic * v.powi(3));
                 }
                 let std = self.result_error(value.0);
-                disturb(x, &|_| std);
+                disturb(&mut rng, x, &|_| std);
             }
             (Point::Result(value), Errors::Weights) => {
                 if let Some(std) = self.rounding_errors(value.0) {
-                    disturb(x, &|c| std[c]);
+                    disturb(&mut rng, x, &|c| std[c]);
                 }
+                let sums = added.remove(&value.0);
+                let sums = sums.map_or(Ok(()), |sums| x.add_assign(&self.name, &sums));
+                let common = self.add_common_rounding(value.0, x, &mut rng, &mut added);
+                failed = failed.take().or(sums.err()).or(common.err());
             }
             (Point::Argument(_), Errors::Weights) => {}
-        })
+        })?;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(output),
+        }
+    }
+
+    /// Adds what rounding weights does to products of `x`, value `value`, in all pixels alike.
+    fn add_common_rounding(
+        &self,
+        value: usize,
+        x: &PlainTensor,
+        rng: &mut ChaCha20Rng,
+        added: &mut BTreeMap<usize, PlainTensor>,
+    ) -> Result<(), LayerError> {
+        let mut draw = || StandardNormal.sample(rng);
+        for &(node, product) in &self.values[value].products {
+            let node = &self.nodes[node];
+            let product = &node.products[product];
+            let Some(errors) = product.map.common_rounding(product.weight_scale, &mut draw) else {
+                continue;
+            };
+            let errors = errors.forward_plain(x)?;
+            match added.get_mut(&node.value) {
+                Some(sum) => sum.add_assign(&self.name, &errors)?,
+                None => drop(added.insert(node.value, errors)),
+            }
+        }
+        Ok(())
     }
 
     /// Error of a stage's argument, unless it shares the rescaled form of its sums.
@@ -104,7 +128,7 @@ impl PreparedProgram {
         }
     }
 
-    /// For each channel of a sum the error that rounding the weights makes; nothing for other values.
+    /// For each channel of a sum the error that rounding the weights makes in each pixel by itself; nothing for other values.
     fn rounding_errors(&self, value: usize) -> Option<Vec<f64>> {
         let node = self.nodes.iter().find(|node| node.value == value)?;
         let mut variance = vec![0.0; self.values[value].spec.layout.shape().channels];
@@ -117,5 +141,19 @@ impl PreparedProgram {
             }
         }
         Some(variance.into_iter().map(f64::sqrt).collect())
+    }
+}
+
+/// Adds a draw of deviation `std` of its channel to every value.
+fn disturb(rng: &mut ChaCha20Rng, x: &mut PlainTensor, std: &dyn Fn(usize) -> f64) {
+    let (pixels, channels) = (x.shape.pixels().max(1), x.shape.channels);
+    for (map, values) in x.data.chunks_mut(pixels).enumerate() {
+        let std = std(map % channels);
+        if std > 0.0 {
+            for v in values {
+                let draw: f64 = StandardNormal.sample(rng);
+                *v += std * draw;
+            }
+        }
     }
 }

@@ -3,8 +3,8 @@
 use ckks_scheme::{Content, Scale};
 use he_layers::conformance::ConformanceError;
 use he_layers::{
-    Chw, Circuit, Custom, Function, Grid, LayerError, Op, Packing, Polynomial, PostActBlock,
-    Preparation, Program, Refresh, Refresher, Term, Wire, conformance,
+    Chw, Circuit, Conv2d, Custom, Function, Grid, LayerError, Op, Packing, PlainTensor, Polynomial,
+    PostActBlock, Preparation, Program, Refresh, Refresher, Square, Term, Wire, conformance,
 };
 
 use crate::lab::{Lab, conv, head, rng, square};
@@ -50,6 +50,49 @@ fn polynomials_between_convolutions() {
         let program = Program::of_layers("polynomials", SHAPE, &[&a, &relu, &b, &head]).unwrap();
         check(&mut lab, &program);
     }
+}
+
+#[test]
+fn errors_of_equal_weights_add_up_over_the_pixels() {
+    let mut lab = Lab::new(9, 6, 4);
+    let shape = Chw::new(1, 16, 16);
+    let stem = conv(&mut lab.rng, "stem", (1, 2), 1, 1);
+    let square = square(&mut lab.rng, "square", 2);
+    let head = head(&mut lab.rng, Chw::new(2, 16, 16), 4);
+    let program = Program::of_layers("pooled", shape, &[&stem, &square, &head]).unwrap();
+    for packing in [Packing::Real, Packing::Complex] {
+        let layout = lab.layout(shape, Grid::new(4, 4), packing);
+        let prepared = program.prepare(&lab.preparation(layout)).unwrap();
+        // Bright and dark images: what is pooled differs from its mean in all pixels.
+        let bright = |n: usize| (n % 3) as f64 - 1.0;
+        let x = PlainTensor::from_fn(prepared.images(), shape, |n, _, y, x| {
+            bright(n) + 0.1 * ((x + y) % 2) as f64
+        });
+        lab.check(&program, &prepared, &x, (1, 1));
+    }
+}
+
+#[test]
+fn images_that_leave_a_range_anywhere_in_a_program_are_found() {
+    let mut net = Program::new("net", Chw::new(1, 1, 1), vec![0.0]);
+    let map = |gain| Conv2d::new("map", (1, 1), (1, 1), (1, 1), (0, 0), vec![gain]).unwrap();
+    let square = |t| Square::new("square", vec![t], vec![2.0], vec![1.0]).unwrap();
+    let a = net.node("a", "a", vec![Term::linear(net.input(), map(1.0))]);
+    let a = net.apply(a.unwrap(), square(0.5)).unwrap();
+    let b = net.node("b", "b", vec![Term::linear(a, map(1.0))]).unwrap();
+    let b = net.apply(b, square(0.0)).unwrap();
+    let y = net.node("y", "y", vec![Term::linear(b, map(1.0))]).unwrap();
+    net.finish(y).unwrap();
+    // The first square promises |x + 0.5| <= 2, the second (x + 0.5)^2 <= 2.
+    let values = vec![0.9, 1.0, -2.6, f64::NAN, -1.9];
+    let x = PlainTensor::new(5, Chw::new(1, 1, 1), values).unwrap();
+    let outside = net.images_out_of_range(&x).unwrap();
+    assert_eq!(outside, [false, true, true, true, false]);
+    let other = PlainTensor::zeros(1, Chw::new(2, 1, 1));
+    assert!(matches!(
+        net.images_out_of_range(&other),
+        Err(LayerError::Shape { .. })
+    ));
 }
 
 /// `x^3 / 4 + x`.
