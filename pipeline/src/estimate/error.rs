@@ -3,6 +3,8 @@
 use he_layers::{Errors, LayerError, PlainTensor, PreparedProgram, Program};
 use serde::{Deserialize, Serialize};
 
+/// Most images that errors are simulated on.
+pub const IMAGES: usize = 16;
 /// Disturbed runs of each image.
 const DRAWS: u64 = 2;
 

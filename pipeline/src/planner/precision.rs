@@ -10,8 +10,9 @@ use super::{PlanError, Task};
 use crate::estimate::error::{self, LogitErrors};
 use crate::plan::Plan;
 
-/// Most synthetic images that errors are simulated on.
-const ERROR_IMAGES: usize = 16;
+/// What the contrast of an image is multiplied with that leaves a declared range, and how often at most.
+const CONTRAST_STEP: f64 = 0.8;
+const CONTRAST_STEPS: usize = 24;
 
 /// Errors of plans, simulated once for each chain, scale and packing: they hardly depend on the grid.
 pub(super) struct Simulations<'a> {
@@ -88,7 +89,9 @@ pub(super) fn simulated(
     errors.map_err(|reason| named(task, reason))
 }
 
-/// Synthetic images to simulate errors on: the more images, the worse the worst of them.
+/// Synthetic images to simulate errors on: the more images, the worse the worst of them. The network may have been trained on
+/// images of another kind: where one leaves a declared range, its contrast is lowered until it does not, since errors
+/// beyond the ranges say nothing about those within.
 fn images(task: &Task<'_>) -> Result<PlainTensor, PlanError> {
     let input = task.program.shape(task.program.input());
     let shape = datasets::Shape {
@@ -96,10 +99,34 @@ fn images(task: &Task<'_>) -> Result<PlainTensor, PlanError> {
         height: input.height,
         width: input.width,
     };
-    let count = task.batch.get().min(ERROR_IMAGES);
+    let count = task.batch.get().min(error::IMAGES);
     let images = Synthetic::with_shape(0, shape)?.read(0, count)?;
     let images = PlainTensor::new(count, input, images.view().to_f64());
+    let images = images.and_then(|mut images| {
+        bring_into_range(task.program, &mut images)?;
+        Ok(images)
+    });
     images.map_err(|reason| named(task, reason))
+}
+
+/// Lowers the contrast of images that leave a declared range, step by step, down to one of the input's mean.
+fn bring_into_range(program: &Program, images: &mut PlainTensor) -> Result<(), LayerError> {
+    let (mean, pixels) = (program.input_mean(), images.shape.pixels());
+    let volume = images.shape.volume();
+    for _ in 0..CONTRAST_STEPS {
+        let outside = program.images_out_of_range(images)?;
+        if !outside.contains(&true) {
+            break;
+        }
+        let each = images.data.chunks_exact_mut(volume).zip(outside);
+        for (image, _) in each.filter(|(_, outside)| *outside) {
+            for (channel, mean) in image.chunks_exact_mut(pixels).zip(&mean) {
+                let fade = |v: &mut f64| *v = mean + CONTRAST_STEP * (*v - mean);
+                channel.iter_mut().for_each(fade);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn named(task: &Task<'_>, reason: LayerError) -> PlanError {

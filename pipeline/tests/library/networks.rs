@@ -91,6 +91,34 @@ pub fn chain(name: &str, side: usize, channels: &[usize]) -> Program {
     net
 }
 
+/// A network for images of a hundredth of the usual contrast around zero: others leave its ranges, and then each of its squares
+/// makes them larger still.
+pub fn faint() -> Program {
+    let mut net = Program::new("faint", Chw::new(1, 8, 8), Vec::new());
+    let mut x = net.input();
+    for (i, gain) in [100.0, 1.0, 1.0].into_iter().enumerate() {
+        let conv = Conv2d::new(
+            format!("block{i}.conv"),
+            (1, 1),
+            (1, 1),
+            (1, 1),
+            (0, 0),
+            vec![gain],
+        );
+        let terms = vec![Term::linear(x, conv.unwrap())];
+        let node = net.node(&format!("block{i}"), &format!("block{i}.conv"), terms);
+        let act = square(format!("block{i}.act"), 1);
+        x = net.apply(node.unwrap(), act).unwrap();
+    }
+    let weight = weights(3, 1).iter().map(|w| w / 64.0).collect::<Vec<_>>();
+    let head = Dense::pooled("head", net.shape(x), 3, &weight, vec![0.0; 3]).unwrap();
+    let y = net
+        .node("head", "head", vec![Term::linear(x, head)])
+        .unwrap();
+    net.finish(y).unwrap();
+    net
+}
+
 /// What a small ring without security needs: decisions as a planner would make them.
 pub struct Small {
     pub log_n: u32,

@@ -11,7 +11,10 @@ use pipeline::inference::{self, Batch, Options};
 use pipeline::planner::{self, Machine};
 use pipeline::progress::Silent;
 
-use crate::networks::{GIB, Small, chain, kernel, lowered, machine, pins, task};
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+
+use crate::networks::{GIB, Small, chain, faint, kernel, lowered, machine, pins, task};
 
 /// Images with values in `[0, 1)`.
 pub fn images(program: &Program, count: usize) -> PlainTensor {
@@ -149,4 +152,31 @@ fn a_run_never_takes_more_limbs_than_its_memory_has_room_for() {
         error.to_string().contains("buffer pool exhausted"),
         "{error}"
     );
+}
+
+#[test]
+fn errors_are_simulated_on_images_within_the_ranges() {
+    let program = faint();
+    let batch = 8;
+    let (decisions, instance) =
+        Small::new(9, 8, Packing::Real, Grid::new(8, 8)).ready(&program, batch);
+    let (params, prepared) = (&instance.params, &instance.prepared);
+    let task = task(&program, batch);
+    let plan = planner::forecast(&decisions, &instance, &task, &machine(GIB)).unwrap();
+    let errors = plan.forecast.errors.unwrap();
+
+    let mut rng = ChaCha20Rng::seed_from_u64(11);
+    let (mut client, keys) = Client::new(params, prepared, &mut rng).unwrap();
+    let evaluator = Evaluator::new(params, Arc::new(keys));
+    let mut x = images(&program, batch);
+    x.data.iter_mut().for_each(|v| *v /= 100.0);
+    assert_eq!(program.images_out_of_range(&x).unwrap(), [false; 8]);
+    let executor = Executor::new(&evaluator, prepared, &plan.forecast.steps).unwrap();
+    let (logits, _) = executor.run(client.encrypt(&x).unwrap(), &Silent).unwrap();
+    let found = client.decrypt(&logits, batch).unwrap();
+    let expected = program.forward_plain(&x).unwrap();
+    let pairs = found.data.iter().zip(&expected.data);
+    let error = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let within = (error..=100.0 * error).contains(&errors.total);
+    assert!(within, "{error} found, {errors:?} estimated");
 }
