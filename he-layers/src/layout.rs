@@ -274,11 +274,7 @@ impl Layout {
 
     /// Images that the layout holds.
     pub fn images(&self) -> usize {
-        let halves = match self.packing {
-            Packing::Real => 1,
-            Packing::Complex => 2,
-        };
-        self.slots / self.grid.cells() * halves
+        self.slots / self.grid.cells() * self.packing.images_per_slot()
     }
 
     /// Where channel `c`, row `y`, column `x` of an image lives.

@@ -127,11 +127,19 @@ fn best(
     chains: &[Chain],
 ) -> Result<Plan, PlanError> {
     let model = || task.program.name().to_owned();
-    let compiled = CompiledMaps::default();
     let (mut fitting, mut too_large) = (Vec::new(), Vec::new());
     let mut last_error = None;
-    for (index, chain) in chains.iter().enumerate() {
-        for (packing, grid) in layouts::candidates(task.program, chain.slots(), pins) {
+    let candidates = |(index, chain): (usize, &Chain)| {
+        let layouts = layouts::candidates(task.program, chain.slots(), task.batch, pins);
+        layouts.into_iter().map(move |layout| (index, layout))
+    };
+    let mut candidates: Vec<_> = chains.iter().enumerate().flat_map(candidates).collect();
+    candidates.sort_by_key(|(_, (_, grid))| (grid.rows, grid.cols));
+    for of_grid in candidates.chunk_by(|(_, (_, a)), (_, (_, b))| a == b) {
+        // Maps are compiled for a grid, whatever the ring, and take memory as long as they are kept.
+        let compiled = CompiledMaps::default();
+        for &(index, (packing, grid)) in of_grid {
+            let chain = &chains[index];
             let prepared = match chain.prepare(packing, grid, pins, &compiled) {
                 Ok(prepared) => prepared,
                 Err(error) => {
@@ -162,6 +170,7 @@ fn best(
     }
     let nothing_fits = fitting.is_empty();
     fitting.sort_by(|(a, _), (b, _)| handicapped_seconds(a).total_cmp(&handicapped_seconds(b)));
+    let compiled = CompiledMaps::default();
     let mut simulations = Simulations::new(task, chains, &compiled)?;
     if let Some(plan) = simulations.first_precise(fitting)? {
         return Ok(plan);

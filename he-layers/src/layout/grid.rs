@@ -23,6 +23,14 @@ impl Packing {
         }
     }
 
+    /// Images of which a slot holds a number.
+    pub const fn images_per_slot(self) -> usize {
+        match self {
+            Packing::Real => 1,
+            Packing::Complex => 2,
+        }
+    }
+
     /// Modulus of a slot all of whose images hold `value`.
     pub(crate) fn modulus(self, value: f64) -> f64 {
         value * self.unit().norm()

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use he_layers::{Grid, Packing, Program};
+use he_layers::{Chw, Conv2d, Grid, Packing, Program, Term};
 use pipeline::plan::Plan;
 use pipeline::planner::{self, PlanError, Task};
 
@@ -163,11 +163,19 @@ fn a_network_that_is_too_deep_is_refused_as_too_deep() {
 #[test]
 fn a_network_without_a_layout_is_refused_for_its_layout() {
     // Levels there are enough of.
-    for (side, pinned) in [(8, "grid=256x256"), (1024, "packing=real")] {
-        let program = chain("wide", side, &[3, 4]);
-        let error = choose(&program, 1, GIB, &["log_n=13", pinned]).unwrap_err();
+    let refused = |program: &Program, pinned: &str| {
+        let error = choose(program, 1, GIB, &["log_n=13", pinned]).unwrap_err();
         assert!(matches!(error, PlanError::Layout { .. }), "{error}");
-    }
+    };
+    refused(&chain("pinned", 8, &[3, 4]), "grid=256x256");
+    // More pixels for each slot than a channel may have ciphertexts; all but four of them are skipped.
+    let mut wide = Program::new("wide", Chw::new(1, 8192, 8192), Vec::new());
+    let (kernel, stride) = ((1, 1), (4096, 4096));
+    let conv = Conv2d::new("conv", (1, 3), kernel, stride, (0, 0), vec![1.0; 3]).unwrap();
+    let terms = vec![Term::linear(wide.input(), conv)];
+    let output = wide.node("conv", "conv", terms).unwrap();
+    wide.finish(output).unwrap();
+    refused(&wide, "packing=real");
 }
 
 #[test]
@@ -208,4 +216,15 @@ fn key_levels_of_a_network_that_shrinks_at_every_block_are_found_in_seconds() {
         start.elapsed()
     );
     assert!(plan.decisions.key_steps.0.len() > 1);
+}
+
+#[test]
+fn large_maps_of_a_batch_take_a_small_ring_and_few_cells() {
+    let program = chain("large", 128, &[3, 4, 4]);
+    let plan = choose(&program, 512, 16 * GIB, &[]).unwrap();
+    let (d, forecast) = (plan.decisions, plan.forecast);
+    assert_eq!(d.params.log_n, 14, "the smallest ring that is secure");
+    // All images at once, in ciphertexts that they fill: 32 cells for 128 x 128 pixels.
+    assert_eq!((forecast.groups, forecast.images_per_group), (1, 512));
+    assert_eq!((d.packing, d.grid.cells()), (Packing::Complex, 32));
 }
