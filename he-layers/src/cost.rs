@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ckks_scheme::counts::{Counts, Work};
-use ckks_scheme::{Chebyshev, Level, ModulusChain};
+use ckks_scheme::{Chebyshev, Level, ModulusChain, PeriodicMatrix};
 
 use crate::rounding::period;
 
@@ -229,6 +229,20 @@ pub fn temporary_limbs(
         .chain(polynomials)
         .max()
         .unwrap_or(0)
+}
+
+/// Most bytes that the weights of counted products take beside the limb pool, in `threads` threads and for `cells` cells: a
+/// thread makes residues for one product at a time, and while it waits for another one it can begin a second product.
+pub fn weight_bytes(ops: &OpCounts, cells: usize, threads: usize) -> usize {
+    let cells = period(cells);
+    let of_thread = |((op, _), _): ((Op, Level), u64)| {
+        let Op::Product { rows, cols, masked } = op else {
+            return 0;
+        };
+        let weights = PeriodicMatrix::bytes_of(rows, cols, cells, masked);
+        2 * weights + PeriodicMatrix::residue_bytes_of(rows, cols, cells)
+    };
+    threads * ops.iter().map(of_thread).max().unwrap_or(0)
 }
 
 fn one_temporary(

@@ -232,6 +232,18 @@ impl PeriodicMatrix {
         self.weights.bytes() as u64
     }
 
+    /// Bytes of a matrix of `rows x cols` weights of `cells` cells, `masked` of them not the same in all cells, tables of
+    /// their sizes included.
+    pub fn bytes_of(rows: usize, cols: usize, cells: usize, masked: usize) -> usize {
+        let weights = WeightMatrix::bytes_of(rows, cols, (2 * cells).ilog2(), masked);
+        weights + (2 * rows * cols + rows * cells + rows) * size_of::<f64>()
+    }
+
+    /// Bytes of the residues that a product makes of such a matrix, one prime at a time.
+    pub fn residue_bytes_of(rows: usize, cols: usize, cells: usize) -> usize {
+        rows * cols * 2 * cells * size_of::<u64>()
+    }
+
     /// Sets one weight that is the same in all cells; returns the value that the rounded weight really has.
     ///
     /// # Errors

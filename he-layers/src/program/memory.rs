@@ -50,6 +50,14 @@ impl PreparedProgram {
         waiting + peak
     }
 
+    /// Bytes that the program takes beside the limb pool: its weights three times (as they were read, as they were brought into
+    /// normal form, and as they are run), and what was compiled of them, rotations twice.
+    pub fn heap_bytes(&self) -> usize {
+        let maps = self.nodes.iter().flat_map(|node| &node.products);
+        maps.map(|product| 3 * product.map.weight_bytes() + 2 * product.map.compiled_bytes())
+            .sum()
+    }
+
     /// Tensors that are finished before a step and read after it, and the output if it is finished.
     fn waiting_limbs(&self, number: usize) -> usize {
         let later = self.steps[number + 1..].iter().map(|s| s.tensor);

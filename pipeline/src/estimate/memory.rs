@@ -3,23 +3,57 @@
 use ckks_scheme::{Level, ModulusChain};
 use he_layers::{OpCounts, PreparedProgram, cost};
 
-/// Bytes of the process beside what is counted: program, threads' stacks, weights of one product, rounded, in each thread.
-const BASE_BYTES: u64 = 300_000_000;
+use super::error;
+
+/// Bytes of the process beside what is counted: the program itself, and what planning leaves behind in the heap.
+const BASE_BYTES: u64 = 64_000_000;
+/// Bytes of a thread's stack and heap beside what is counted.
+const THREAD_BYTES: u64 = 4_000_000;
+/// Bytes that a bootstrapping takes beside the limb pool.
+const BOOTSTRAP_BYTES: u64 = 128_000_000;
+/// Copies of its images that the simulation of errors makes of them, or of tensors of their size.
+const SIMULATION_COPIES: usize = 4;
+/// Bytes of a complex slot in the clear.
+const SLOT_BYTES: usize = 2 * size_of::<f64>();
+/// Part of the memory that rounded weights may take, if they can do with it.
+const WEIGHTS_SHARE: u64 = 64;
 /// Bytes of logits per image and class: six `f64` (encrypted, exact and rounded logits, and a temporary copy of each).
 const LOGIT_BYTES: usize = 6 * size_of::<f64>();
 
-/// Most limbs in the pool during a step, keys and matrices excepted: secret key, ciphertexts, temporaries of all threads.
-pub fn step_limbs(
-    prepared: &PreparedProgram,
-    step: usize,
-    blocks: usize,
-    counts: &OpCounts,
-    chain: &ModulusChain,
-    key_level: &dyn Fn(Level) -> Level,
-    threads: usize,
-) -> usize {
-    let one_thread = cost::temporary_limbs(counts, chain, key_level) + prepared.working_limbs(step);
-    secret_limbs(chain) + prepared.peak_limbs(step, blocks) + threads * one_thread
+/// What a step takes whatever the keys' levels are, `blocks` channel blocks at a time: counted once for all of them.
+#[derive(Debug)]
+pub struct StepNeeds {
+    /// Its operations.
+    pub counts: OpCounts,
+    /// Most bytes of rounded weights, beside the limb pool, in all threads.
+    pub weight_bytes: u64,
+    /// Most limbs that ciphertexts and stages hold.
+    limbs: usize,
+}
+
+impl StepNeeds {
+    /// Counts a step.
+    pub fn new(prepared: &PreparedProgram, step: usize, blocks: usize, threads: usize) -> Self {
+        let counts = prepared.op_counts(step, blocks);
+        let cells = prepared.input().layout.grid().cells();
+        Self {
+            weight_bytes: cost::weight_bytes(&counts, cells, threads) as u64,
+            limbs: prepared.peak_limbs(step, blocks) + threads * prepared.working_limbs(step),
+            counts,
+        }
+    }
+
+    /// Most limbs in the pool during the step, keys and matrices excepted: secret key, ciphertexts, temporaries of all
+    /// threads.
+    pub fn pool_limbs(
+        &self,
+        chain: &ModulusChain,
+        key_level: &dyn Fn(Level) -> Level,
+        threads: usize,
+    ) -> usize {
+        let temporary = cost::temporary_limbs(&self.counts, chain, key_level);
+        secret_limbs(chain) + self.limbs + threads * temporary
+    }
 }
 
 /// Most limbs in the pool while one set of ciphertexts is encrypted, keys and matrices excepted.
@@ -35,16 +69,39 @@ fn secret_limbs(chain: &ModulusChain) -> usize {
     chain.literal().q_bits.len() + chain.literal().p_bits.len()
 }
 
-/// Most bytes beside the limb pool: tables, the images of one set of ciphertexts, and the logits of all images.
-pub fn fixed_bytes(prepared: &PreparedProgram, chain: &ModulusChain, batch: usize) -> u64 {
+/// Most bytes beside the limb pool, weights of products excepted: the process itself, tables, the program, the images of one
+/// set of ciphertexts, and the logits of all images.
+pub fn fixed_bytes(
+    prepared: &PreparedProgram,
+    chain: &ModulusChain,
+    batch: usize,
+    threads: usize,
+) -> u64 {
     // Twiddles of both directions with their quotients.
     let tables = 4 * secret_limbs(chain) as u64 * chain.limb_bytes();
+    let refreshes = match prepared.refreshes() {
+        0 => 0,
+        _ => BOOTSTRAP_BYTES,
+    };
     let input = &prepared.input().layout;
-    let slots = input.ciphertexts() * input.slots() * 16;
-    let pixels = prepared.images().min(batch) * input.shape().volume() * 16;
+    // What the simulation of errors leaves behind: its images, and copies of them.
+    let simulated = batch.min(error::IMAGES) * input.shape().volume() * SIMULATION_COPIES * 8;
+    // Pixels as they are read, then as numbers, then in slots.
+    let pixels = prepared.images().min(batch) * input.shape().volume();
+    let slots = input.ciphertexts() * input.slots() * SLOT_BYTES;
+    let images = pixels * size_of::<f64>() + slots.max(pixels * size_of::<f32>());
     let classes = prepared.output().layout.shape().volume();
     let logits = batch.saturating_mul(classes * LOGIT_BYTES);
-    (BASE_BYTES + tables)
-        .saturating_add((slots + pixels) as u64)
+    (BASE_BYTES + THREAD_BYTES * threads as u64 + tables + refreshes)
+        .saturating_add(prepared.heap_bytes() as u64)
+        .saturating_add((images + simulated) as u64)
         .saturating_add(logits as u64)
+}
+
+/// Bytes that rounded weights may take, of `bytes` for them and the limb pool of a machine with `memory_bytes`: a part of the
+/// memory, if the least that the pool needs leaves that, but no less than the least that they need themselves.
+pub fn weights_budget(memory_bytes: u64, bytes: u64, least_pool: u64, least_weights: u64) -> u64 {
+    (memory_bytes / WEIGHTS_SHARE)
+        .min(bytes.saturating_sub(least_pool))
+        .max(least_weights)
 }

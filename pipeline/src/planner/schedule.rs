@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use ckks_scheme::Level;
-use he_layers::{OpCounts, PreparedProgram};
+use he_layers::PreparedProgram;
 
 use super::chain::Chain;
 use super::{Machine, Task};
 use crate::decisions::{Decisions, FORMAT, KeySteps};
-use crate::estimate::memory;
+use crate::estimate::memory::{self, StepNeeds};
 use crate::estimate::time::Clock;
 use crate::plan::{Forecast, Plan, StepForecast};
 
@@ -26,8 +26,15 @@ pub(super) struct Schedule<'a> {
     pub machine: &'a Machine,
 }
 
-/// Operations of a step, by the step and the channel blocks at a time: counted once for all key levels.
-type Counted = RefCell<HashMap<(usize, usize), Rc<OpCounts>>>;
+/// Bytes that steps may take: in the limb pool, and for rounded weights beside it.
+#[derive(Clone, Copy)]
+struct Budget {
+    pool: u64,
+    weights: u64,
+}
+
+/// What steps need, by the step and the channel blocks at a time: counted once for all key levels.
+type Counted = RefCell<HashMap<(usize, usize), Rc<StepNeeds>>>;
 
 impl Schedule<'_> {
     /// The fastest plan that fits the memory; the smallest if none does. Key levels are added one by one, as long as that
@@ -110,16 +117,30 @@ impl Schedule<'_> {
             input.grid().cells(),
             chain.refresh_work,
         );
-        let fixed = memory::fixed_bytes(prepared, modulus, task.batch.get());
-        let budget = self.machine.memory_bytes.saturating_sub(fixed);
-        let forecasts: Vec<StepForecast> = (0..prepared.steps())
-            .map(|step| self.step(step, &clock, held, budget, blocks(step), counted))
-            .collect();
+        let fixed = memory::fixed_bytes(prepared, modulus, task.batch.get(), threads);
+        let for_steps = self.machine.memory_bytes.saturating_sub(fixed);
+        let run = || 0..prepared.steps();
+        let smallest = run().map(|step| {
+            let needs = self.needs(step, blocks(step).unwrap_or(1), counted);
+            (self.pool_bytes(&needs, &clock, held), needs.weight_bytes)
+        });
         let encryption = memory::encryption_limbs(prepared, modulus, threads) as u64;
-        let pool_bytes = forecasts
-            .iter()
-            .map(|s| s.pool_bytes)
-            .fold(held + encryption * modulus.limb_bytes(), u64::max);
+        let encrypted = held + encryption * modulus.limb_bytes();
+        let (least_pool, least_weights) = smallest.fold((encrypted, 0), |(pool, weights), step| {
+            (pool.max(step.0), weights.max(step.1))
+        });
+        let memory_bytes = self.machine.memory_bytes;
+        let weights = memory::weights_budget(memory_bytes, for_steps, least_pool, least_weights);
+        let budget = Budget {
+            pool: for_steps.saturating_sub(weights),
+            weights,
+        };
+        let (forecasts, weights): (Vec<StepForecast>, Vec<u64>) = run()
+            .map(|step| self.step(step, &clock, held, budget, blocks(step), counted))
+            .unzip();
+        let fixed = fixed.saturating_add(weights.into_iter().max().unwrap_or(0));
+        let of_steps = forecasts.iter().map(|s| s.pool_bytes);
+        let pool_bytes = of_steps.fold(encrypted, u64::max);
         let groups = task.batch.get().div_ceil(prepared.images());
         let seconds: f64 = forecasts.iter().map(|s| s.seconds).sum();
         Plan {
@@ -154,36 +175,43 @@ impl Schedule<'_> {
         }
     }
 
-    /// The channel blocks at a time that are fastest within the memory; the fewest if none are.
+    fn needs(&self, step: usize, blocks: usize, counted: &Counted) -> Rc<StepNeeds> {
+        let threads = self.machine.threads;
+        let count = || Rc::new(StepNeeds::new(self.prepared, step, blocks, threads));
+        let mut counted = counted.borrow_mut();
+        Rc::clone(counted.entry((step, blocks)).or_insert_with(count))
+    }
+
+    /// Most bytes in the pool during a step, with `held_bytes` of keys and matrices.
+    fn pool_bytes(&self, needs: &StepNeeds, clock: &Clock<'_>, held_bytes: u64) -> u64 {
+        let modulus = &self.chain.modulus;
+        let key_level = |level| clock.key_level(level);
+        let limbs = needs.pool_limbs(modulus, &key_level, self.machine.threads);
+        held_bytes + limbs as u64 * modulus.limb_bytes()
+    }
+
+    /// The channel blocks at a time that are fastest within the memory; the fewest if none are. With the bytes that rounded
+    /// weights take.
     fn step(
         &self,
         step: usize,
         clock: &Clock<'_>,
         held_bytes: u64,
-        budget: u64,
+        budget: Budget,
         blocks: Option<usize>,
         counted: &Counted,
-    ) -> StepForecast {
-        let (prepared, modulus) = (self.prepared, &self.chain.modulus);
-        let threads = self.machine.threads;
+    ) -> (StepForecast, u64) {
+        let (prepared, threads) = (self.prepared, self.machine.threads);
         let input = prepared.step_input(step);
         let at = |blocks: usize| {
-            let counts = counted
-                .borrow_mut()
-                .entry((step, blocks))
-                .or_insert_with(|| Rc::new(prepared.op_counts(step, blocks)))
-                .clone();
-            let key_level = |level| clock.key_level(level);
-            let limbs = memory::step_limbs(
-                prepared, step, blocks, &counts, modulus, &key_level, threads,
-            );
+            let needs = self.needs(step, blocks, counted);
             let (mut shape, mut level_out, mut ciphertexts_out) =
                 (input.layout.shape(), input.level, 0);
             for (_, output) in prepared.step_outputs(step) {
                 (shape, level_out) = (output.layout.shape(), output.level);
                 ciphertexts_out += output.layout.ciphertexts();
             }
-            StepForecast {
+            let forecast = StepForecast {
                 stage: prepared.step_stage(step).to_owned(),
                 shape,
                 ciphertexts_in: input.layout.ciphertexts(),
@@ -191,10 +219,11 @@ impl Schedule<'_> {
                 level_in: input.level,
                 level_out,
                 blocks,
-                rotations: counts.rotations(),
-                pool_bytes: held_bytes + limbs as u64 * modulus.limb_bytes(),
-                seconds: clock.seconds(&counts) / threads as f64,
-            }
+                rotations: needs.counts.rotations(),
+                pool_bytes: self.pool_bytes(&needs, clock, held_bytes),
+                seconds: clock.seconds(&needs.counts) / threads as f64,
+            };
+            (forecast, needs.weight_bytes)
         };
         if let Some(blocks) = blocks {
             return at(blocks);
@@ -203,8 +232,8 @@ impl Schedule<'_> {
             .take_while(|g| *g <= input.layout.blocks().min(MOST_CONSIDERED));
         sizes
             .map(at)
-            .filter(|s| s.pool_bytes <= budget)
-            .min_by(|a, b| a.seconds.total_cmp(&b.seconds))
+            .filter(|(s, weights)| s.pool_bytes <= budget.pool && *weights <= budget.weights)
+            .min_by(|(a, _), (b, _)| a.seconds.total_cmp(&b.seconds))
             .unwrap_or_else(|| at(1))
     }
 }

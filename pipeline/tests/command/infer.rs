@@ -4,6 +4,9 @@ use super::*;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+/// Most that the predicted peak of the memory may be above the measured one, in these small runs.
+const OVERESTIMATE_BYTES: f64 = 1e8;
+
 /// The report of an inference and, for the same arguments, the plan.
 struct Run {
     report: Value,
@@ -72,7 +75,10 @@ fn assert_right(Run { report, plan }: &Run, images: usize, groups: u64) {
     at_most(number(report, "pool_high_water_bytes"), pool, "pool");
     if !report["peak_rss_bytes"].is_null() {
         let predicted = number(report, "predicted_peak_bytes");
-        at_most(number(report, "peak_rss_bytes"), predicted, "process");
+        let peak = number(report, "peak_rss_bytes");
+        at_most(peak, predicted, "process");
+        // The process itself takes little beside what is counted.
+        at_most(predicted, peak + OVERESTIMATE_BYTES, "prediction");
     }
     let steps = forecast["steps"].as_array().unwrap();
     let planned: Vec<&[Value]> = steps.chunk_by(|a, b| a["stage"] == b["stage"]).collect();
