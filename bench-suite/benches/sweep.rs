@@ -48,10 +48,6 @@ struct Args {
     svg: Option<PathBuf>,
 }
 
-/// Share of the free memory that a run may take.
-const MEMORY_SHARE: f64 = 0.8;
-/// Memory where the system does not tell how much is free.
-const UNKNOWN_MEMORY: u64 = 8 << 30;
 /// Largest logit error that a plan may lead to, in deviations of the logits: the default of the command.
 const MAX_LOGIT_ERROR: f64 = 0.02;
 /// Keys, encryptions and images are the same every time.
@@ -79,8 +75,7 @@ fn main() -> Result<(), BoxError> {
     });
     let memory_bytes = match args.memory_gib {
         Some(gib) => (gib * f64::from(1 << 30)) as u64,
-        None => system::available_memory_bytes()
-            .map_or(UNKNOWN_MEMORY, |free| (free as f64 * MEMORY_SHARE) as u64),
+        None => system::memory_for_a_run(),
     };
     let model = Model::open(&model)?;
     let kernel = KernelChoice::from(args.common.kernel);

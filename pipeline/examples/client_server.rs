@@ -60,15 +60,7 @@ fn client_makes_keys(folder: &Path) -> Result<(), Box<dyn Error>> {
     };
     let planned = planner::plan(&task, &machine(), &Pins::default(), &KernelChoice::Auto)?;
     let (plan, instance) = (&planned.plan, &planned.instance);
-    let noise = plan.forecast.errors.map(|errors| errors.noise);
-    let spec = ClientSpec::new(
-        &plan.decisions,
-        &instance.prepared,
-        model.classes(),
-        model.conditioning(),
-        noise,
-    )
-    .with_logit_bounds(model.logit_bounds()?);
+    let spec = ClientSpec::for_client(&model, &planned)?;
     let mut randomness = Randomness::new(None);
     let (client, evaluation) = Client::generate(&spec, &instance.params, &mut randomness)?;
     let public = client.public_key(&mut randomness)?;

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::plan::Escaped;
+
 /// One curve.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
@@ -121,7 +123,7 @@ impl Chart {
         writeln!(
             out,
             r#"<text x="{LEFT}" y="26" font-size="16">{}</text>"#,
-            escape(&self.title)
+            Escaped(&self.title)
         )?;
         let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
         for tick in y.ticks() {
@@ -155,8 +157,8 @@ impl Chart {
             right - LEFT,
             bottom - TOP,
             HEIGHT - 16.0,
-            escape(&self.x_label),
-            escape(&self.y_label)
+            Escaped(&self.x_label),
+            Escaped(&self.y_label)
         )?;
         for (i, series) in self.series.iter().enumerate() {
             let colour = COLOURS[i % COLOURS.len()];
@@ -191,17 +193,11 @@ impl Chart {
                 right - 118.0,
                 right - 110.0,
                 row + 4.0,
-                escape(&series.name)
+                Escaped(&series.name)
             )?;
         }
         Ok(())
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 #[cfg(test)]

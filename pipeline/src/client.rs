@@ -79,7 +79,7 @@ pub struct Client {
 pub struct Decrypted {
     /// `[image][class]`
     pub logits: Vec<f64>,
-    /// Images.
+    /// Number of images decrypted.
     pub images: usize,
     /// Which of them are answers. Where the spec has no bounds, all that are numbers.
     pub answers: Answers,

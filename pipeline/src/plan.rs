@@ -5,6 +5,8 @@ mod table;
 
 use std::path::Path;
 
+pub(crate) use svg::Escaped;
+
 use ckks_scheme::Level;
 use he_layers::Chw;
 use serde::{Deserialize, Serialize};

@@ -50,7 +50,7 @@ pub struct Settings {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// Images.
+    /// Number of images in the batch.
     pub batch: usize,
     /// Base-2 logarithm of the ring degree.
     pub log_n: Option<u32>,

@@ -3,6 +3,11 @@
 
 use std::fs;
 
+/// Share of the free memory that a run may take, unless the user says how much.
+const MEMORY_SHARE: f64 = 0.8;
+/// Memory to plan for on systems that do not tell how much is free.
+const UNKNOWN_MEMORY: u64 = 8 << 30;
+
 /// High-water mark of the resident memory of this process, in bytes (`VmHWM`).
 #[must_use]
 pub fn peak_rss_bytes() -> Option<u64> {
@@ -18,6 +23,13 @@ pub fn reset_peak_rss() -> bool {
 #[must_use]
 pub fn available_memory_bytes() -> Option<u64> {
     field("/proc/meminfo", "MemAvailable")
+}
+
+/// Memory that a run may take where nobody says how much, in bytes: 80 % of what is free, 8 GiB where that is not known.
+#[must_use]
+pub fn memory_for_a_run() -> u64 {
+    let free = available_memory_bytes();
+    free.map_or(UNKNOWN_MEMORY, |free| (free as f64 * MEMORY_SHARE) as u64)
 }
 
 /// Name of the processor; the architecture where the system does not tell more.

@@ -10,11 +10,6 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::args::{KernelArgs, KernelName, MachineArgs, ThreadArgs};
 use crate::error::CliError;
 
-/// Share of the free memory that a run may take, unless the user says how much.
-const MEMORY_SHARE: f64 = 0.8;
-/// Memory to plan for on systems that do not tell how much is free.
-const UNKNOWN_MEMORY: u64 = 8 << 30;
-
 /// More threads than this for each core only wait for one another, and take memory.
 const THREADS_PER_CORE: usize = 4;
 
@@ -51,8 +46,7 @@ impl MachineArgs {
     pub fn memory_bytes(&self) -> u64 {
         match self.memory_gib {
             Some(gib) => (gib * f64::from(1 << 30)) as u64,
-            None => system::available_memory_bytes()
-                .map_or(UNKNOWN_MEMORY, |free| (free as f64 * MEMORY_SHARE) as u64),
+            None => system::memory_for_a_run(),
         }
     }
 

@@ -12,34 +12,27 @@ fn acts(c: char) -> bool {
 
 /// The text with such characters escaped; ends of lines stay.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    let escaped = |c: char| c != '\n' && acts(c);
-    if !text.contains(escaped) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if escaped(c) {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    Cow::Owned(out)
+    escaped(text, |out, c| out.extend(c.escape_unicode()))
 }
 
 /// JSON with such characters escaped as JSON has it. They occur in its strings only; those below 32 are escaped already.
 pub fn visible_json(text: &str) -> Cow<'_, str> {
-    let escaped = |c: char| c != '\n' && acts(c);
-    if !text.contains(escaped) {
+    // All of them have one unit of UTF-16.
+    escaped(text, |out, c| {
+        out.push_str(&format!("\\u{:04x}", u32::from(c)))
+    })
+}
+
+fn escaped(text: &str, escape: impl Fn(&mut String, char)) -> Cow<'_, str> {
+    let acts = |c: char| c != '\n' && acts(c);
+    if !text.contains(acts) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if escaped(c) {
-            // All of them have one unit of UTF-16.
-            out.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            out.push(c);
+        match acts(c) {
+            true => escape(&mut out, c),
+            false => out.push(c),
         }
     }
     Cow::Owned(out)

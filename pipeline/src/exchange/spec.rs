@@ -7,10 +7,11 @@ use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::serial::{AtomicFile, SerialError, open_regular};
 use ckks_scheme::{KeyKind, KeyRequest, Level, ParamError, Parameters, ParamsLiteral};
 use he_layers::{PreparedProgram, TensorSpec};
-use he_models::{Conditioning, LogitBounds};
+use he_models::{Conditioning, LogitBounds, Model, ModelError};
 use serde::{Deserialize, Serialize};
 
 use crate::decisions::Decisions;
+use crate::planner::Planned;
 
 /// Version of the file that is written and read.
 const FORMAT: u16 = 1;
@@ -111,6 +112,24 @@ impl ClientSpec {
             logit_error: logit_error.filter(|error| error.is_finite()),
             logit_bounds: None,
         }
+    }
+
+    /// The spec that a client of a network gets with its keys: with the plan's estimate of the errors, and with bounds of the logits.
+    ///
+    /// # Errors
+    /// As [`Model::logit_bounds`].
+    pub fn for_client(model: &Model, planned: &Planned) -> Result<Self, ModelError> {
+        let (plan, prepared) = (&planned.plan, &planned.instance.prepared);
+        let noise = plan.forecast.errors.map(|errors| errors.noise);
+        let conditioning = model.conditioning();
+        let spec = Self::new(
+            &plan.decisions,
+            prepared,
+            model.classes(),
+            conditioning,
+            noise,
+        );
+        Ok(spec.with_logit_bounds(model.logit_bounds()?))
     }
 
     /// The same with bounds of the logits: a client gives no answers for groups with logits beyond them.

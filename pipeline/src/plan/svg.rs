@@ -118,7 +118,7 @@ fn shortened(name: &str) -> Cow<'_, str> {
 }
 
 /// Text between tags: markup escaped, characters that XML does not have replaced.
-struct Escaped<'a>(&'a str);
+pub(crate) struct Escaped<'a>(pub &'a str);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod comparisons;
+// The same replay of other targets.
+#[path = "../../../he-models/tests/suite/corpus.rs"]
 mod corpus;
 mod examples;
 mod networks;

@@ -33,15 +33,7 @@ fn run(args: &KeygenArgs, ui: &dyn Progress) -> Result<KeygenReport, CliError> {
     if args.seed.is_some() {
         ui.note(report::SEEDED);
     }
-    let noise = plan.forecast.errors.map(|errors| errors.noise);
-    let spec = ClientSpec::new(
-        &plan.decisions,
-        &instance.prepared,
-        model.classes(),
-        model.conditioning(),
-        noise,
-    )
-    .with_logit_bounds(model.logit_bounds()?);
+    let spec = ClientSpec::for_client(&model, &planned)?;
     let params = &instance.params;
 
     ui.begin("keys", None, Unit::Parts);
