@@ -12,9 +12,11 @@ holds them against PyTorch's own differentiation.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import math
 import os
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +51,20 @@ def native():
     """The fused C++ passes, compiled at first use, or None where they cannot be (HETRAIN_NATIVE=0 switches them off)."""
     if os.environ.get("HETRAIN_NATIVE") == "0":
         return None
-    from torch.utils.cpp_extension import load
+    from torch.utils.cpp_extension import get_default_build_root, load
 
+    name = "hetrain_quadratic"
     source = Path(__file__).parent / "native" / "quadratic.cpp"
+    root = os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root()
+    folder = Path(root, sys.implementation.cache_tag, name)
     try:
-        return load("hetrain_quadratic", [str(source)], extra_cflags=["-O3", "-march=native", "-ffast-math"])
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "builds", "w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            # One build at a time, so this file of PyTorch's is a killed build's, and would be waited for without end.
+            (folder / "lock").unlink(missing_ok=True)
+            flags = ["-O3", "-march=native", "-ffast-math"]
+            return load(name, [str(source)], extra_cflags=flags, build_directory=str(folder))
     except (RuntimeError, OSError, ImportError) as error:
         warnings.warn(f"no C++ compiler at hand, activations run as plain tensor operations: {error}", stacklevel=2)
         return None

@@ -1,6 +1,10 @@
 """The activation's hand-written gradient, and the fused passes against the plain ones."""
 
 import math
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -97,3 +101,13 @@ def test_keep_curved_holds_the_floor():
     act.keep_curved(0.1)
     assert act.k[2].min().item() == pytest.approx(0.1)
     assert math.isclose(act.k[2].max().item(), 1.0)
+
+
+def test_the_lock_of_a_killed_build_is_not_waited_for(tmp_path):
+    if shutil.which("c++") is None:
+        pytest.skip("no C++ compiler")
+    folder = tmp_path / sys.implementation.cache_tag / "hetrain_quadratic"
+    folder.mkdir(parents=True)
+    (folder / "lock").touch()
+    command = [sys.executable, "-c", "from hetrain import quadratic; assert quadratic.native() is not None"]
+    subprocess.run(command, env={**os.environ, "TORCH_EXTENSIONS_DIR": str(tmp_path)}, timeout=300, check=True)
