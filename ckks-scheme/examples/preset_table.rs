@@ -1,11 +1,13 @@
 //! What the presets promise, by counting instead of running: levels for the user, primes, digits of a key switch, bits of the
 //! expected error, keys, seconds on one thread at built-in costs, and the ratio to a plain refresh by a sine over the same
-//! primes. Takes a few seconds: `cargo run --release -p ckks-scheme --example preset_table`.
+//! primes; then stage by stage what a ReLU costs beside such a plain refresh. Takes a few seconds: `cargo run --release -p ckks-scheme --example preset_table`.
 
-use ckks_scheme::counts::PrimitiveCosts;
+use ckks_scheme::bootstrap::Stage;
+use ckks_scheme::counts::{PrimitiveCosts, Work};
 use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::{
-    BootstrapLiteral, BootstrapOutline, BootstrapParams, BootstrapPreset, RefreshFunction,
+    BootstrapLiteral, BootstrapOutline, BootstrapParams, BootstrapPreset, BootstrapWork,
+    RefreshFunction,
 };
 use std::error::Error;
 
@@ -42,7 +44,38 @@ fn main() -> Result<(), Failure> {
             );
         }
     }
-    rotated_while_raising()
+    by_stage()
+}
+
+/// Seconds of every stage, of a refresh that applies a ReLU and of a plain one over the same primes.
+fn by_stage() -> Result<(), Failure> {
+    let names: Vec<&str> = Stage::ALL.iter().map(|stage| stage.name()).collect();
+    println!("\n| ReLU and plain | {} | all |", names.join(" | "));
+    println!("|---|---|---|---|---|---|");
+    for preset in BootstrapPreset::ALL {
+        let params = preset.build_for(&RefreshFunction::Relu, KernelChoice::Auto, None)?;
+        let scheme = params.scheme();
+        let costs = PrimitiveCosts::built_in(scheme.kernel_name(), scheme.log_n());
+        let mut works = Vec::new();
+        for params in [&params, &plain_over(&params)?] {
+            let outline = BootstrapOutline::new(params)?;
+            works.push(outline.work(&outline.request())?);
+        }
+        let pair = |of: &dyn Fn(&BootstrapWork) -> Work| {
+            let seconds: Vec<f64> = works.iter().map(|work| costs.seconds(&of(work))).collect();
+            format!("{:.2}, {:.2}", seconds[0], seconds[1])
+        };
+        let stages: Vec<String> = (0..names.len())
+            .map(|i| pair(&|work| work.stages[i].1))
+            .collect();
+        println!(
+            "| `{}` | {} | {} |",
+            preset.name(),
+            stages.join(" | "),
+            pair(&BootstrapWork::total)
+        );
+    }
+    Ok(())
 }
 
 fn seconds(outline: &BootstrapOutline) -> Result<f64, Failure> {
@@ -63,40 +96,4 @@ fn plain_over(params: &BootstrapParams) -> Result<BootstrapParams, Failure> {
             ..lit.clone()
         },
     )?)
-}
-
-/// What the rotations of CoeffsToSlots' first matrix cost, and would cost if its baby steps were rotated from the ephemeral
-/// secret: by keys of one digit, without a ModUp, and so more of them for fewer giant steps.
-fn rotated_while_raising() -> Result<(), Failure> {
-    let preset = BootstrapPreset::ALL[0];
-    let params = preset.build(KernelChoice::Auto, None)?;
-    let outline = BootstrapOutline::new(&params)?;
-    let scheme = params.scheme();
-    let counts = scheme.counts();
-    let costs = PrimitiveCosts::built_in(scheme.kernel_name(), scheme.log_n());
-    let top = scheme.max_level();
-    let first = outline.plans().find(|plan| plan.level() == top);
-    let first = first.ok_or("no matrix at the top level")?;
-    let steps = |rotations: &[i64]| rotations.iter().filter(|steps| **steps != 0).count();
-    let (babies, giants) = (steps(first.babies()), steps(first.giants()));
-    let digits = scheme.key_shape(top).digits(top) as f64;
-    let product = costs.seconds(&counts.inner_product(top, top));
-    let mod_up = costs.seconds(&counts.mod_up(top, top));
-    let giant = costs.seconds(&counts.rotate(top, top));
-    let now = mod_up + babies as f64 * product + giants as f64 * giant;
-    let cost = |babies: usize| {
-        let giants = first.diagonals().div_ceil(babies + 1) - 1;
-        babies as f64 * product / digits + giants as f64 * giant
-    };
-    let best = (1..first.diagonals()).min_by(|a, b| cost(*a).total_cmp(&cost(*b)));
-    let best = best.ok_or("a matrix of one diagonal")?;
-    println!(
-        "{}: rotations of the first matrix, {} diagonals, {babies} baby and {giants} giant steps: {now:.3} s; from the ephemeral secret \
-         as many {:.3} s, {best} baby steps {:.3} s",
-        preset.name(),
-        first.diagonals(),
-        cost(babies),
-        cost(best)
-    );
-    Ok(())
 }

@@ -19,6 +19,8 @@ mod raise;
 mod rescale;
 mod rotate;
 
+pub(crate) use raise::Raised;
+
 use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::error::{EvalError, KeyError};
 use crate::keys::{KeyKind, KeySource, SwitchingKey};

@@ -3,7 +3,7 @@
 //! A switching key from a source secret `t` to a target secret `u`, at level L with digits of `alpha` primes and k
 //! special primes, holds for every digit j a pair `b_j = -a_j u + e_j + P Q~_j t`, where `P Q~_j` is P on the limbs of
 //! digit j and 0 elsewhere (Han, Ki: Better bootstrapping for approximate homomorphic encryption, section 3,
-//! <https://eprint.iacr.org/2019/688>).
+//! <https://eprint.iacr.org/2019/688>). A key from an ephemeral secret has one digit, of all limbs.
 //!
 //! Uniform halves and errors are expanded from two seeds and bound to the place of each pair. Even a generator that is in
 //! the same state twice, as in an experiment that is repeated from its seed with other parameters or other requests, gives
@@ -12,8 +12,8 @@
 use crate::ciphertext::Level;
 use crate::error::KeyError;
 use crate::keys::{
-    EvaluationKeys, ExtendedPoly, KeyId, KeyKind, KeyRequest, PublicKey, PublicSeed, SecretKey,
-    SwitchingKey,
+    EvaluationKeys, ExtendedPoly, Galois, KeyId, KeyKind, KeyRequest, PublicKey, PublicSeed,
+    SecretKey, SwitchingKey,
 };
 use crate::params::{Parameters, digit_range, max_log_qp_ephemeral_128};
 use crate::secret::{self, SecretLimb};
@@ -129,14 +129,14 @@ fn switching_key(
 ) -> Result<SwitchingKey, MathError> {
     let params = &sk.params;
     let pool = params.limbs();
-    let shape = params.key_shape(level);
+    let shape = params.chain().key_shape_of(kind, level);
     let l = level.limbs();
     let specials = &params.p()[..shape.specials];
     let digit_count = l.div_ceil(shape.digit_limbs);
     let place = Place::of_switching_key(params, sk.id, kind, level);
 
     let ephemeral = match kind {
-        KeyKind::ToEphemeral(weight) | KeyKind::FromEphemeral(weight) => {
+        KeyKind::ToEphemeral(weight) | KeyKind::FromEphemeral { weight, .. } => {
             Some(place.ephemeral(&seeds.private, weight))
         }
         KeyKind::Relinearization | KeyKind::Galois(_) => None,
@@ -146,6 +146,9 @@ fn switching_key(
     let mut minus_target = match (kind, &ephemeral) {
         (KeyKind::ToEphemeral(_), Some(ephemeral)) => ephemeral.clone(),
         (KeyKind::Galois(g), _) => preimage(&sk.coeffs, g.element(params.log_n())),
+        (KeyKind::FromEphemeral { steps, .. }, _) => {
+            preimage(&sk.coeffs, Galois::Rotation(steps).element(params.log_n()))
+        }
         _ => sk.coeffs.clone(),
     };
     minus_target.iter_mut().for_each(|c| *c = -*c);
@@ -190,14 +193,14 @@ pub(crate) fn check_ephemeral(
     kind: KeyKind,
     level: Level,
 ) -> Result<(), KeyError> {
-    let (KeyKind::ToEphemeral(weight) | KeyKind::FromEphemeral(weight)) = kind else {
+    let (KeyKind::ToEphemeral(weight) | KeyKind::FromEphemeral { weight, .. }) = kind else {
         return Ok(());
     };
     let degree = params.degree();
     if !(1..=degree).contains(&(weight as usize)) {
         return Err(KeyError::EphemeralWeight { weight, degree });
     }
-    if kind == KeyKind::FromEphemeral(weight) {
+    if kind != KeyKind::ToEphemeral(weight) {
         return Ok(());
     }
     let bound = max_log_qp_ephemeral_128(params.log_n(), weight);
@@ -224,7 +227,7 @@ fn gadget_limb(
 ) -> Result<SecretLimb, MathError> {
     let ring = &sk.params.q()[i];
     let mut source = match (kind, ephemeral) {
-        (KeyKind::FromEphemeral(_), Some(ephemeral)) => {
+        (KeyKind::FromEphemeral { .. }, Some(ephemeral)) => {
             SecretLimb::transformed(sk.params.limbs(), ring, ephemeral)?
         }
         _ => {
@@ -261,7 +264,6 @@ mod randomness;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::Galois;
     use crate::params::Parameters;
     use rand::SeedableRng;
     use rand_chacha::ChaCha20Rng;

@@ -59,8 +59,13 @@ pub enum KeyKind {
     Galois(Galois),
     /// From the secret to a sparse ephemeral secret of the given Hamming weight: only ever for level 1.
     ToEphemeral(u32),
-    /// From that ephemeral secret back to the secret.
-    FromEphemeral(u32),
+    /// From that ephemeral secret back to the secret, for a ciphertext whose modulus was raised; and a rotation after it.
+    FromEphemeral {
+        /// Hamming weight of the ephemeral secret.
+        weight: u32,
+        /// Steps of the rotation; 0 for none.
+        steps: i64,
+    },
 }
 
 impl KeyKind {
@@ -68,7 +73,11 @@ impl KeyKind {
     pub(crate) fn reduced(self, log_n: u32) -> Self {
         match self {
             Self::Galois(g) => Self::Galois(g.reduced(log_n)),
-            Self::Relinearization | Self::ToEphemeral(_) | Self::FromEphemeral(_) => self,
+            Self::FromEphemeral { weight, steps } => Self::FromEphemeral {
+                weight,
+                steps: steps.rem_euclid(1 << (log_n - 1)),
+            },
+            Self::Relinearization | Self::ToEphemeral(_) => self,
         }
     }
 }
@@ -80,7 +89,13 @@ impl fmt::Display for KeyKind {
             Self::Galois(Galois::Conjugation) => f.write_str("conjugation"),
             Self::Galois(Galois::Rotation(s)) => write!(f, "rotation by {s}"),
             Self::ToEphemeral(h) => write!(f, "to the ephemeral secret of weight {h}"),
-            Self::FromEphemeral(h) => write!(f, "from the ephemeral secret of weight {h}"),
+            Self::FromEphemeral { weight, steps } => {
+                write!(f, "from the ephemeral secret of weight {weight}")?;
+                match steps {
+                    0 => Ok(()),
+                    steps => write!(f, " with a rotation by {steps}"),
+                }
+            }
         }
     }
 }
@@ -126,7 +141,7 @@ impl KeyRequest {
     /// it at `level`. The secret is drawn and forgotten by the key generation, which has to make both at once.
     pub fn encapsulation(&mut self, weight: u32, level: Level) {
         self.add(KeyKind::ToEphemeral(weight), Level::new(1));
-        self.add(KeyKind::FromEphemeral(weight), level);
+        self.add(KeyKind::FromEphemeral { weight, steps: 0 }, level);
     }
 
     /// Adds all of another request.
@@ -202,7 +217,7 @@ impl KeyRequest {
         let reduced = self.reduced(chain.log_n());
         reduced
             .iter()
-            .map(|(_, level)| chain.switching_key_bytes(level))
+            .map(|(kind, level)| chain.switching_key_bytes(kind, level))
             .sum()
     }
 }
@@ -411,7 +426,7 @@ impl EvaluationKeys {
     ) -> Self {
         let bytes = keys
             .keys()
-            .map(|(_, level)| params.switching_key_bytes(*level))
+            .map(|(kind, level)| params.switching_key_bytes(*kind, *level))
             .sum();
         Self { id, keys, bytes }
     }

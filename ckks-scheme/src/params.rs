@@ -18,6 +18,7 @@ pub(crate) use tables::{ConverterId, digit_range};
 use crate::ciphertext::{Level, Scale};
 use crate::counts::Counts;
 use crate::error::ParamError;
+use crate::keys::KeyKind;
 use crate::noise::NoiseModel;
 use ckks_math::{Embedding, KernelChoice, LimbRing, Pool};
 use serde::{Deserialize, Serialize};
@@ -191,8 +192,8 @@ impl Parameters {
     ///
     /// # Panics
     /// Unless [`Self::has_level`].
-    pub fn switching_key_bytes(&self, level: Level) -> u64 {
-        self.0.chain.switching_key_bytes(level)
+    pub fn switching_key_bytes(&self, kind: KeyKind, level: Level) -> u64 {
+        self.0.chain.switching_key_bytes(kind, level)
     }
 
     /// The errors that operations add.

@@ -172,7 +172,9 @@ impl<'a> Place<'a> {
             Purpose::Switching(KeyKind::Galois(Galois::Conjugation)) => [1, 0],
             Purpose::Switching(KeyKind::Galois(Galois::Rotation(steps))) => [2, steps],
             Purpose::Switching(KeyKind::ToEphemeral(weight)) => [3, i64::from(weight)],
-            Purpose::Switching(KeyKind::FromEphemeral(weight)) => [4, i64::from(weight)],
+            Purpose::Switching(KeyKind::FromEphemeral { weight, steps }) => {
+                [4, i64::from(weight) | steps << 32]
+            }
             Purpose::PublicKey => [5, 0],
             Purpose::Ciphertext => [6, 0],
         };
@@ -214,8 +216,18 @@ mod tests {
             Purpose::Switching(KeyKind::Galois(Galois::Rotation(-1))),
             Purpose::Switching(KeyKind::ToEphemeral(1)),
             Purpose::Switching(KeyKind::ToEphemeral(32)),
-            Purpose::Switching(KeyKind::FromEphemeral(1)),
-            Purpose::Switching(KeyKind::FromEphemeral(32)),
+            Purpose::Switching(KeyKind::FromEphemeral {
+                weight: 1,
+                steps: 0,
+            }),
+            Purpose::Switching(KeyKind::FromEphemeral {
+                weight: 32,
+                steps: 0,
+            }),
+            Purpose::Switching(KeyKind::FromEphemeral {
+                weight: 32,
+                steps: 1,
+            }),
             Purpose::PublicKey,
             Purpose::Ciphertext,
         ];

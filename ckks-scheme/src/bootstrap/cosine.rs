@@ -6,9 +6,11 @@ use super::{
 };
 use crate::ciphertext::{Ciphertext, Level, Scale};
 use crate::error::EvalError;
-use crate::evaluator::Evaluator;
+use crate::evaluator::{Evaluator, Raised};
 use crate::keys::KeyRequest;
 use crate::linear::{DiagonalMatrix, LinearTransform, TransformPlan};
+
+const ONE_TRANSFORM: &str = "at least one transform";
 
 /// The bootstrapping of this crate, with its transforms encoded.
 #[derive(Debug)]
@@ -31,6 +33,19 @@ impl CosineBootstrapper {
             Order::SlotsToCoeffsFirst => params.message_scale() / params.output_scale().value(),
             Order::CoeffsToSlotsFirst => 1.0,
         };
+        let mut coeffs_to_slots = encode(
+            params,
+            matrices::coeffs_to_slots(params),
+            base.max_level(),
+            params.eval_mod_scale() / params.raised_scale(),
+        )?
+        .into_iter();
+        let first = coeffs_to_slots
+            .next()
+            .map(|t| match params.raised_weight() {
+                Some(weight) => t.of_raised(weight),
+                None => t,
+            });
         let separation = matrices::separation(params)
             .map(|matrix| encode(params, vec![matrix], params.sine_level(), 1.0))
             .transpose()?;
@@ -41,12 +56,7 @@ impl CosineBootstrapper {
                 params.slots_to_coeffs_level(),
                 down_gain,
             )?,
-            coeffs_to_slots: encode(
-                params,
-                matrices::coeffs_to_slots(params),
-                base.max_level(),
-                params.eval_mod_scale() / params.raised_scale(),
-            )?,
+            coeffs_to_slots: first.into_iter().chain(coeffs_to_slots).collect(),
             separation: separation.and_then(|mut list| list.pop()),
             outline: BootstrapOutline::new(params)?,
             clock: StageClock::default(),
@@ -97,25 +107,43 @@ impl CosineBootstrapper {
         })
     }
 
-    /// The real and, if need be, the imaginary parts of the coefficients' slots, in units of the cosine's range.
+    /// The first matrix of CoeffsToSlots, and with it the way back from the ephemeral secret.
+    fn leave_ephemeral(
+        &self,
+        eval: &Evaluator,
+        raised: Raised,
+    ) -> Result<Ciphertext, BootstrapError> {
+        let first = self.coeffs_to_slots.first().expect(ONE_TRANSFORM);
+        let dropped = usize::from(self.coeffs_to_slots.len() > 1);
+        if first.plan().ephemeral().is_some() {
+            return Ok(self.clock.time(Stage::CoeffsToSlots, || {
+                eval.transform_raised(&raised, first, dropped)
+            })?);
+        }
+        let mut u = self
+            .clock
+            .time(Stage::ModRaise, || eval.from_ephemeral(&raised))?;
+        drop(raised);
+        Ok(self.clock.time(Stage::CoeffsToSlots, || {
+            for log in self.outline.repetitions() {
+                let rotated = eval.rotate(&u, 1 << log)?;
+                eval.add_assign(&mut u, &rotated)?;
+            }
+            eval.transform(&u, first, dropped)
+        })?)
+    }
+
+    /// The real and, if need be, the imaginary parts of the coefficients' slots, in units of the cosine's range, after the
+    /// first matrix.
     fn raised_parts(
         &self,
         eval: &Evaluator,
-        raised: Ciphertext,
+        mut u: Ciphertext,
     ) -> Result<Vec<Ciphertext>, BootstrapError> {
-        let mut u = raised;
-        for log in self.outline.repetitions() {
-            let rotated = eval.rotate(&u, 1 << log)?;
-            eval.add_assign(&mut u, &rotated)?;
+        let count = self.coeffs_to_slots.len();
+        for (i, t) in self.coeffs_to_slots.iter().enumerate().skip(1) {
+            u = eval.transform(&u, t, usize::from(i + 1 < count))?;
         }
-        let (last, others) = self
-            .coeffs_to_slots
-            .split_last()
-            .expect("at least one transform");
-        for t in others {
-            u = eval.linear_transform_rescale(&u, t)?;
-        }
-        let u = eval.linear_transform(&u, last)?;
         let conjugate = eval.conjugate_rescale(&u)?;
         let mut real = eval.rescale(&u)?;
         drop(u);
@@ -148,7 +176,7 @@ fn encode(
         .map(|(i, matrix)| {
             let level = Level::new(top.limbs() - i);
             let scale = Scale::new(scheme.prime(level) as f64 * each);
-            LinearTransform::new(scheme, &matrix, level, scale, params.literal().giant_cost)
+            LinearTransform::new(scheme, &matrix, level, scale, params.giant_cost(level))
         })
         .collect()
 }
@@ -174,14 +202,16 @@ impl Bootstrapper for CosineBootstrapper {
         }
         let message_scale = x.scale().value();
         let top = params.scheme().max_level();
+        let specials = params.scheme().key_shape(top).specials;
         let mut raised = self.clock.time(Stage::ModRaise, || {
-            eval.mod_raise(&x, lit.ephemeral_weight, top)
+            eval.raise(&x, lit.ephemeral_weight, top, specials)
         })?;
         drop(x);
         raised.reinterpret(message_scale / params.raised_scale());
+        let u = self.leave_ephemeral(eval, raised)?;
         let parts = self
             .clock
-            .time(Stage::CoeffsToSlots, || self.raised_parts(eval, raised))?;
+            .time(Stage::CoeffsToSlots, || self.raised_parts(eval, u))?;
         let mut out = self.clock.time(Stage::EvalMod, || {
             self.outline.eval_mod().reduce(eval, parts)
         })?;

@@ -42,9 +42,8 @@ impl BootstrapOutline {
     /// As there, but for what concerns the encoding.
     pub fn new(params: &BootstrapParams) -> Result<Self, BootstrapError> {
         let scheme = params.scheme();
-        let cost = params.literal().giant_cost;
         let plan = |pattern: &DiagonalPattern, level| {
-            TransformPlan::new(pattern, scheme.degree(), level, cost)
+            TransformPlan::new(pattern, scheme.degree(), level, params.giant_cost(level))
         };
         let plans = |patterns: Vec<DiagonalPattern>, top: Level| {
             let each = patterns.iter().enumerate();
@@ -54,9 +53,17 @@ impl BootstrapOutline {
         let separation: Option<DiagonalPattern> = matrices::separation(params);
         let separation = separation.map(|pattern| plan(&pattern, params.sine_level()));
         let down = params.slots_to_coeffs_level();
+        let mut coeffs_to_slots =
+            plans(matrices::coeffs_to_slots(params), scheme.max_level())?.into_iter();
+        let first = coeffs_to_slots
+            .next()
+            .map(|plan| match params.raised_weight() {
+                Some(weight) => plan.of_raised(weight),
+                None => plan,
+            });
         Ok(Self {
+            coeffs_to_slots: first.into_iter().chain(coeffs_to_slots).collect(),
             slots_to_coeffs: plans(matrices::slots_to_coeffs(params), down)?,
-            coeffs_to_slots: plans(matrices::coeffs_to_slots(params), scheme.max_level())?,
             separation: separation.transpose()?,
             eval_mod: EvalMod::new(params)?,
             params: params.clone(),
@@ -73,7 +80,11 @@ impl BootstrapOutline {
         let lit = self.params.literal();
         let top = self.params.scheme().max_level();
         let mut request = KeyRequest::new();
-        request.encapsulation(lit.ephemeral_weight, top);
+        match self.params.raised_weight() {
+            // The way back is that of the first matrix.
+            Some(weight) => request.add(KeyKind::ToEphemeral(weight), Level::new(1)),
+            None => request.encapsulation(lit.ephemeral_weight, top),
+        }
         for t in self.plans() {
             t.request(&mut request);
         }
@@ -112,10 +123,14 @@ impl BootstrapOutline {
         let to_slots = self.to_slots(&counts, &keys)?;
         let (level, parts) = (params.eval_mod_level(), self.parts());
         let eval_mod = self.eval_mod.work(&counts, level, parts, &keys)?;
+        let mod_raise = match params.raised_weight() {
+            Some(_) => counts.raise(scheme.max_level()),
+            None => counts.mod_raise(scheme.max_level()),
+        };
         Ok(BootstrapWork {
             stages: [
                 (Stage::SlotsToCoeffs, to_coeffs),
-                (Stage::ModRaise, counts.mod_raise(scheme.max_level())),
+                (Stage::ModRaise, mod_raise),
                 (Stage::CoeffsToSlots, to_slots),
                 (Stage::EvalMod, eval_mod),
             ],

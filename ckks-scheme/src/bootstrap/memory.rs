@@ -31,9 +31,13 @@ fn transform(params: &Parameters, t: &TransformPlan) -> usize {
     let shape = params.key_shape(t.level());
     let level = t.level().limbs();
     let extended = level + shape.specials;
+    let digits = match t.ephemeral() {
+        Some(_) => shape.specials,
+        None => digits(level, shape),
+    };
     let sums = 2 * extended * (t.giants().len() + 1);
     let rest = (2 * t.babies().len()).max(2 * extended);
-    2 * level + digits(level, shape) + sums + rest + SPARE
+    2 * level + digits + sums + rest + SPARE
 }
 
 /// The reduction of all parts, from `level` on.

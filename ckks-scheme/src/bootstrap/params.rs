@@ -204,6 +204,24 @@ impl BootstrapParams {
         self.scheme.prime(Level::new(1)) as f64
     }
 
+    /// Weight of the ephemeral secret that the first matrix of CoeffsToSlots is applied under. `None` where it is not: sums
+    /// over repeated slots come first.
+    pub(super) fn raised_weight(&self) -> Option<u32> {
+        let full = self.literal.log_slots + 1 == self.scheme.log_n();
+        full.then_some(self.literal.ephemeral_weight)
+    }
+
+    /// What a giant step is worth in baby steps, in a transform at `level`. Baby steps from the ephemeral secret have keys
+    /// of one digit and no ModUp.
+    pub(super) fn giant_cost(&self, level: Level) -> f64 {
+        let top = self.scheme.max_level();
+        let factor = match self.raised_weight() {
+            Some(_) if level == top => self.scheme.key_shape(top).digits(top) + 1,
+            _ => 1,
+        };
+        self.literal.giant_cost * factor as f64
+    }
+
     /// Level of the cosine's input.
     pub(super) fn eval_mod_level(&self) -> Level {
         Level::new(self.scheme.max_level().limbs() - self.literal.coeffs_to_slots_levels)

@@ -11,23 +11,29 @@ use num_complex::Complex64;
 /// Unless the chain has the levels.
 impl Counts<'_> {
     /// [`Evaluator::linear_transform`](crate::Evaluator::linear_transform), or with a rescale at the end
-    /// [`Evaluator::linear_transform_rescale`](crate::Evaluator::linear_transform_rescale).
+    /// [`Evaluator::linear_transform_rescale`](crate::Evaluator::linear_transform_rescale); the same of a raised ciphertext.
     pub fn linear_transform(&self, t: &TransformPlan, rescale: bool) -> Work {
         let (level, shape) = (t.level(), self.chain().key_shape(t.level()));
         let (limbs, extended) = (level.limbs(), level.limbs() + shape.specials);
         let slots = self.chain().slots() as i64;
-        let keyed = t.babies().iter().filter(|s| *s % slots != 0).count();
-        let unkeyed = (t.babies().len() - keyed) as u64;
+        let rotated = t.babies().iter().filter(|s| *s % slots != 0).count();
+        let unrotated = (t.babies().len() - rotated) as u64;
         let mut work = Work::default();
-        if keyed > 0 {
-            work += self.mod_up_for(level, shape);
-        }
         // Baby steps, times the special primes.
-        work += (self.inner_product_for(level, shape)
-            + self.times_specials(limbs)
-            + self.permuted(2 * extended))
-            * keyed as u64;
-        work += (self.pass(2 * limbs, 1, 2) + self.pass(2 * shape.specials, 0, 1)) * unkeyed;
+        work += self.permuted(2 * extended) * rotated as u64;
+        if t.ephemeral().is_some() {
+            let shape = shape.of_one_digit(level);
+            let switched = self.inner_product_for(level, shape) + self.times_specials(limbs);
+            work += switched * t.babies().len() as u64;
+        } else {
+            if rotated > 0 {
+                work += self.mod_up_for(level, shape);
+            }
+            let switched = self.inner_product_for(level, shape) + self.times_specials(limbs);
+            work += switched * rotated as u64;
+            let copied = self.pass(2 * limbs, 1, 2) + self.pass(2 * shape.specials, 0, 1);
+            work += copied * unrotated;
+        }
         // Sums of diagonals times baby steps, both halves.
         let sums = match t.period() {
             Some(period) => {

@@ -100,13 +100,22 @@ impl Counts<'_> {
 
     /// [`Evaluator::mod_raise`](crate::Evaluator::mod_raise) to `target`, with keys for level 1 and for `target`.
     pub fn mod_raise(&self, target: Level) -> Work {
+        let shape = self.chain().key_shape(target).of_one_digit(target);
+        self.raise(target)
+            + self.inner_product_for(target, shape)
+            + self.times_specials(target.limbs())
+            + self.mod_down_for(target, shape, 0) * 2
+    }
+
+    /// The part of [`Self::mod_raise`] that ends under the ephemeral secret.
+    pub(crate) fn raise(&self, target: Level) -> Work {
         let bottom = Level::new(1);
-        let switch =
-            |level: Level| self.key_switch(level, level) + self.times_specials(level.limbs());
-        let raised = (target.limbs() - 1) as u64;
-        let poly =
-            self.inverse(1) + self.copied(1) + (self.pass(1, 0, 2) + self.forward(1)) * raised;
-        switch(bottom) + poly * 2 + switch(target)
+        let specials = self.chain().key_shape(target).specials;
+        let raised = (2 * (target.limbs() - 1) + specials) as u64;
+        self.key_switch(bottom, bottom)
+            + self.times_specials(1)
+            + (self.inverse(1) + self.copied(1)) * 2
+            + (self.pass(1, 0, 2) + self.forward(1)) * raised
     }
 
     pub(super) fn mod_up_for(&self, level: Level, shape: KeyShape) -> Work {

@@ -8,6 +8,8 @@
 
 use super::Evaluator;
 use super::counted::CountedRing;
+use super::keyswitch::Digits;
+use super::raise::Raised;
 use crate::ciphertext::{Ciphertext, Level};
 use crate::counts::Work;
 use crate::error::EvalError;
@@ -15,11 +17,18 @@ use crate::keys::{ExtendedPoly, Galois, SwitchingKey};
 use crate::linear::{Diagonals, LinearTransform};
 use crate::noise::Tracked;
 use crate::profile::Operation;
-use ckks_math::Limb;
 use ckks_math::kernel::MAX_DOT_TERMS;
+use ckks_math::{Automorphism, Limb};
 use std::f64::consts::SQRT_2;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// A rotation of the input: a key switch, or none where the input is under the secret and not rotated, and a permutation.
+#[derive(Default)]
+struct Baby {
+    key: Option<Arc<SwitchingKey>>,
+    automorphism: Option<Arc<Automorphism>>,
+}
 
 impl Evaluator {
     /// The transform of every slot vector, not rescaled: at scale `ct.scale() * t.scale()`.
@@ -52,12 +61,67 @@ impl Evaluator {
         self.transform(ct, t, 1)
     }
 
-    fn transform(
+    /// [`Self::linear_transform`], divided by the last `dropped` primes, 0 or 1.
+    pub(crate) fn transform(
         &self,
         ct: &Ciphertext,
         t: &LinearTransform,
         dropped: usize,
     ) -> Result<Ciphertext, EvalError> {
+        Self::check_transform(ct, t, dropped)?;
+        let babies = t.plan.babies().iter().map(|&steps| {
+            let found = self.transform_key(steps, t)?;
+            let Some((galois, key)) = found else {
+                return Ok(Baby::default());
+            };
+            Ok(Baby {
+                key: Some(key),
+                automorphism: Some(self.params.automorphism(galois)?),
+            })
+        });
+        let babies = babies.collect::<Result<Vec<_>, EvalError>>()?;
+        let digits = match babies.iter().any(|baby| baby.key.is_some()) {
+            true => Some(self.mod_up(&ct.parts[1], t.shape)?),
+            false => None,
+        };
+        let error = self.digit_error(t.shape, ct.level(), 0);
+        self.transform_with(ct, t, dropped, &babies, (digits.as_ref(), error))
+    }
+
+    /// The same of a raised ciphertext, by a transform that leads from the ephemeral secret back to the secret.
+    pub(crate) fn transform_raised(
+        &self,
+        raised: &Raised,
+        t: &LinearTransform,
+        dropped: usize,
+    ) -> Result<Ciphertext, EvalError> {
+        Self::check_transform(&raised.ct, t, dropped)?;
+        let babies = t.plan.babies().iter().map(|&steps| {
+            let galois = Galois::Rotation(steps).reduced(self.params.log_n());
+            let rotates = galois != Galois::Rotation(0);
+            Ok(Baby {
+                key: Some(self.ephemeral_key(raised, steps)?),
+                automorphism: rotates
+                    .then(|| self.params.automorphism(galois))
+                    .transpose()?,
+            })
+        });
+        let babies = babies.collect::<Result<Vec<_>, EvalError>>()?;
+        let error = self.raised_error(t.shape.specials);
+        self.transform_with(
+            &raised.ct,
+            t,
+            dropped,
+            &babies,
+            (Some(&raised.digit), error),
+        )
+    }
+
+    fn check_transform(
+        ct: &Ciphertext,
+        t: &LinearTransform,
+        dropped: usize,
+    ) -> Result<(), EvalError> {
         let op = "linear transform";
         Self::check_parts(op, ct, 2)?;
         let level = ct.level();
@@ -75,6 +139,20 @@ impl Evaluator {
                 have: level,
             });
         }
+        Ok(())
+    }
+
+    /// `digits`: those of the second polynomial, and the error that a key makes of them in units of the last place.
+    fn transform_with(
+        &self,
+        ct: &Ciphertext,
+        t: &LinearTransform,
+        dropped: usize,
+        babies: &[Baby],
+        (digits, error): (Option<&Digits>, f64),
+    ) -> Result<Ciphertext, EvalError> {
+        let op = "linear transform";
+        let level = ct.level();
         let mut scale = ct.scale.value() * t.scale.value();
         if dropped == 1 {
             scale /= self.params.prime(level) as f64;
@@ -82,7 +160,7 @@ impl Evaluator {
         let scale = Self::scale(op, scale)?;
         let specials = t.shape.specials;
 
-        let mut sums = self.giant_sums(ct, t)?.into_iter();
+        let mut sums = self.giant_sums(ct, t, babies, digits)?.into_iter();
         let mut total = sums.next().expect("a transform has a diagonal");
         for (&steps, sum) in t.plan.giants().iter().zip(sums) {
             let (galois, key) = self
@@ -98,7 +176,7 @@ impl Evaluator {
         let noise = self.params.noise();
         let norms = &t.norms;
         let encoding = noise.encoding() * (norms.diagonals as f64).sqrt() / t.scale.value();
-        let baby = self.digit_error(t.shape, level, 0) / ct.scale.value();
+        let baby = error / ct.scale.value();
         let giants = (t.plan.giants().len() as f64).sqrt() * self.switch_error(t.shape, level, 0);
         let tracked = Tracked {
             error_std: (ct.tracked.error_std.hypot(baby) * norms.l2)
@@ -123,28 +201,9 @@ impl Evaluator {
         &self,
         ct: &Ciphertext,
         t: &LinearTransform,
+        babies: &[Baby],
+        digits: Option<&Digits>,
     ) -> Result<Vec<[ExtendedPoly; 2]>, EvalError> {
-        let babies = t
-            .plan
-            .babies()
-            .iter()
-            .map(|&steps| self.transform_key(steps, t))
-            .collect::<Result<Vec<_>, _>>()?;
-        let digits = if babies.iter().any(Option::is_some) {
-            Some(self.mod_up(&ct.parts[1], t.shape)?)
-        } else {
-            None
-        };
-        let babies = babies
-            .into_iter()
-            .map(|found| {
-                let Some((galois, key)) = found else {
-                    return Ok(None);
-                };
-                Ok(Some((self.params.automorphism(galois)?, key)))
-            })
-            .collect::<Result<Vec<_>, EvalError>>()?;
-
         let level = t.plan.level().limbs();
         let mut sums: Vec<[ExtendedPoly; 2]> = (0..=t.plan.giants().len())
             .map(|_| <_>::default())
@@ -159,14 +218,20 @@ impl Evaluator {
             let start = Instant::now();
             let specials = self.specials_product(ring, t.shape.specials);
             for (baby, halves) in babies.iter().zip(&mut rotated) {
-                if let (Some((automorphism, key)), Some(digits)) = (baby, &digits) {
-                    digits.inner_product_limb(&ct.parts[1], key, i, ring, &mut product);
+                if let (Some(key), Some(digits)) = (&baby.key, digits) {
+                    let switched = match baby.automorphism {
+                        Some(_) => &mut product,
+                        None => &mut *halves,
+                    };
+                    digits.inner_product_limb(&ct.parts[1], key, i, ring, switched);
                     if i < level {
                         let c0 = ct.parts[0].limb(i);
-                        ring.mul_scalar_add_assign(&mut product[0], c0, specials);
+                        ring.mul_scalar_add_assign(&mut switched[0], c0, specials);
                     }
-                    for (out, product) in halves.iter_mut().zip(&product) {
-                        self.permute_into(automorphism, out, product);
+                    if let Some(automorphism) = &baby.automorphism {
+                        for (out, product) in halves.iter_mut().zip(&product) {
+                            self.permute_into(automorphism, out, product);
+                        }
                     }
                     continue;
                 }

@@ -23,6 +23,13 @@ pub(super) struct Digits {
 }
 
 impl Digits {
+    /// A polynomial with small coefficients as its own only digit, given its residues modulo the special primes.
+    pub(super) fn one(specials: Vec<Limb>) -> Self {
+        Self {
+            extended: vec![specials],
+        }
+    }
+
     /// What the inner product of limb `i` with half `half` of a key sums up; `c` is the polynomial that the digits are of.
     fn terms<'a>(
         &'a self,

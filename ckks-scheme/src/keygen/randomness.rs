@@ -13,6 +13,10 @@ use std::hash::Hash;
 mod ciphertexts;
 
 const WEIGHT: u32 = 24;
+const FROM_EPHEMERAL: KeyKind = KeyKind::FromEphemeral {
+    weight: WEIGHT,
+    steps: 0,
+};
 
 fn params() -> Parameters {
     Parameters::builder()
@@ -30,6 +34,8 @@ fn all_keys(secret: &SecretKey, rng: &mut ChaCha20Rng) -> EvaluationKeys {
         request.rotation(1, level);
         request.rotation(2, level);
         request.encapsulation(WEIGHT, level);
+        let (weight, steps) = (WEIGHT, 3);
+        request.add(KeyKind::FromEphemeral { weight, steps }, level);
     }
     KeyGenerator::new(&secret.params)
         .evaluation_keys(secret, &request, rng)
@@ -73,7 +79,7 @@ impl Lab {
     /// The ephemeral secret, from the key that leads back from it: `b + a s = e + P u`, and `e` alone modulo P.
     fn ephemeral(&self) -> Vec<i64> {
         let level = Level::new(4);
-        let key = &self.keys.keys[&(KeyKind::FromEphemeral(WEIGHT), level)];
+        let key = &self.keys.keys[&(FROM_EPHEMERAL, level)];
         let specials = key.shape.specials;
         let [b, a] = &key.digits[0];
         let error = phase(&self.params.p()[0], &b.p[0], &a.p[0], &self.secret.coeffs);
@@ -96,7 +102,10 @@ impl Lab {
                 (target.to_vec(), Some(s))
             }
             KeyKind::ToEphemeral(_) => (self.ephemeral(), Some(s)),
-            KeyKind::FromEphemeral(_) => (s, Some(self.ephemeral())),
+            KeyKind::FromEphemeral { steps, .. } => {
+                let element = Galois::Rotation(steps).element(self.params.log_n());
+                (preimage(&s, element).to_vec(), Some(self.ephemeral()))
+            }
         };
         let (l, specials) = (level.limbs(), key.shape.specials);
         let open = |(digit, [b, a]): (usize, &[ExtendedPoly; 2])| {
@@ -252,8 +261,9 @@ fn errors_of_keys_are_gaussian_and_all_different() {
             }
         }
     }
-    // Two generations; three kinds of Galois keys, two others and one for level 1; two levels; two digits but at level 1.
-    assert_eq!(errors.len(), 2 * (2 * 5 * 2 + 1));
+    // Two generations; three Galois keys and one to relinearise, of two digits at two levels; two from the ephemeral secret, of
+    // one digit at two levels; one to it at level 1.
+    assert_eq!(errors.len(), 2 * (4 * 2 * 2 + 2 * 2 + 1));
     assert_all_different(errors, "errors of keys, levels, digits and generations");
 }
 
@@ -269,7 +279,7 @@ fn errors_of_keys_cannot_be_expanded_from_what_is_public() {
                 "{kind} at {level}"
             );
         }
-        let KeyKind::FromEphemeral(weight) = kind else {
+        let KeyKind::FromEphemeral { weight, .. } = kind else {
             continue;
         };
         assert_ne!(lab.ephemeral()[..], place.ephemeral(&key.seed, weight)[..]);

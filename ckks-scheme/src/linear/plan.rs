@@ -4,7 +4,7 @@ use super::split::Split;
 use super::{DiagonalMatrix, LEAST_BLOCK, period};
 use crate::ciphertext::Level;
 use crate::error::EvalError;
-use crate::keys::KeyRequest;
+use crate::keys::{KeyKind, KeyRequest};
 use crate::params::ModulusChain;
 use ckks_math::WeightMatrix;
 use std::collections::BTreeSet;
@@ -37,6 +37,7 @@ pub struct TransformPlan {
     pub(super) giants: Vec<i64>,
     pub(super) rows: Vec<usize>,
     pub(super) period: Option<usize>,
+    pub(super) ephemeral: Option<u32>,
 }
 
 impl TransformPlan {
@@ -73,7 +74,22 @@ impl TransformPlan {
             giants: split.giant_rotations().collect(),
             rows,
             period: periodic.then_some(pattern.period),
+            ephemeral: None,
         }
+    }
+
+    /// The same for what is raised from level 1 and still under an ephemeral secret of that weight: rotations of the input
+    /// lead back to the secret. Their keys have one digit and there is no ModUp, so that many baby steps pay.
+    pub(crate) fn of_raised(self, weight: u32) -> Self {
+        Self {
+            ephemeral: Some(weight),
+            ..self
+        }
+    }
+
+    /// Weight of the ephemeral secret that its input is under, if it is under one.
+    pub fn ephemeral(&self) -> Option<u32> {
+        self.ephemeral
     }
 
     /// Level of the ciphertexts that it takes.
@@ -120,7 +136,13 @@ impl TransformPlan {
 
     /// Adds the rotation keys that it needs.
     pub fn request(&self, request: &mut KeyRequest) {
-        for &steps in self.babies.iter().chain(&self.giants) {
+        for &steps in &self.babies {
+            match self.ephemeral {
+                Some(weight) => request.add(KeyKind::FromEphemeral { weight, steps }, self.level),
+                None => request.rotation(steps, self.level),
+            }
+        }
+        for &steps in &self.giants {
             request.rotation(steps, self.level);
         }
     }

@@ -4,6 +4,7 @@ use super::{Fingerprint, ParametersBuilder, ParamsLiteral};
 use crate::ciphertext::Level;
 use crate::counts::Counts;
 use crate::error::ParamError;
+use crate::keys::KeyKind;
 
 /// What the special primes may fall short of a digit, in bits. Key switching is right for any special primes: what they
 /// lack multiplies the noise of the switch, here by at most 2^0.5, which the tracker counts; security depends on log QP
@@ -23,6 +24,14 @@ impl KeyShape {
     /// Digits of a polynomial at `level`.
     pub fn digits(self, level: Level) -> usize {
         level.limbs().div_ceil(self.digit_limbs)
+    }
+
+    /// With as many special primes, and one digit at `level`.
+    pub(crate) fn of_one_digit(self, level: Level) -> Self {
+        Self {
+            digit_limbs: level.limbs(),
+            ..self
+        }
     }
 }
 
@@ -147,12 +156,25 @@ impl ModulusChain {
         }
     }
 
+    /// As [`Self::key_shape`], for keys of one kind. What comes from an ephemeral secret has coefficients below the base prime,
+    /// whatever its level: it is one digit.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn key_shape_of(&self, kind: KeyKind, level: Level) -> KeyShape {
+        let shape = self.key_shape(level);
+        match kind {
+            KeyKind::FromEphemeral { .. } => shape.of_one_digit(level),
+            KeyKind::Relinearization | KeyKind::Galois(_) | KeyKind::ToEphemeral(_) => shape,
+        }
+    }
+
     /// Bytes of a switching key for `level`, as resident: both halves.
     ///
     /// # Panics
     /// Unless [`Self::has_level`].
-    pub fn switching_key_bytes(&self, level: Level) -> u64 {
-        let shape = self.key_shape(level);
+    pub fn switching_key_bytes(&self, kind: KeyKind, level: Level) -> u64 {
+        let shape = self.key_shape_of(kind, level);
         let digits = shape.digits(level);
         (2 * digits * (level.limbs() + shape.specials)) as u64 * self.limb_bytes()
     }

@@ -11,7 +11,7 @@ use crate::keygen::{check_ephemeral, expand_public_key};
 use crate::keys::{
     EvaluationKeys, ExtendedPoly, Galois, KeyId, KeyKind, PublicKey, PublicSeed, SwitchingKey,
 };
-use crate::params::Parameters;
+use crate::params::{KeyShape, Parameters};
 use crate::seeds::Place;
 use ckks_math::LimbRing;
 use rayon::prelude::*;
@@ -84,7 +84,7 @@ impl Entry {
             KeyKind::Galois(Galois::Conjugation) => (1, 0),
             KeyKind::Galois(Galois::Rotation(steps)) => (2, steps),
             KeyKind::ToEphemeral(weight) => (3, i64::from(weight)),
-            KeyKind::FromEphemeral(weight) => (4, i64::from(weight)),
+            KeyKind::FromEphemeral { weight, steps } => (4, i64::from(weight) | steps << 32),
         };
         let mut bytes = [0; ENTRY];
         bytes[..4].copy_from_slice(&code.to_le_bytes());
@@ -123,7 +123,15 @@ impl Entry {
                 ));
             }
             3 => KeyKind::ToEphemeral(weight()?),
-            4 => KeyKind::FromEphemeral(weight()?),
+            4 if (0..params.slots() as i64).contains(&(argument >> 32)) => KeyKind::FromEphemeral {
+                weight: argument as u32,
+                steps: argument >> 32,
+            },
+            4 => {
+                let expected = format!("0 to {}", params.slots() - 1);
+                let what = "steps of a rotation from an ephemeral secret";
+                return Err(SerialError::value(what, argument >> 32, expected));
+            }
             _ => return Err(SerialError::value("kind of a key", code, "0 to 4")),
         };
         if !params.has_level(level) {
@@ -134,15 +142,19 @@ impl Entry {
         Ok(Self { kind, level, seed })
     }
 
+    fn shape(self, params: &Parameters) -> KeyShape {
+        params.chain().key_shape_of(self.kind, self.level)
+    }
+
     /// The rings of the key's limbs.
     fn rings(self, params: &Parameters) -> impl Iterator<Item = &LimbRing> {
-        let specials = params.key_shape(self.level).specials;
+        let specials = self.shape(params).specials;
         let q = &params.q()[..self.level.limbs()];
         q.iter().chain(&params.p()[..specials])
     }
 
     fn digits(self, params: &Parameters) -> usize {
-        params.key_shape(self.level).digits(self.level)
+        self.shape(params).digits(self.level)
     }
 
     /// Number of parts.
@@ -181,7 +193,7 @@ impl Entry {
             fingerprint: *params.fingerprint(),
             seed: self.seed,
             level: self.level,
-            shape: params.key_shape(self.level),
+            shape: self.shape(params),
             digits,
         })
     }
@@ -213,7 +225,7 @@ fn read_table<R: Read>(
     // The ephemeral secret of one generation is not that of another.
     let seed_of = |kind| entries.iter().find(|e| e.kind == kind).map(|e| e.seed);
     for entry in &entries {
-        let KeyKind::FromEphemeral(weight) = entry.kind else {
+        let KeyKind::FromEphemeral { weight, .. } = entry.kind else {
             continue;
         };
         if seed_of(KeyKind::ToEphemeral(weight)) != Some(entry.seed) {

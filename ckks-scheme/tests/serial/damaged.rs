@@ -325,6 +325,12 @@ fn forged_numbers_are_refused_by_name() {
         ),
         (
             "evaluation_keys",
+            PAYLOAD + 6 * 48 + 12,
+            &[16],
+            "steps of a rotation from an ephemeral secret is 16, expected 0 to 15",
+        ),
+        (
+            "evaluation_keys",
             PAYLOAD + 2 * 48 + 8,
             &[0],
             "steps of a rotation is 0, expected 1 to 15",

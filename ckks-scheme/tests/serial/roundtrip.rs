@@ -290,7 +290,11 @@ fn what_is_anothers_is_refused_by_name() {
 fn keys_of_an_ephemeral_secret_come_from_one_generation() {
     let f = Fixture::new();
     let mut request = KeyRequest::new();
-    request.add(KeyKind::FromEphemeral(5), f.params.max_level());
+    let (weight, steps) = (5, 0);
+    request.add(
+        KeyKind::FromEphemeral { weight, steps },
+        f.params.max_level(),
+    );
     let mut rng = ChaCha20Rng::seed_from_u64(8);
     let keygen = KeyGenerator::new(&f.params);
     let half = keygen
