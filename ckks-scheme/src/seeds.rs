@@ -269,7 +269,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 2 * 2 * 11 * 2 * 3 * 3 * 2);
+        assert_eq!(count, 2 * 2 * 12 * 2 * 3 * 3 * 2);
     }
 
     #[test]

@@ -107,13 +107,13 @@ impl Evaluator {
             })
         });
         let babies = babies.collect::<Result<Vec<_>, EvalError>>()?;
-        let error = self.raised_error(t.shape.specials);
+        let error = self.raised_error(t.shape.specials, 1);
         self.transform_with(
             &raised.ct,
             t,
             dropped,
             &babies,
-            (Some(&raised.digit), error),
+            (Some(&raised.whole), error),
         )
     }
 

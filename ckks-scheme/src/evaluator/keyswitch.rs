@@ -16,20 +16,17 @@ use ckks_math::{Eval, Limb, MathError, RnsPoly};
 /// second-level cache.
 const INNER_PRODUCT_WORDS: usize = 4096;
 
-/// The digits of a polynomial, each extended to the other ciphertext primes and the special primes, Eval order. A
-/// digit's own limbs are those of the polynomial itself and not stored again.
-pub(super) struct Digits {
-    extended: Vec<Vec<Limb>>,
+/// A polynomial as keys take it, Eval order.
+pub(super) enum Digits {
+    /// Each digit extended to the other ciphertext primes and the special primes. A digit's own limbs are those of the
+    /// polynomial itself and not stored again.
+    Extended(Vec<Vec<Limb>>),
+    /// A polynomial with small coefficients needs no digits: its residues modulo the special primes. The parts of a key that has
+    /// several add up to a key for it.
+    Whole(Vec<Limb>),
 }
 
 impl Digits {
-    /// A polynomial with small coefficients as its own only digit, given its residues modulo the special primes.
-    pub(super) fn one(specials: Vec<Limb>) -> Self {
-        Self {
-            extended: vec![specials],
-        }
-    }
-
     /// What the inner product of limb `i` with half `half` of a key sums up; `c` is the polynomial that the digits are of.
     fn terms<'a>(
         &'a self,
@@ -39,18 +36,28 @@ impl Digits {
         i: usize,
     ) -> Vec<(&'a [u64], &'a [u64])> {
         let level = c.limbs();
-        let term = |(j, limbs): (usize, &'a Vec<Limb>)| {
-            let (from, to) = digit_range(level, key.shape.digit_limbs, j);
-            let digit: &[u64] = if i < from {
+        let digit = |j: usize| -> &'a [u64] {
+            let (from, to, limbs) = match self {
+                Self::Extended(digits) => {
+                    let (from, to) = digit_range(level, key.shape.digit_limbs, j);
+                    (from, to, &digits[j])
+                }
+                Self::Whole(specials) => (0, level, specials),
+            };
+            if i < from {
                 &limbs[i]
             } else if i < to {
                 c.limb(i)
             } else {
                 &limbs[i - (to - from)]
-            };
-            (digit, key.digits[j][half].limb(i, level))
+            }
         };
-        self.extended.iter().enumerate().map(term).collect()
+        let count = match self {
+            Self::Extended(digits) => digits.len(),
+            Self::Whole(_) => key.digits.len(),
+        };
+        let term = |j: usize| (digit(j), key.digits[j][half].limb(i, level));
+        (0..count).map(term).collect()
     }
 
     /// Limb `i` of the inner product with both halves of a key, tile by tile, so that the second half finds the digits in
@@ -107,7 +114,7 @@ impl Evaluator {
             }
             extended.push(limbs);
         }
-        Ok(Digits { extended })
+        Ok(Digits::Extended(extended))
     }
 
     /// Sum over the digits of digit times key, both halves, over the ciphertext primes of `c` and the special primes.

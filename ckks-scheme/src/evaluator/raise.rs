@@ -13,8 +13,8 @@ use std::sync::Arc;
 pub(crate) struct Raised {
     /// Under the ephemeral secret.
     pub(super) ct: Ciphertext,
-    /// The second polynomial as one digit: its coefficients are below the base prime.
-    pub(super) digit: Digits,
+    /// The second polynomial: its coefficients are below the base prime.
+    pub(super) whole: Digits,
     pub(super) weight: u32,
     specials: usize,
 }
@@ -91,7 +91,7 @@ impl Evaluator {
         );
         Ok(Raised {
             ct: out,
-            digit: Digits::one(extended),
+            whole: Digits::Whole(extended),
             weight,
             specials,
         })
@@ -103,8 +103,8 @@ impl Evaluator {
     /// [`EvalError::Key`] without the key.
     pub(crate) fn from_ephemeral(&self, raised: &Raised) -> Result<Ciphertext, EvalError> {
         let key = self.ephemeral_key(raised, 0)?;
-        let error = self.raised_error(raised.specials);
-        self.switch_with(&raised.ct, &raised.digit, &key, error)
+        let error = self.raised_error(raised.specials, key.digits.len());
+        self.switch_with(&raised.ct, &raised.whole, &key, error)
     }
 
     /// The key that leads from the ephemeral secret to the pre-image of the secret under a rotation.
@@ -127,12 +127,12 @@ impl Evaluator {
         })
     }
 
-    /// Slot deviation that errors in the key make of a raised polynomial, before the rounding by the ModDown, in units of
-    /// the last place.
-    pub(super) fn raised_error(&self, specials: usize) -> f64 {
+    /// Slot deviation that errors in a key of so many parts make of a raised polynomial, before the rounding by the ModDown, in
+    /// units of the last place.
+    pub(super) fn raised_error(&self, specials: usize, parts: usize) -> f64 {
         let base = self.params.log_q(Level::new(1));
         let divisor = self.params.log_p(specials);
-        self.params.noise().key_switch(1, base, divisor)
+        self.params.noise().key_switch(parts, base, divisor)
     }
 
     /// A key switch of a ciphertext whose second polynomial has these digits; `error`: what the key's errors make of them.

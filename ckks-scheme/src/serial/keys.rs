@@ -75,16 +75,19 @@ struct Entry {
     kind: KeyKind,
     level: Level,
     seed: PublicSeed,
+    shape: KeyShape,
 }
 
 impl Entry {
     fn to_bytes(self) -> [u8; ENTRY] {
+        let in_digits = self.shape.digits(self.level) > 1;
         let (code, argument) = match self.kind {
             KeyKind::Relinearization => (0u32, 0),
             KeyKind::Galois(Galois::Conjugation) => (1, 0),
             KeyKind::Galois(Galois::Rotation(steps)) => (2, steps),
             KeyKind::ToEphemeral(weight) => (3, i64::from(weight)),
-            KeyKind::FromEphemeral { weight, steps } => (4, i64::from(weight) | steps << 32),
+            KeyKind::FromEphemeral { weight, .. } if in_digits => (4, i64::from(weight)),
+            KeyKind::FromEphemeral { weight, steps } => (5, i64::from(weight) | steps << 32),
         };
         let mut bytes = [0; ENTRY];
         bytes[..4].copy_from_slice(&code.to_le_bytes());
@@ -123,48 +126,58 @@ impl Entry {
                 ));
             }
             3 => KeyKind::ToEphemeral(weight()?),
-            4 if (0..params.slots() as i64).contains(&(argument >> 32)) => KeyKind::FromEphemeral {
+            4 => KeyKind::FromEphemeral {
+                weight: weight()?,
+                steps: 0,
+            },
+            5 if (0..params.slots() as i64).contains(&(argument >> 32)) => KeyKind::FromEphemeral {
                 weight: argument as u32,
                 steps: argument >> 32,
             },
-            4 => {
+            5 => {
                 let expected = format!("0 to {}", params.slots() - 1);
                 let what = "steps of a rotation from an ephemeral secret";
                 return Err(SerialError::value(what, argument >> 32, expected));
             }
-            _ => return Err(SerialError::value("kind of a key", code, "0 to 4")),
+            _ => return Err(SerialError::value("kind of a key", code, "0 to 5")),
         };
         if !params.has_level(level) {
             let max = params.max_level();
             return Err(KeyError::LevelTooHigh { level, max }.into());
         }
         check_ephemeral(params, kind, level)?;
-        Ok(Self { kind, level, seed })
-    }
-
-    fn shape(self, params: &Parameters) -> KeyShape {
-        params.chain().key_shape_of(self.kind, self.level)
+        let shape = match code {
+            // As they were before such keys had one digit.
+            4 => params.key_shape(level),
+            _ => params.chain().key_shape_of(kind, level),
+        };
+        Ok(Self {
+            kind,
+            level,
+            seed,
+            shape,
+        })
     }
 
     /// The rings of the key's limbs.
     fn rings(self, params: &Parameters) -> impl Iterator<Item = &LimbRing> {
-        let specials = self.shape(params).specials;
+        let specials = self.shape.specials;
         let q = &params.q()[..self.level.limbs()];
         q.iter().chain(&params.p()[..specials])
     }
 
-    fn digits(self, params: &Parameters) -> usize {
-        self.shape(params).digits(self.level)
+    fn digits(self) -> usize {
+        self.shape.digits(self.level)
     }
 
     /// Number of parts.
     fn parts(self, params: &Parameters) -> u64 {
-        (self.digits(params) * self.rings(params).count()) as u64
+        (self.digits() * self.rings(params).count()) as u64
     }
 
     /// Bytes of these parts.
     fn bytes(self, params: &Parameters) -> u64 {
-        self.digits(params) as u64 * poly_bytes(self.rings(params))
+        self.digits() as u64 * poly_bytes(self.rings(params))
     }
 
     /// Reads the first halves and expands the second ones.
@@ -177,7 +190,7 @@ impl Entry {
         let place = Place::of_switching_key(params, id, self.kind, self.level);
         let mut buffer = Vec::new();
         let mut digits = Vec::new();
-        for digit in 0..self.digits(params) {
+        for digit in 0..self.digits() {
             let mut pair = <[ExtendedPoly; 2]>::default();
             for (i, ring) in self.rings(params).enumerate() {
                 let b = read_limb(parts, params, ring, &mut buffer)?;
@@ -193,7 +206,7 @@ impl Entry {
             fingerprint: *params.fingerprint(),
             seed: self.seed,
             level: self.level,
-            shape: self.shape(params),
+            shape: self.shape,
             digits,
         })
     }
@@ -260,6 +273,7 @@ impl EvaluationKeys {
                 kind,
                 level,
                 seed: key.seed,
+                shape: key.shape,
             })
             .collect();
         let table: Vec<_> = entries.iter().flat_map(|e| e.to_bytes()).collect();

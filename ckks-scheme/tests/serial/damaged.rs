@@ -303,7 +303,7 @@ fn forged_numbers_are_refused_by_name() {
             "evaluation_keys",
             PAYLOAD,
             &[9],
-            "kind of a key is 9, expected 0 to 4",
+            "kind of a key is 9, expected 0 to 5",
         ),
         (
             "evaluation_keys",

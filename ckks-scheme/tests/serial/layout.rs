@@ -95,17 +95,19 @@ fn payloads_are_as_documented() {
             (2, 2, 15),
             (1, 3, 0),
             (3, 1, 5),
-            (4, 3, 5)
+            (5, 3, 5)
         ]
     );
-    // Digits times ciphertext and special primes: two digits at levels 2 and 3, of one and two primes.
+    // Digits times ciphertext and special primes: two digits at levels 2 and 3, of one and two primes; one from the ephemeral
+    // secret.
     let special = 32 * 50 / 8;
-    let key = |level: usize| {
+    let key = |kind: u32, level: usize| {
         let (digits, specials) = [(1, 1), (2, 1), (2, 2)][level - 1];
         let digit = [&limbs[..level], &vec![special; specials]].concat();
-        digit.repeat(digits)
+        digit.repeat(if kind == 5 { 1 } else { digits })
     };
-    let expected: Vec<_> = table.iter().flat_map(|e| key(e.1 as usize)).collect();
+    let keys = table.iter().flat_map(|e| key(e.0, e.1 as usize));
+    let expected: Vec<_> = keys.collect();
     assert_eq!(lengths(&parts[1..]), expected);
 
     for (name, form, level, ct_scale) in [
