@@ -5,10 +5,7 @@
 use ckks_scheme::bootstrap::Stage;
 use ckks_scheme::counts::{PrimitiveCosts, Work};
 use ckks_scheme::exec::KernelChoice;
-use ckks_scheme::{
-    BootstrapLiteral, BootstrapOutline, BootstrapParams, BootstrapPreset, BootstrapWork,
-    RefreshFunction,
-};
+use ckks_scheme::{BootstrapOutline, BootstrapPreset, BootstrapWork, RefreshFunction};
 use std::error::Error;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -22,7 +19,7 @@ fn main() -> Result<(), Failure> {
         for function in [RefreshFunction::Identity, RefreshFunction::Relu] {
             let params = preset.build_for(&function, KernelChoice::Auto, None)?;
             let outline = BootstrapOutline::new(&params)?;
-            let plain = BootstrapOutline::new(&plain_over(&params)?)?;
+            let plain = BootstrapOutline::new(&params.plain()?)?;
             let seconds = seconds(&outline)?;
             // Uniform within the bound of the approximation, as a guess; the mean error is 0.8 deviations.
             let error = outline
@@ -57,7 +54,7 @@ fn by_stage() -> Result<(), Failure> {
         let scheme = params.scheme();
         let costs = PrimitiveCosts::built_in(scheme.kernel_name(), scheme.log_n());
         let mut works = Vec::new();
-        for params in [&params, &plain_over(&params)?] {
+        for params in [&params, &params.plain()?] {
             let outline = BootstrapOutline::new(params)?;
             works.push(outline.work(&outline.request())?);
         }
@@ -82,18 +79,4 @@ fn seconds(outline: &BootstrapOutline) -> Result<f64, Failure> {
     let scheme = outline.params().scheme();
     let costs = PrimitiveCosts::built_in(scheme.kernel_name(), scheme.log_n());
     Ok(costs.seconds(&outline.work(&outline.request())?.total()))
-}
-
-/// The sine's refresh over the same primes, which leaves more levels.
-fn plain_over(params: &BootstrapParams) -> Result<BootstrapParams, Failure> {
-    let lit = params.literal();
-    let full = BootstrapLiteral::full_complex(params.scheme().log_n());
-    Ok(BootstrapParams::new(
-        params.scheme(),
-        BootstrapLiteral {
-            log_message_ratio: full.log_message_ratio,
-            reduction: full.reduction,
-            ..lit.clone()
-        },
-    )?)
 }

@@ -204,6 +204,21 @@ impl BootstrapParams {
         self.scheme.prime(Level::new(1)) as f64
     }
 
+    /// The plain refresh by a sine over the same primes, which leaves as many levels or more: what one that applies a function is
+    /// compared with.
+    ///
+    /// # Errors
+    /// [`BootstrapError`] where the primes do not do for it.
+    pub fn plain(&self) -> Result<Self, BootstrapError> {
+        let full = BootstrapLiteral::full_complex(self.scheme.log_n());
+        let literal = BootstrapLiteral {
+            log_message_ratio: full.log_message_ratio,
+            reduction: full.reduction,
+            ..self.literal.clone()
+        };
+        Self::new(&self.scheme, literal)
+    }
+
     /// Weight of the ephemeral secret that the first matrix of CoeffsToSlots is applied under. `None` where it is not: sums
     /// over repeated slots come first.
     pub(super) fn raised_weight(&self) -> Option<u32> {
