@@ -10,6 +10,7 @@
 //! | [`SERVER_FOLDER`] | what the server gets: [`ServerKeys`] and the plan |
 
 mod sharing;
+mod training;
 
 use std::fs;
 use std::path::Path;
@@ -32,6 +33,7 @@ use crate::progress::{Progress, Unit};
 use crate::screening::Inputs;
 use sharing::Flood;
 pub use sharing::{Flooding, Sharing};
+pub use training::TrainingClient;
 
 /// Name of the secret key's file.
 pub const SECRET_KEY_FILE: &str = "secret.key";
