@@ -344,6 +344,16 @@ pub enum LayerError {
         /// Steps of the run.
         steps: usize,
     },
+    /// A run that several processes make together, where one did not get what it needs of another.
+    #[error("program {program}: ciphertexts of process {owner} did not come: {source}")]
+    Exchange {
+        /// Name of the program.
+        program: String,
+        /// The process whose ciphertexts they are, from 0.
+        owner: usize,
+        /// What is said by what carries them.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A step of a run that has none left.
     #[error("program {program}: step {found} asked for, the run has {steps}")]
     Step {
