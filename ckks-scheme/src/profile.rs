@@ -154,6 +154,7 @@ pub(crate) struct Timer<'a> {
 
 impl Drop for Timer<'_> {
     fn drop(&mut self) {
-        self.profile.add(self.op, self.start.elapsed(), Duration::ZERO);
+        self.profile
+            .add(self.op, self.start.elapsed(), Duration::ZERO);
     }
 }

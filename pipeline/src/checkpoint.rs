@@ -73,7 +73,10 @@ impl fmt::Display for CheckpointReport {
         )?;
         if self.groups_found + self.steps_found > 0 {
             let (groups, steps) = (self.groups_found, self.steps_found);
-            write!(f, "; taken over: {groups} finished groups, {steps} steps of another")?;
+            write!(
+                f,
+                "; taken over: {groups} finished groups, {steps} steps of another"
+            )?;
         }
         Ok(())
     }
@@ -175,11 +178,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Self::check`]; [`ExchangeError::Serial`].
-    pub(crate) fn begin(
-        &mut self,
-        decisions: &Decisions,
-        key: KeyId,
-    ) -> Result<(), ExchangeError> {
+    pub(crate) fn begin(&mut self, decisions: &Decisions, key: KeyId) -> Result<(), ExchangeError> {
         self.check("key", key)?;
         self.check("plan", manifest::plan_id(decisions))?;
         if !self.is_old {

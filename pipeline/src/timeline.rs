@@ -137,7 +137,10 @@ impl Timeline {
         let phases = self.phases.iter().map(|phase| phase.start + phase.length);
         let steps = self.steps.iter().map(|step| step.start + step.length);
         let measured = phases.chain(steps).max().unwrap_or_default();
-        let predicted = self.predicted().last().map_or(0.0, |(_, start, length)| start + length);
+        let predicted = self
+            .predicted()
+            .last()
+            .map_or(0.0, |(_, start, length)| start + length);
         measured.as_secs_f64().max(predicted)
     }
 

@@ -161,8 +161,12 @@ impl PreparedProgram {
     }
 
     fn opened<'s>(&self, sums: &'s mut UnderWay, node: usize) -> &'s mut [BTreeSet<i64>] {
-        let outputs = self.values[self.nodes[node].value].spec.layout.ciphertexts();
-        sums.entry(node).or_insert_with(|| vec![BTreeSet::new(); outputs])
+        let outputs = self.values[self.nodes[node].value]
+            .spec
+            .layout
+            .ciphertexts();
+        sums.entry(node)
+            .or_insert_with(|| vec![BTreeSet::new(); outputs])
     }
 }
 

@@ -75,24 +75,41 @@ fn what_is_no_state_of_a_program_is_refused() {
     };
     let all = prepared.ciphertexts_after(state.done);
     let one_less = refused(&|_, cts| drop(cts.pop()));
-    let says = format!("ciphertexts of a state: {} found, layout has {all}", all - 1);
+    let says = format!(
+        "ciphertexts of a state: {} found, layout has {all}",
+        all - 1
+    );
     assert_eq!(one_less, says);
     let one_more = refused(&|_, cts| cts.push(cts[0].try_clone().unwrap()));
-    let says = format!("ciphertexts of a state: {} found, layout has {all}", all + 1);
+    let says = format!(
+        "ciphertexts of a state: {} found, layout has {all}",
+        all + 1
+    );
     assert_eq!(one_more, says);
     let swapped = refused(&|_, cts| cts.swap(0, all - 1));
-    assert!(swapped.contains("level") || swapped.contains("scale"), "{swapped}");
+    assert!(
+        swapped.contains("level") || swapped.contains("scale"),
+        "{swapped}"
+    );
     for edit in [
-        &(|state: &mut RunState| drop(state.corrections.pop())) as &dyn Fn(&mut RunState),
+        &(|state: &mut RunState| {
+            state.corrections.pop();
+        }) as &dyn Fn(&mut RunState),
         &|state| state.corrections.push(0.0),
         &|state| state.corrections[0] = f64::NAN,
     ] {
         let words = refused(&|state, _| edit(state));
-        assert!(words.starts_with("finite corrections of a state"), "{words}");
+        assert!(
+            words.starts_with("finite corrections of a state"),
+            "{words}"
+        );
     }
     let too_far = refused(&|state, _| state.done = 1000);
     assert!(too_far.starts_with("steps that are done: "), "{too_far}");
     let other_step = refused(&|state, _| state.done = 1);
     let reasons = ["found", "level", "scale"];
-    assert!(reasons.iter().any(|r| other_step.contains(r)), "{other_step}");
+    assert!(
+        reasons.iter().any(|r| other_step.contains(r)),
+        "{other_step}"
+    );
 }

@@ -135,9 +135,8 @@ impl<'a> Group<'a> {
         };
         let path = self.path(LOGITS);
         let logits = ciphertexts.collect::<Result<_, _>>();
-        let logits = logits.and_then(|logits| {
-            Ok(EncryptedTensor::new(self.program.output().clone(), logits)?)
-        });
+        let logits = logits
+            .and_then(|logits| Ok(EncryptedTensor::new(self.program.output().clone(), logits)?));
         Ok(Some(GroupRun {
             logits: logits.map_err(|e| damaged(path, e))?,
             stages: head.stages,
@@ -208,9 +207,10 @@ impl<'a> Group<'a> {
         });
         written.map_err(|source| ExchangeError::CheckpointWrite {
             dir: self.checkpoint.dir.clone(),
-            source: match source {
-                SerialError::File { .. } => source,
-                _ => of(&path, source),
+            source: if matches!(source, SerialError::File { .. }) {
+                source
+            } else {
+                of(&path, source)
             },
         })?;
         self.checkpoint.written(&path, begun);
@@ -218,10 +218,7 @@ impl<'a> Group<'a> {
     }
 
     /// The head of a file, if it is there, and its ciphertexts, which are still to be read.
-    fn read(
-        &self,
-        suffix: &str,
-    ) -> Result<Option<(Head, RunState, Ciphertexts)>, ExchangeError> {
+    fn read(&self, suffix: &str) -> Result<Option<(Head, RunState, Ciphertexts)>, ExchangeError> {
         let path = self.path(suffix);
         let exists = path.try_exists();
         if !exists.map_err(doing("looking for the file", &path))? {

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::process;
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::visible::visible;
 

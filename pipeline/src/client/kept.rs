@@ -58,7 +58,10 @@ impl Client {
 #[cfg(unix)]
 fn private_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
     // It may have been there, with another mode.
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
 }

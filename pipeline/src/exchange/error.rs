@@ -64,7 +64,9 @@ pub enum ExchangeError {
         source: Box<ExchangeError>,
     },
     /// A checkpoint that cannot be written.
-    #[error("checkpoint: {source} (what was written to {dir:?} before is whole: the same command goes on from there)")]
+    #[error(
+        "checkpoint: {source} (what was written to {dir:?} before is whole: the same command goes on from there)"
+    )]
     CheckpointWrite {
         /// The folder.
         dir: PathBuf,

@@ -56,7 +56,7 @@ impl Sealed {
                 let what = "reading";
                 of(path, SerialError::Io { what, source })
             })?;
-        self.from_text(&text).map_err(|error| of(path, error))
+        self.parse(&text).map_err(|error| of(path, error))
     }
 
     /// The content of a file.
@@ -72,7 +72,7 @@ impl Sealed {
     ///
     /// # Errors
     /// [`SerialError`] for what is something else, or damaged.
-    pub fn from_text<T: DeserializeOwned>(&self, text: &[u8]) -> Result<T, SerialError> {
+    pub fn parse<T: DeserializeOwned>(&self, text: &[u8]) -> Result<T, SerialError> {
         let found = text.len() as u64;
         if found > MOST_BYTES {
             return Err(SerialError::TooLarge {

@@ -204,7 +204,7 @@ impl ClientSpec {
     /// # Errors
     /// [`SerialError`] for what is no client spec, is damaged, or cannot be.
     pub fn from_text(text: &[u8]) -> Result<Self, SerialError> {
-        let spec: Self = FILE.from_text(text)?;
+        let spec: Self = FILE.parse(text)?;
         spec.check()?;
         Ok(spec)
     }

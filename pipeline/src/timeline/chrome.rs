@@ -106,7 +106,12 @@ impl Timeline {
         ];
         for worker in 0..self.workers as u32 {
             let name = format!("worker {worker}");
-            events.push(Event::label("thread_name", MEASURED, WORKERS + worker, &name));
+            events.push(Event::label(
+                "thread_name",
+                MEASURED,
+                WORKERS + worker,
+                &name,
+            ));
         }
         for step in &self.steps {
             let forecast = self.forecast(step);
@@ -119,11 +124,23 @@ impl Timeline {
             });
             let name = forecast.map_or("step", |f| f.stage.as_str());
             let (start, length) = (micros(step.start), micros(step.length));
-            events.push(Event::span(name, (MEASURED, STEPS), start, length, Some(args)));
+            events.push(Event::span(
+                name,
+                (MEASURED, STEPS),
+                start,
+                length,
+                Some(args),
+            ));
         }
         for phase in &self.phases {
             let (start, length) = (micros(phase.start), micros(phase.length));
-            events.push(Event::span(phase.name, (MEASURED, PHASES), start, length, None));
+            events.push(Event::span(
+                phase.name,
+                (MEASURED, PHASES),
+                start,
+                length,
+                None,
+            ));
         }
         for span in &self.trace.spans {
             let row = (MEASURED, WORKERS + span.worker);
@@ -135,7 +152,13 @@ impl Timeline {
         }
         for (step, start, length) in self.predicted() {
             let (start, length) = (1e6 * start, 1e6 * length);
-            events.push(Event::span(&step.stage, (PREDICTED, STEPS), start, length, None));
+            events.push(Event::span(
+                &step.stage,
+                (PREDICTED, STEPS),
+                start,
+                length,
+                None,
+            ));
             let bound = "limb pool, upper bound";
             events.push(Event::counter(bound, PREDICTED, start, step.pool_bytes));
         }

@@ -21,7 +21,7 @@ const TOP: f64 = 74.0;
 const MEMORY: f64 = 150.0;
 const BOTTOM: f64 = 46.0;
 /// Most rectangles of all workers; with many workers the columns are wider.
-const MOST_CELLS: usize = 24_000;
+const MOST_CELLS: usize = 8_000;
 /// Width of a letter, about.
 const LETTER: f64 = 6.5;
 
@@ -73,7 +73,11 @@ impl Timeline {
         )?;
         let end = self.end();
         let axis = Axis {
-            per_second: if end > 0.0 { (WIDTH - LEFT - RIGHT) / end } else { 0.0 },
+            per_second: if end > 0.0 {
+                (WIDTH - LEFT - RIGHT) / end
+            } else {
+                0.0
+            },
         };
         self.draw_legend(out)?;
         self.draw_grid(out, axis, end, (stages - GAP, memory + MEMORY))?;
@@ -194,12 +198,19 @@ impl Timeline {
                     let part = height * (seconds / column).min(1.0);
                     if part >= 0.05 {
                         let x = LEFT + at as f64 * width;
-                        write!(paths[kind], "M{x:.1} {y:.1}h{width:.2}v-{part:.2}h-{width:.2}z")?;
+                        write!(
+                            paths[kind],
+                            "M{x:.1} {y:.1}h{width:.2}v-{part:.2}h-{width:.2}z"
+                        )?;
                         y -= part;
                     }
                 }
             }
-            for (path, colour) in paths.iter().zip(COLOURS).filter(|(path, _)| !path.is_empty()) {
+            for (path, colour) in paths
+                .iter()
+                .zip(COLOURS)
+                .filter(|(path, _)| !path.is_empty())
+            {
                 writeln!(out, r#"<path d="{path}" fill="{colour}"/>"#)?;
             }
             let right = axis.at(end);
@@ -224,7 +235,14 @@ impl Timeline {
         let most = bounds.iter().map(|b| b.2).chain(used.iter().map(|u| u.1));
         let most = most.fold(0.0, f64::max);
         let bottom = top + MEMORY;
-        let y = |gb: f64| bottom - if most > 0.0 { 0.92 * MEMORY * gb / most } else { 0.0 };
+        let y = |gb: f64| {
+            bottom
+                - if most > 0.0 {
+                    0.92 * MEMORY * gb / most
+                } else {
+                    0.0
+                }
+        };
         let step = round_step(most / 4.0);
         let mut index = 0;
         while step > 0.0 && f64::from(index) * step <= most {
@@ -291,7 +309,10 @@ fn draw_stages(
         LEFT - 8.0
     )?;
     for (index, stage) in stages.iter().enumerate() {
-        let (x, width) = (axis.at(stage.start), (stage.end - stage.start) * axis.per_second);
+        let (x, width) = (
+            axis.at(stage.start),
+            (stage.end - stage.start) * axis.per_second,
+        );
         let colour = ["#cfe0ef", "#f3dcc4"][index % 2];
         let (name, seconds) = (Escaped(stage.name), stage.end - stage.start);
         writeln!(

@@ -103,13 +103,22 @@ fn the_trace_has_what_viewers_ask_for() {
         let is_label = event["ph"] == "M";
         assert_eq!(event["ts"].is_number(), !is_label, "{event}");
         assert_eq!(event["dur"].is_number(), event["ph"] == "X", "{event}");
-        assert!(event["name"].is_string() && event["tid"].is_u64(), "{event}");
+        assert!(
+            event["name"].is_string() && event["tid"].is_u64(),
+            "{event}"
+        );
     }
     // Six steps, a phase, three operations; six predicted steps with a bound each.
     assert_eq!((of("X", 1).len(), of("C", 1).len()), (10, 2));
     assert_eq!((of("X", 2).len(), of("C", 2).len()), (6, 6));
-    let rescale = events.iter().find(|e| e["name"] == "rescale").expect("there");
-    assert_eq!((&rescale["tid"], &rescale["ts"], &rescale["dur"]), (&3.into(), &1.25e6.into(), &0.5e6.into()));
+    let rescale = events
+        .iter()
+        .find(|e| e["name"] == "rescale")
+        .expect("there");
+    assert_eq!(
+        (&rescale["tid"], &rescale["ts"], &rescale["dur"]),
+        (&3.into(), &1.25e6.into(), &0.5e6.into())
+    );
     assert_eq!(json["otherData"]["operations left out"], 7);
 }
 
@@ -118,7 +127,14 @@ fn the_picture_has_all_of_it_and_is_well_formed() {
     let svg = timeline().to_svg();
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
     assert!(svg.contains("a &lt;b&gt; &amp; c"));
-    for part in ["worker 0", "worker 1", "measured", "predicted", "ModUp 67 %", "keys 1.000 s"] {
+    for part in [
+        "worker 0",
+        "worker 1",
+        "measured",
+        "predicted",
+        "ModUp 67 %",
+        "keys 1.000 s",
+    ] {
         assert!(svg.contains(part), "{part}");
     }
     // Two rows of four stages, and the phase.

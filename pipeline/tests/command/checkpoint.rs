@@ -105,7 +105,11 @@ fn a_signal_says_how_to_go_on() {
     let says = "error: interrupted; the same command goes on from the checkpoint in ";
     assert!(last.starts_with(says), "{last}");
     let output = polyphase(&args(&kept));
-    assert!(stderr(&output).contains("checkpoint: group 1 "), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("checkpoint: group 1 "),
+        "{}",
+        stderr(&output)
+    );
     logits(&output);
     // The same command says so where anything differs.
     let child = started(&args(&kept));
@@ -125,7 +129,10 @@ fn a_signal_says_how_to_go_on() {
         let output = polyphase(&args);
         assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
         let last = stderr(&output).lines().last().unwrap();
-        assert!(last.contains("is the checkpoint of another run: its "), "{last}");
+        assert!(
+            last.contains("is the checkpoint of another run: its "),
+            "{last}"
+        );
         assert!(last.contains(says), "{last}");
     }
 }
@@ -143,7 +150,12 @@ fn a_full_disk_is_said() {
     let error = stderr(&output);
     assert_eq!(output.status.code(), Some(3), "{error}");
     let last = error.lines().last().unwrap();
-    for part in ["error: checkpoint: ", "group-0.", "writing", "goes on from there"] {
+    for part in [
+        "error: checkpoint: ",
+        "group-0.",
+        "writing",
+        "goes on from there",
+    ] {
         assert!(last.contains(part), "{part:?} is not in {last}");
     }
     assert_eq!(stdout(&output), "");

@@ -572,10 +572,25 @@ fn an_interrupted_run_leaves_nothing() {
 #[test]
 fn timelines_are_written_and_other_names_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let planning = ["--model", "tiny", "--batch", "20", "--memory-gib", "4", "--threads", "2"];
+    let planning = [
+        "--model",
+        "tiny",
+        "--batch",
+        "20",
+        "--memory-gib",
+        "4",
+        "--threads",
+        "2",
+    ];
     let pins = ["--pin", "grid=16x32", "--pin", "packing=real"];
     let args = |file: &Path| -> Vec<String> {
-        let args = [&["infer"], &planning[..], &pins, &["--timeline", text(file)]].concat();
+        let args = [
+            &["infer"],
+            &planning[..],
+            &pins,
+            &["--timeline", text(file)],
+        ]
+        .concat();
         args.into_iter().map(str::to_owned).collect()
     };
     let run = |file: &Path| {

@@ -39,7 +39,7 @@ impl Inference {
         &self,
         dir: Option<&Path>,
         progress: &dyn Progress,
-    ) -> Result<(InferReport, Option<Checkpoint>), InferenceError> {
+    ) -> Result<(InferReport, Option<Checkpoint>), Box<InferenceError>> {
         let model = Model::bundled("tiny").unwrap();
         let data = images();
         let batch = Batch {
@@ -52,7 +52,8 @@ impl Inference {
             logits: true,
             ..Options::default()
         };
-        let mut checkpoint = dir.map(Checkpoint::open).transpose()?;
+        let checkpoint = dir.map(Checkpoint::open).transpose();
+        let mut checkpoint = checkpoint.map_err(InferenceError::from)?;
         let planned = planned(&model, self.packing);
         let watch = Watch {
             checkpoint: checkpoint.as_mut(),
@@ -158,7 +159,10 @@ fn without_a_seed_the_secret_key_is_kept_for_its_owner() {
     let kills = Kills::of(dir.path());
     let (report, checkpoint) = UNSEEDED.run(Some(dir.path()), &kills).unwrap();
     let whole = logits(&report);
-    let (client, secret) = (dir.path().join("client"), dir.path().join("client/secret.key"));
+    let (client, secret) = (
+        dir.path().join("client"),
+        dir.path().join("client/secret.key"),
+    );
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -237,14 +241,26 @@ fn checkpoints_of_other_runs_are_refused() {
     let (state, logits) = (server.join("group-1.state"), server.join("group-0.logits"));
     let (ours, done) = (fs::read(&state).unwrap(), fs::read(&logits).unwrap());
     fs::copy(theirs.path().join("server/group-1.state"), &state).unwrap();
-    refuses(&SEEDED, dir.path(), &["group-1.state", "belongs to the secret key"]);
+    refuses(
+        &SEEDED,
+        dir.path(),
+        &["group-1.state", "belongs to the secret key"],
+    );
     fs::write(&state, &ours).unwrap();
     fs::write(&logits, &ours).unwrap();
-    refuses(&SEEDED, dir.path(), &["group-0.logits", "another run or group"]);
+    refuses(
+        &SEEDED,
+        dir.path(),
+        &["group-0.logits", "another run or group"],
+    );
     fs::write(&logits, done).unwrap();
 
     let lock = Checkpoint::open(dir.path()).unwrap();
-    refuses(&SEEDED, dir.path(), &["another process uses this checkpoint"]);
+    refuses(
+        &SEEDED,
+        dir.path(),
+        &["another process uses this checkpoint"],
+    );
     drop(lock);
     assert_eq!(SEEDED.logits(Some(dir.path())).0, SEEDED.logits(None).0);
 }
@@ -274,7 +290,11 @@ fn damaged_checkpoints_are_refused() {
     // The way out that the sentence names.
     let state = server.join("group-1.state");
     fs::write(&state, b"nothing").unwrap();
-    refuses(&SEEDED, dir.path(), &["without the file", "its group begins anew"]);
+    refuses(
+        &SEEDED,
+        dir.path(),
+        &["without the file", "its group begins anew"],
+    );
     fs::remove_file(&state).unwrap();
     assert_eq!(SEEDED.logits(Some(dir.path())).0, SEEDED.logits(None).0);
 }

@@ -8,8 +8,8 @@ use pipeline::client::Sharing;
 
 use super::positive;
 use super::{
-    CheckpointArgs, DataArgs, JsonArgs, KernelArgs, MachineArgs, ModelArgs, OutOfRangeName, PlanningArgs,
-    ThreadArgs,
+    CheckpointArgs, DataArgs, JsonArgs, KernelArgs, MachineArgs, ModelArgs, OutOfRangeName,
+    PlanningArgs, ThreadArgs,
 };
 
 /// Bits of security that shared logits leave.

@@ -8,8 +8,8 @@ use pipeline::report::{self, InferReport};
 use pipeline::timeline::Recording;
 
 use super::plan::{self, Place};
-use crate::cli::checkpoint;
 use crate::cli::args::InferArgs;
+use crate::cli::checkpoint;
 use crate::cli::data;
 use crate::cli::output::{Output, check_writable, write_whole};
 use crate::error::CliError;
@@ -17,7 +17,9 @@ use crate::error::CliError;
 /// Runs the command: report to standard output, to a JSON file, or both.
 pub fn command(args: &InferArgs, ui: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
-    args.timeline.iter().try_for_each(|path| check_writable(path))?;
+    args.timeline
+        .iter()
+        .try_for_each(|path| check_writable(path))?;
     let pool = args.planning.machine.threads.pool(ui)?;
     let mut checkpoint = checkpoint::open(&args.checkpoint)?;
     let report = pool.install(|| run(args, checkpoint.as_mut(), ui))?;
