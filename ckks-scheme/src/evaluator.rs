@@ -29,6 +29,7 @@ use crate::params::Parameters;
 use crate::profile::{Operation, Profile, Timer};
 use ckks_math::{Limb, MathError, RnsPoly};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Computes on ciphertexts with switching keys; holds no secret and no buffers.
 #[derive(Clone, Debug)]
@@ -51,6 +52,12 @@ impl Evaluator {
     /// What the operations of this evaluator and its clones took so far, in time and in primitive work.
     pub fn profile(&self) -> &Profile {
         &self.profile
+    }
+
+    /// Records from now on when every operation of this evaluator and its clones runs, in times since `origin`, and how many
+    /// bytes of the limb pool are in use: [`Profile::trace`] gives it. At most 20 MB are taken for that.
+    pub fn record(&self, origin: Instant) {
+        self.profile.record(origin, self.params.pool().clone());
     }
 
     fn time(&self, op: Operation) -> Timer<'_> {

@@ -56,5 +56,5 @@ pub use params::{
     Fingerprint, KeyShape, ModulusChain, Parameters, ParametersBuilder, ParamsLiteral,
 };
 pub use poly_eval::{Chebyshev, Composite, PolyError};
-pub use profile::{Operation, Profile};
+pub use profile::{Operation, Profile, Span, Trace};
 pub use seeded::SeededCiphertext;

@@ -1,8 +1,14 @@
 //! Where the time goes: count and seconds of every kind of operation of an evaluator, and the primitive work of all.
 
+mod trace;
+
 use crate::counts::{PRIMITIVES, Work};
+use crate::params::LimbPool;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use trace::Recorder;
+pub use trace::{Span, Trace};
 
 /// The kinds of operation that are told apart. They do not nest, so their times add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,9 +74,21 @@ pub struct Profile {
     counts: [AtomicU64; Operation::ALL.len()],
     nanoseconds: [AtomicU64; Operation::ALL.len()],
     work: [AtomicU64; PRIMITIVES],
+    recorder: OnceLock<Recorder>,
 }
 
 impl Profile {
+    /// Records from now on when every operation runs, in times since `origin`, and the use of `pool`. Before that, an operation
+    /// pays for the possibility with a glance at one word of memory. A second call changes nothing.
+    pub(crate) fn record(&self, origin: Instant, pool: LimbPool) {
+        self.recorder.get_or_init(|| Recorder::new(origin, pool));
+    }
+
+    /// What was recorded since [`Evaluator::record`](crate::Evaluator::record); nothing if it was not called.
+    pub fn trace(&self) -> Option<Trace> {
+        self.recorder.get().map(Recorder::trace)
+    }
+
     /// The primitive work of all operations, counted where it was done. What [`crate::counts`] predicts is the same.
     pub fn work(&self) -> Work {
         let numbers = &self.work;
@@ -99,11 +117,23 @@ impl Profile {
             .collect()
     }
 
-    /// Adds one operation whose parts were timed apart.
-    pub(crate) fn add(&self, op: Operation, time: Duration) {
+    /// Adds operations whose parts took turns and were timed apart. A recording shows them one after another.
+    pub(crate) fn add_mixed(&self, operations: &[(Operation, Duration)]) {
+        let mut ago: Duration = operations.iter().map(|(_, time)| time).sum();
+        for &(op, time) in operations {
+            ago = ago.saturating_sub(time);
+            self.add(op, time, ago);
+        }
+    }
+
+    /// Adds one operation that ended so long ago.
+    fn add(&self, op: Operation, time: Duration, ago: Duration) {
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.counts[op as usize].fetch_add(1, Ordering::Relaxed);
         self.nanoseconds[op as usize].fetch_add(ns, Ordering::Relaxed);
+        if let Some(recorder) = self.recorder.get() {
+            recorder.record(op, time, ago);
+        }
     }
 
     pub(crate) fn start(&self, op: Operation) -> Timer<'_> {
@@ -124,6 +154,7 @@ pub(crate) struct Timer<'a> {
 
 impl Drop for Timer<'_> {
     fn drop(&mut self) {
-        self.profile.add(self.op, self.start.elapsed());
+        self.profile
+            .add(self.op, self.start.elapsed(), Duration::ZERO);
     }
 }

@@ -101,9 +101,10 @@ impl Client {
     /// exhausted pool.
     pub fn encrypt(&mut self, images: &PlainTensor) -> Result<EncryptedTensor, LayerError> {
         let plaintexts = self.input.encode(images)?;
+        let mut rng = self.next_group();
         let encryptor = SecretEncryptor::new(&self.secret);
         let ciphertexts = encryptor
-            .encrypt_many(plaintexts, &mut self.rng)
+            .encrypt_many(plaintexts, &mut rng)
             .map_err(LayerError::eval("input"))?;
         EncryptedTensor::new(self.input.spec().clone(), ciphertexts)
     }
@@ -118,9 +119,20 @@ impl Client {
         images: &PlainTensor,
     ) -> Result<Vec<SeededCiphertext>, LayerError> {
         let plaintexts = self.input.encode(images)?;
+        let mut rng = self.next_group();
         SecretEncryptor::new(&self.secret)
-            .encrypt_seeded_many(plaintexts, &mut self.rng)
+            .encrypt_seeded_many(plaintexts, &mut rng)
             .map_err(LayerError::eval("input"))
+    }
+
+    /// Leaves a group out: the next one is encrypted as if this one had been.
+    pub fn skip_group(&mut self) {
+        self.next_group();
+    }
+
+    /// Randomness of the next group.
+    fn next_group(&mut self) -> ChaCha20Rng {
+        ChaCha20Rng::from_rng(&mut self.rng)
     }
 
     /// Decrypts the output of the first `images` images of a group.

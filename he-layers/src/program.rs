@@ -19,6 +19,7 @@ mod refreshed;
 mod run;
 mod simulate;
 mod slots;
+mod state;
 mod sums;
 
 pub use compiled::CompiledMaps;
@@ -30,3 +31,4 @@ pub use prepared::{PreparedNode, PreparedProgram};
 pub use run::Run;
 pub use simulate::Errors;
 pub use slots::Weights;
+pub use state::RunState;

@@ -1,6 +1,7 @@
 //! Command line: arguments, dispatch, exit codes.
 
 mod args;
+mod checkpoint;
 mod commands;
 mod data;
 mod interrupt;

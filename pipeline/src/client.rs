@@ -9,6 +9,7 @@
 //! | [`SPEC_FILE`] | the client spec |
 //! | [`SERVER_FOLDER`] | what the server gets: [`ServerKeys`] and the plan |
 
+mod kept;
 mod sharing;
 
 use std::fs;

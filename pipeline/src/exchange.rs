@@ -4,6 +4,7 @@
 mod content;
 mod error;
 mod groups;
+pub(crate) mod sealed;
 mod spec;
 
 pub use content::{Content, Holds};

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use ckks_scheme::Evaluator;
-use he_layers::{EncryptedTensor, LayerError, PreparedProgram, Run};
+use ckks_scheme::{Ciphertext, Evaluator};
+use he_layers::{EncryptedTensor, LayerError, PreparedProgram, Run, RunState};
 
 use crate::plan::StepForecast;
 use crate::progress::{Progress, Unit};
@@ -61,6 +61,24 @@ impl<'a> Executor<'a> {
         })
     }
 
+    /// Takes a run up where it was after so many steps, with what their stages took and the ciphertexts that later steps need.
+    /// It goes on as it would have without a stop, to the last bit.
+    ///
+    /// # Errors
+    /// As [`PreparedProgram::resume`].
+    pub fn resume<E: From<LayerError>>(
+        &'a self,
+        state: &RunState,
+        stages: Vec<StageReport>,
+        ciphertexts: impl IntoIterator<Item = Result<Ciphertext, E>>,
+    ) -> Result<Execution<'a>, E> {
+        Ok(Execution {
+            run: self.program.resume(self.evaluator, state, ciphertexts)?,
+            executor: self,
+            stages,
+        })
+    }
+
     /// Runs one group of images: encrypted pixels in, encrypted logits out. Parallel on the current rayon pool.
     ///
     /// # Errors
@@ -70,29 +88,43 @@ impl<'a> Executor<'a> {
         images: EncryptedTensor,
         progress: &dyn Progress,
     ) -> Result<(EncryptedTensor, Vec<StageReport>), LayerError> {
-        // The bar moves in predicted milliseconds: operations of early stages take many times those of late ones.
-        let milliseconds = |seconds: f64| (seconds * 1e3).round() as u64;
-        let total: f64 = self.steps.iter().map(|s| s.seconds).sum();
-        progress.begin(
-            "encrypted inference",
-            Some(milliseconds(total)),
-            Unit::Parts,
-        );
         let mut execution = self.begin(images)?;
-        let mut stage = None;
-        while let Some(forecast) = execution.next_step() {
-            if stage.replace(&forecast.stage) != Some(&forecast.stage) {
-                progress.stage(&forecast.stage);
-            }
-            execution.step()?;
-            progress.advance(milliseconds(forecast.seconds));
-        }
-        progress.finish();
+        execution.run(progress, |_| Ok::<_, LayerError>(()))?;
         execution.finish()
     }
 }
 
 impl<'a> Execution<'a> {
+    /// Does all steps that are left. `after_step` sees the run after each of them, for instance to keep its state, and stops it
+    /// with an error. Parallel on the current rayon pool.
+    ///
+    /// # Errors
+    /// As [`Self::step`]; the first error of `after_step`.
+    pub fn run<E: From<LayerError>>(
+        &mut self,
+        progress: &dyn Progress,
+        mut after_step: impl FnMut(&Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // The bar moves in predicted milliseconds: operations of early stages take many times those of late ones.
+        let milliseconds = |step: &StepForecast| (step.seconds * 1e3).round() as u64;
+        let (done, left) = self.executor.steps.split_at(self.run.done());
+        let seconds: f64 = self.executor.steps.iter().map(|s| s.seconds).sum();
+        let total = (seconds * 1e3).round() as u64;
+        progress.begin("encrypted inference", Some(total), Unit::Parts);
+        progress.advance(done.iter().map(milliseconds).sum());
+        let mut stage = None;
+        for forecast in left {
+            if stage.replace(&forecast.stage) != Some(&forecast.stage) {
+                progress.stage(&forecast.stage);
+            }
+            self.step()?;
+            progress.advance(milliseconds(forecast));
+            after_step(self)?;
+        }
+        progress.finish();
+        Ok(())
+    }
+
     /// What the next step is forecast to be; nothing after the last.
     pub fn next_step(&self) -> Option<&'a StepForecast> {
         self.executor.steps.get(self.run.done())
@@ -135,9 +167,27 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    /// Tensors that are finished and not read yet, with the number of their node; to be kept for a checkpoint.
-    pub fn run_state(&self) -> &Run<'a> {
+    /// The run itself: its state between two steps.
+    pub fn inner(&self) -> &Run<'a> {
         &self.run
+    }
+
+    /// The limb pool's high-water mark of the last step, right after it.
+    pub(crate) fn pool_high_water_bytes(&self) -> u64 {
+        self.executor.evaluator.params().pool().high_water_bytes()
+    }
+
+    /// What the stages have taken so far.
+    pub fn stages(&self) -> &[StageReport] {
+        &self.stages
+    }
+
+    /// Whether the steps that are done end a stage of the network.
+    pub fn is_between_stages(&self) -> bool {
+        let (done, program) = (self.run.done(), self.executor.program);
+        done == 0
+            || done == program.steps()
+            || program.step_stage(done - 1) != program.step_stage(done)
     }
 
     /// The network's output, when all steps are done, and what the parts of the network took.

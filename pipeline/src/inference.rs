@@ -1,108 +1,31 @@
 //! A whole encrypted inference in one process, client and server by the same calls that separate ones make, and its
 //! comparison with the plaintext references.
 
+mod error;
+
 use crate::answers::{Answer, Answers};
+use crate::checkpoint::{Begun, Checkpoint};
 use crate::client::{Client, ClientSpec, Randomness};
 use crate::decisions::Instance;
 use crate::exchange::ExchangeError;
+use crate::exchange::sealed::hex;
 use crate::planner::Planned;
 use crate::progress::{Progress, Unit};
 use crate::references::{self, Reference};
 use crate::report::{self, InferReport, LogitsRecord, OperationReport, StageReport};
 use crate::screening::{self, Inputs, OutOfRange, Screened};
-use crate::server::{Server, add_stages, warm_up};
+use crate::server::{Server, add_stages, run_group, warm_up};
 use crate::system;
-use ckks_scheme::{EvalError, KeyError};
+use crate::timeline::Recording;
 use datasets::{DataError, Dataset, Images};
-use he_layers::{LayerError, PreparedProgram};
-use he_models::{Model, ModelError};
+pub use error::InferenceError;
+use he_layers::PreparedProgram;
+use he_models::Model;
 use std::ops::Range;
 use std::time::Instant;
-use thiserror::Error;
 
-/// What went wrong in a run.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum InferenceError {
-    /// In a layer.
-    #[error(transparent)]
-    Layer(#[from] LayerError),
-    /// In key generation.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// In memory.
-    #[error(transparent)]
-    Eval(#[from] EvalError),
-    /// In the plaintext reference.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// In the data.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// Between the two sides.
-    #[error(transparent)]
-    Exchange(Box<ExchangeError>),
-    /// Images that leave a declared range, and are not to be encrypted.
-    #[error(
-        "{leaving} of {images} images leave a declared range of {model} and would spoil the others in their ciphertexts: {named} ({way_out})"
-    )]
-    OutOfRange {
-        /// Name of the network.
-        model: String,
-        /// Images of the batch.
-        images: usize,
-        /// Those that leave a range.
-        leaving: usize,
-        /// The first of them, in words.
-        named: String,
-        /// What else could be done.
-        way_out: &'static str,
-    },
-    /// A picture that stands where there is none leaves a declared range itself.
-    #[error(
-        "model {model}: {what} leaves the declared range of {activation}, expected one that spoils nothing (`--out-of-range allow` goes on)"
-    )]
-    Filler {
-        /// Name of the network.
-        model: String,
-        /// The picture.
-        what: &'static str,
-        /// The first activation whose range it leaves.
-        activation: String,
-    },
-}
-
-impl From<ExchangeError> for InferenceError {
-    fn from(error: ExchangeError) -> Self {
-        Self::Exchange(Box::new(error))
-    }
-}
-
-impl InferenceError {
-    /// Whether model or data are at fault.
-    pub fn is_bad_input(&self) -> bool {
-        match self {
-            Self::Data(_) | Self::Model(_) => true,
-            Self::Exchange(error) => error.is_bad_input(),
-            Self::OutOfRange { .. } | Self::Filler { .. } => true,
-            Self::Layer(_) | Self::Key(_) | Self::Eval(_) => false,
-        }
-    }
-
-    /// Whether the memory bound was reached.
-    pub fn out_of_memory(&self) -> bool {
-        match self {
-            Self::Layer(LayerError::Eval { source, .. }) | Self::Eval(source) => {
-                source.out_of_memory()
-            }
-            Self::Layer(LayerError::Encode(error)) => error.out_of_memory(),
-            Self::Key(error) => error.out_of_memory(),
-            Self::Exchange(error) => error.is_not_feasible(),
-            Self::Layer(_) | Self::Model(_) | Self::Data(_) => false,
-            Self::OutOfRange { .. } | Self::Filler { .. } => false,
-        }
-    }
-}
+/// What is hashed to tell images apart.
+const IMAGES_CONTEXT: &str = "polyphase pipeline 1 images of a run";
 
 /// Options of a run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -165,6 +88,41 @@ pub fn infer(
     options: Options,
     progress: &dyn Progress,
 ) -> Result<InferReport, InferenceError> {
+    let watch = Watch::default();
+    infer_watched(model, planned, batch, options, watch, progress)
+}
+
+/// What looks on while a batch is run.
+#[derive(Debug, Default)]
+pub struct Watch<'a> {
+    /// Keeps what the run has got so far. A run that an earlier process has begun goes on where that was, with the plan of
+    /// [`Checkpoint::decisions`]; a run of something else is refused.
+    pub checkpoint: Option<&'a mut Checkpoint>,
+    /// Writes down what ran when.
+    pub recording: Option<&'a mut Recording>,
+}
+
+impl Watch<'_> {
+    /// Something other than a step of the run ends.
+    fn phase(&mut self, name: &'static str) {
+        if let Some(recording) = &mut self.recording {
+            recording.phase(name);
+        }
+    }
+}
+
+/// As [`infer`], and somebody looks on.
+///
+/// # Errors
+/// [`InferenceError`].
+pub fn infer_watched(
+    model: &Model,
+    planned: Planned,
+    batch: Batch<'_>,
+    options: Options,
+    mut watch: Watch<'_>,
+    progress: &dyn Progress,
+) -> Result<InferReport, InferenceError> {
     let mut decrypted = room_for_logits(&planned.instance.prepared, batch.images)?;
     let reference = references::exact(model, batch, progress)?;
     let group = planned.instance.prepared.images();
@@ -176,7 +134,9 @@ pub fn infer(
         options.out_of_range,
         progress,
     )?;
-    let run = run_encrypted(model, &planned, &inputs, &mut decrypted, options, progress)?;
+    watch.phase("plaintext network");
+    let watched = (options, &mut watch);
+    let run = run_encrypted(model, &planned, &inputs, &mut decrypted, watched, progress)?;
     let Planned { plan, instance } = planned;
     let Instance {
         params,
@@ -261,6 +221,7 @@ pub fn infer(
         predicted_peak_bytes: plan.forecast.predicted_peak_bytes,
         logits,
         profile: run.profile,
+        checkpoint: watch.checkpoint.map(|checkpoint| checkpoint.report()),
     })
 }
 
@@ -306,14 +267,20 @@ fn run_encrypted(
     planned: &Planned,
     inputs: &Inputs<'_>,
     logits: &mut Vec<f64>,
-    options: Options,
+    (options, watch): (Options, &mut Watch<'_>),
     progress: &dyn Progress,
 ) -> Result<Run, InferenceError> {
     let Planned { plan, instance } = planned;
     let (params, prepared) = (&instance.params, &instance.prepared);
     let batch = inputs.batch();
+    if let Some(checkpoint) = &mut watch.checkpoint {
+        let seed = options.seed.map_or("none".to_owned(), |s| s.to_string());
+        checkpoint.check("seed", seed)?;
+        checkpoint.check("images", digest(inputs, prepared.images())?)?;
+    }
     let mut randomness = Randomness::new(options.seed);
     let warmup = warm_up(params, plan.forecast.pool_bytes, progress)?;
+    watch.phase("memory");
 
     progress.begin("keys", None, Unit::Parts);
     let start = Instant::now();
@@ -324,30 +291,65 @@ fn run_encrypted(
         model.conditioning(),
         None,
     );
-    let (mut client, keys) = Client::generate(&spec, params, &mut randomness)?;
+    let (mut client, keys) = match &watch.checkpoint {
+        // With a seed all keys are made again.
+        Some(checkpoint) if options.seed.is_none() => {
+            Client::kept(&spec, params, &mut randomness, checkpoint)?
+        }
+        _ => Client::generate(&spec, params, &mut randomness)?,
+    };
     let keygen = start.elapsed().as_secs_f64();
     progress.finish();
 
+    watch.phase("keys");
+
     let server = Server::new(planned, &spec, keys)?;
+    if let Some(recording) = &watch.recording {
+        recording.watch(server.evaluator());
+    }
+    if let Some(checkpoint) = &mut watch.checkpoint {
+        checkpoint.begin(&plan.decisions, server.key())?;
+    }
+    let executor = server.executor()?;
     let (mut encrypt, mut infer, mut decrypt) = (0.0, 0.0, 0.0);
     let mut stages: Vec<StageReport> = Vec::new();
     let mut pool_high_water_bytes = 0;
-    for group in batch.groups(prepared.images()) {
+    for (number, group) in batch.groups(prepared.images()).enumerate() {
         let images = inputs.read(group)?;
-        let start = Instant::now();
-        let encrypted = client.encrypt(&images)?;
-        encrypt += start.elapsed().as_secs_f64();
+        let kept = watch.checkpoint.as_deref_mut();
+        let mut kept = kept.map(|checkpoint| server.group(checkpoint, number));
+        let found = match &mut kept {
+            Some(kept) => kept.find(&executor, progress)?,
+            None => None,
+        };
+        let begun = if let Some(begun) = found {
+            client.skip_group();
+            begun
+        } else {
+            let start = Instant::now();
+            let encrypted = client.encrypt(&images)?;
+            encrypt += start.elapsed().as_secs_f64();
+            Begun::at(executor.begin(encrypted)?)
+        };
 
         // The server starts the measurement anew for each of its stages.
         pool_high_water_bytes = params.pool().high_water_bytes().max(pool_high_water_bytes);
-        let start = Instant::now();
-        let (result, reports) = server.run(encrypted, progress)?;
-        infer += start.elapsed().as_secs_f64();
-        add_stages(&mut stages, reports);
+        let mut recording = watch.recording.as_deref_mut();
+        if let Some(recording) = &mut recording {
+            recording.phase("encryption");
+            recording.group(number);
+        }
+        let done = run_group(begun, kept, recording, progress)?;
+        infer += done.seconds;
+        add_stages(&mut stages, done.stages);
 
         let start = Instant::now();
-        logits.extend(client.decrypt(&result, images.n)?.data);
+        logits.extend(client.decrypt(&done.logits, images.n)?.data);
         decrypt += start.elapsed().as_secs_f64();
+        watch.phase("decryption");
+    }
+    if let Some(recording) = &mut watch.recording {
+        recording.collect(server.evaluator());
     }
     pool_high_water_bytes = stages
         .iter()
@@ -364,4 +366,15 @@ fn run_encrypted(
         decrypt,
         profile: options.profile.then(|| server.operations()),
     })
+}
+
+/// What a batch is compared by, in hexadecimal digits: everything that is encrypted.
+fn digest(inputs: &Inputs<'_>, group: usize) -> Result<String, ExchangeError> {
+    let mut hasher = blake3::Hasher::new_derive_key(IMAGES_CONTEXT);
+    for group in inputs.batch().groups(group) {
+        for value in inputs.read(group)?.data {
+            hasher.update(&value.to_le_bytes());
+        }
+    }
+    Ok(hex(hasher.finalize().as_bytes()))
 }

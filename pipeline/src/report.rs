@@ -4,12 +4,14 @@
 
 mod eval;
 mod sides;
+mod warnings;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::answers::{Answer, SpoiledGroup};
+use crate::checkpoint::CheckpointReport;
 use crate::decisions::Decisions;
 use crate::screening::Leaving;
 use crate::units::gb;
@@ -19,6 +21,7 @@ pub use sides::{
     DecryptReport, EXACT, EncryptReport, FloodingRecord, KeygenReport, Prediction, RunReport,
     SEEDED,
 };
+pub use warnings::{blanked_warning, decrypt_blanked, out_of_range_warning, spoiled_warning};
 
 /// Encrypted inference on a batch, compared with the plaintext network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,6 +122,9 @@ pub struct InferReport {
     /// What every operation took, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Vec<OperationReport>>,
+    /// What checkpoints took, where there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointReport>,
 }
 
 /// One stage of an encrypted inference, over all groups of images.
@@ -263,6 +269,9 @@ impl fmt::Display for InferReport {
             gb(self.pool_high_water_bytes),
             gb(self.key_bytes)
         )?;
+        if let Some(checkpoint) = &self.checkpoint {
+            write!(f, "\n{checkpoint}")?;
+        }
         if !self.images_blanked.is_empty() {
             write!(f, "\n{}", blanked_warning(&self.images_blanked))?;
         } else if self.images_out_of_range > 0 {
@@ -314,58 +323,6 @@ fn write_profile(f: &mut fmt::Formatter<'_>, profile: &[OperationReport]) -> fmt
         )?;
     }
     Ok(())
-}
-
-/// What it means that images leave their ranges.
-#[must_use]
-pub fn out_of_range_warning(images: usize) -> String {
-    format!(
-        "warning: {} out of the declared range: under encryption such an image can spoil the others in its ciphertext, unless refreshes \
-         apply all activations",
-        counted(images, "image")
-    )
-}
-
-/// What it means that images were left out.
-#[must_use]
-pub fn blanked_warning(images: &[usize]) -> String {
-    format!(
-        "warning: {} out of the declared range: the mean picture is encrypted instead, there will be no answer for {}",
-        counted(images.len(), "image"),
-        listed(images)
-    )
-}
-
-/// How `decrypt` learns which images of a batch were left out.
-#[must_use]
-pub fn decrypt_blanked(positions: &[usize]) -> String {
-    let list: Vec<String> = positions.iter().map(usize::to_string).collect();
-    format!(
-        "the file of encrypted images does not tell which: decrypt with --blanked {}",
-        list.join(",")
-    )
-}
-
-/// What it means that groups are spoiled.
-#[must_use]
-pub fn spoiled_warning(groups: &[SpoiledGroup]) -> String {
-    let images = groups.iter().map(|group| group.images.len()).sum();
-    let numbers: Vec<usize> = groups.iter().map(|group| group.group).collect();
-    format!(
-        "warning: no answer for {}: logits beyond what the declared ranges allow, so an image has left its range and spoiled all others of its group (group {})",
-        counted(images, "image"),
-        listed(&numbers)
-    )
-}
-
-/// The first numbers, and how many more there are.
-fn listed(numbers: &[usize]) -> String {
-    const MOST: usize = 20;
-    let first: Vec<String> = numbers.iter().take(MOST).map(usize::to_string).collect();
-    match numbers.len().saturating_sub(MOST) {
-        0 => first.join(", "),
-        more => format!("{} and {more} more", first.join(", ")),
-    }
 }
 
 /// `1 image`, `2 images`.

@@ -5,18 +5,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ckks_scheme::serial::{ServerKeys, refuse_secrets};
+use ckks_scheme::serial::{SerialError, ServerKeys, open_regular, refuse_secrets};
 use ckks_scheme::{EvalError, EvaluationKeys, Evaluator, KeyId, KeySource, Parameters};
 use he_layers::{EncryptedTensor, LayerError};
 
+use crate::checkpoint::{Begun, Checkpoint, Group, GroupRun};
+use crate::decisions::Instance;
+use crate::exchange::sealed::{hex, of};
 use crate::exchange::{ClientSpec, Content, ExchangeError, GroupReader, GroupWriter, Holds};
 use crate::executor::Executor;
 use crate::planner::Planned;
 use crate::progress::{Progress, Unit};
 use crate::report::{OperationReport, StageReport};
+use crate::timeline::Recording;
 
 /// Memory that is touched at a time, in bytes.
 const WARM_UP_BYTES: u64 = 256 << 20;
+
+/// What is hashed to tell files of images apart.
+const IMAGES_CONTEXT: &str = "polyphase pipeline 1 file of images";
 
 /// Runs one network on images of one client.
 #[derive(Debug)]
@@ -83,9 +90,29 @@ impl<'a> Server<'a> {
         images: EncryptedTensor,
         progress: &dyn Progress,
     ) -> Result<(EncryptedTensor, Vec<StageReport>), LayerError> {
+        self.executor()?.run(images, progress)
+    }
+
+    pub(crate) fn executor(&self) -> Result<Executor<'_>, LayerError> {
         let steps = &self.planned.plan.forecast.steps;
-        let executor = Executor::new(&self.evaluator, &self.planned.instance.prepared, steps)?;
-        executor.run(images, progress)
+        Executor::new(&self.evaluator, &self.planned.instance.prepared, steps)
+    }
+
+    pub(crate) fn evaluator(&self) -> &Evaluator {
+        &self.evaluator
+    }
+
+    /// The identity of the secret key that the images are encrypted under.
+    pub fn key(&self) -> KeyId {
+        self.key
+    }
+
+    /// The files of a group in a checkpoint.
+    pub(crate) fn group<'c>(&'c self, checkpoint: &'c mut Checkpoint, number: usize) -> Group<'c> {
+        let Instance {
+            params, prepared, ..
+        } = &self.planned.instance;
+        checkpoint.group(params, self.key, prepared, number)
     }
 
     /// Runs a file of images, group by group. The file of logits appears under its name when it is whole.
@@ -98,22 +125,54 @@ impl<'a> Server<'a> {
         output: &Path,
         progress: &dyn Progress,
     ) -> Result<Served, ExchangeError> {
+        self.run_file_kept(input, output, None, progress)
+    }
+
+    /// As [`Self::run_file`], with checkpoints. A run that an earlier process has begun goes on where that was; images of
+    /// another file are refused.
+    ///
+    /// # Errors
+    /// [`ExchangeError`].
+    pub fn run_file_kept(
+        &self,
+        input: &Path,
+        output: &Path,
+        mut checkpoint: Option<&mut Checkpoint>,
+        progress: &dyn Progress,
+    ) -> Result<Served, ExchangeError> {
         let (spec, params) = (self.spec, &self.planned.instance.params);
         let tensor = &spec.input.tensor;
-        let groups = GroupReader::open(input, params, self.key, Holds::Images, spec, tensor)?;
+        let mut groups = GroupReader::open(input, params, self.key, Holds::Images, spec, tensor)?;
         let images = groups.content.images;
+        if let Some(checkpoint) = &mut checkpoint {
+            checkpoint.check("file of images", digest(input)?)?;
+            checkpoint.begin(&self.planned.plan.decisions, self.key)?;
+        }
         let content = Content::new(Holds::Logits, images, spec);
         let mut file = GroupWriter::create(output, params, self.key, &content, &spec.output)?;
+        let executor = self.executor()?;
         let (mut seconds_infer, mut stages) = (0.0, Vec::new());
         let mut pool_high_water_bytes = 0;
-        for group in groups {
-            let (group, _) = group?;
+        for number in 0..images.div_ceil(spec.images_per_group()) {
+            let mut kept = checkpoint.as_mut().map(|c| self.group(c, number));
+            let found = match &mut kept {
+                Some(kept) => kept.find(&executor, progress)?,
+                None => None,
+            };
+            let is_found = found.is_some();
+            let begun = match found {
+                Some(begun) => begun,
+                None => Begun::at(executor.begin(next_group(&mut groups)?)?),
+            };
             pool_high_water_bytes = params.pool().high_water_bytes().max(pool_high_water_bytes);
-            let start = Instant::now();
-            let (logits, reports) = self.run(group, progress)?;
-            seconds_infer += start.elapsed().as_secs_f64();
-            add_stages(&mut stages, reports);
-            file.push(logits.ciphertexts())?;
+            let done = run_group(begun, kept, None, progress)?;
+            if is_found {
+                // Not needed, but they must be what they were.
+                drop(next_group(&mut groups)?);
+            }
+            seconds_infer += done.seconds;
+            add_stages(&mut stages, done.stages);
+            file.push(done.logits.ciphertexts())?;
         }
         file.commit()?;
         let of_stages = stages.iter().map(|stage| stage.bytes);
@@ -142,6 +201,58 @@ impl<'a> Server<'a> {
             })
             .collect()
     }
+}
+
+/// Brings a group to its end, keeps what there is on the way, and writes down when it ran.
+pub(crate) fn run_group(
+    begun: Begun<'_>,
+    mut kept: Option<Group<'_>>,
+    mut recording: Option<&mut Recording>,
+    progress: &dyn Progress,
+) -> Result<GroupRun, ExchangeError> {
+    let (mut execution, before) = match begun {
+        Begun::Done(done) => return Ok(done),
+        Begun::UnderWay(execution, before) => (execution, before),
+    };
+    let start = Instant::now();
+    let seconds = || before + start.elapsed().as_secs_f64();
+    execution.run(progress, |execution| {
+        if let Some(recording) = &mut recording {
+            recording.step(execution);
+        }
+        let is_written = match &mut kept {
+            Some(kept) => kept.after_step(execution, seconds())?,
+            None => false,
+        };
+        if let (true, Some(recording)) = (is_written, &mut recording) {
+            recording.phase("checkpoint");
+        }
+        Ok::<_, ExchangeError>(())
+    })?;
+    let (logits, stages) = execution.finish()?;
+    let done = GroupRun {
+        logits,
+        stages,
+        seconds: seconds(),
+    };
+    if let Some(kept) = &mut kept {
+        kept.finish(&done)?;
+    }
+    Ok(done)
+}
+
+fn next_group(groups: &mut GroupReader<'_>) -> Result<EncryptedTensor, ExchangeError> {
+    let group = groups.next().expect("as many groups as were counted");
+    Ok(group?.0)
+}
+
+/// What the content of a file is compared by, in hexadecimal digits.
+fn digest(path: &Path) -> Result<String, ExchangeError> {
+    let mut hasher = blake3::Hasher::new_derive_key(IMAGES_CONTEXT);
+    let hashed = hasher.update_reader(open_regular(path)?);
+    let what = "reading";
+    hashed.map_err(|source| of(path, SerialError::Io { what, source }))?;
+    Ok(hex(hasher.finalize().as_bytes()))
 }
 
 /// Touches the limb pool's pages, with progress; gives the seconds that took.

@@ -4,6 +4,7 @@
 use ckks_scheme::{Level, ParamsLiteral};
 use he_layers::{Grid, Packing};
 use pipeline::answers::{Answer, SpoiledGroup};
+use pipeline::checkpoint::CheckpointReport;
 use pipeline::decisions::{Decisions, FORMAT, KeySteps};
 use pipeline::report::{InferReport, LogitsRecord, OperationReport, StageReport};
 
@@ -91,6 +92,7 @@ fn report() -> InferReport {
         predicted_peak_bytes: 8_000_000_000,
         logits: None,
         profile: None,
+        checkpoint: None,
     }
 }
 
@@ -178,10 +180,11 @@ fn infer_json_has_the_promised_fields() {
     let full = InferReport {
         logits: Some(vec![logits, without]),
         profile: Some(vec![operation]),
+        checkpoint: Some(CheckpointReport::default()),
         accuracy_plain: None,
         ..report()
     };
-    expected.extend(["logits".to_owned(), "profile".to_owned()]);
+    expected.extend(["logits", "profile", "checkpoint"].map(str::to_owned));
     expected.sort();
     assert_eq!(fields(&full), expected);
     let json = serde_json::to_value(&full).unwrap();

@@ -250,8 +250,10 @@ impl Evaluator {
             self.diagonal_sums(t, i, ring, &rotated, &mut sums)?;
             multiplying += rotated_by.elapsed();
         }
-        self.profile.add(Operation::InnerProduct, rotating);
-        self.profile.add(Operation::PlainProduct, multiplying);
+        self.profile.add_mixed(&[
+            (Operation::InnerProduct, rotating),
+            (Operation::PlainProduct, multiplying),
+        ]);
         Ok(sums)
     }
 

@@ -174,6 +174,24 @@ fn refreshing_a_relu_again_leaves_it() {
     r.f.error_within_bound(&twice, &expected);
 }
 
+/// A deep network refreshes again and again, and no error can be larger than the function's values are apart.
+#[test]
+fn possible_errors_do_not_grow_beyond_a_bounded_function() {
+    let mut r = Refresh::new(9, literal(9, RefreshFunction::Relu, 31, 4.0));
+    let x = r.slots(1.0);
+    let mut ct = r.f.encrypt(&x, r.boot.input_level(), r.scale());
+    for _ in 0..40 {
+        ct = r.boot.bootstrap(&r.f.eval, &ct).unwrap();
+        ct.declare_values(2f64.sqrt(), 1.0);
+    }
+    let apart = 2.0 * r.boot.outline().largest_result().unwrap();
+    let systematic = ct.tracked().systematic;
+    assert!(
+        systematic > 0.9 * apart && systematic < 1.1 * apart,
+        "{systematic} and {apart}"
+    );
+}
+
 #[test]
 fn functions_of_coefficients_and_foreign_periods_are_refused() {
     let refused = |literal: BootstrapLiteral| {

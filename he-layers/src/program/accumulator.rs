@@ -46,6 +46,32 @@ impl<'a> Accumulator<'a> {
         }
     }
 
+    /// The accumulator that had these sums, for each output by giant step, and these corrections, output by output.
+    pub(crate) fn restore(
+        evaluator: &'a Evaluator,
+        output: &'a TensorSpec,
+        sums: Vec<BTreeMap<i64, Ciphertext>>,
+        corrections: &[f64],
+    ) -> Self {
+        let cells = output.layout.grid().cells();
+        Self {
+            evaluator,
+            output,
+            sums,
+            corrections: corrections.chunks(cells).map(<[f64]>::to_vec).collect(),
+        }
+    }
+
+    /// The inner sums, output by output and there by giant step.
+    pub(crate) fn ciphertexts(&self) -> impl Iterator<Item = &Ciphertext> {
+        self.sums.iter().flat_map(BTreeMap::values)
+    }
+
+    /// Mean errors of rounded weights, output by output and there cell by cell.
+    pub(crate) fn corrections(&self) -> impl Iterator<Item = f64> {
+        self.corrections.iter().flatten().copied()
+    }
+
     /// Adds a ciphertext of the output's level and scale to output `index`.
     pub(crate) fn add(&mut self, index: usize, ct: Ciphertext) -> Result<(), EvalError> {
         match self.sums[index].get_mut(&0) {

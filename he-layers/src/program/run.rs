@@ -18,13 +18,13 @@ use crate::spec::Form;
 /// An encrypted run of a prepared program. It holds no secret and can be sent to another thread between steps.
 #[derive(Debug)]
 pub struct Run<'a> {
-    program: &'a PreparedProgram,
-    evaluator: &'a Evaluator,
+    pub(super) program: &'a PreparedProgram,
+    pub(super) evaluator: &'a Evaluator,
     /// Tensors that are finished and not read yet, by the number of their value.
-    tensors: BTreeMap<usize, Vec<Ciphertext>>,
+    pub(super) tensors: BTreeMap<usize, Vec<Ciphertext>>,
     /// Sums under way, by the number of their node.
-    sums: BTreeMap<usize, Accumulator<'a>>,
-    done: usize,
+    pub(super) sums: BTreeMap<usize, Accumulator<'a>>,
+    pub(super) done: usize,
 }
 
 impl PreparedProgram {

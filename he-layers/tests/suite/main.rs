@@ -8,4 +8,5 @@ mod lab;
 mod networks;
 mod random;
 mod relus;
+mod resumed;
 mod stages;

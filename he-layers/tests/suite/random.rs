@@ -8,6 +8,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 
 use crate::lab::{Lab, largest_difference, numbers, on_slots, rng};
+use crate::resumed::check_resumed;
 
 const NETWORKS: u64 = 50;
 /// One of so many is run encrypted.
@@ -184,6 +185,7 @@ fn fifty_random_networks_match_their_references() {
                 &x,
                 (1 + seed as usize % 2, 1 + seed as usize % 2),
             );
+            check_resumed(&mut lab, &prepared, &x);
         } else {
             let plain = net.forward_plain(&x).unwrap();
             let largest = plain.data.iter().fold(1.0f64, |m, v| m.max(v.abs()));

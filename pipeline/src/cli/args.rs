@@ -86,6 +86,15 @@ fn gib(text: &str) -> Result<f64, &'static str> {
         .ok_or("expected a number of GiB above 0")
 }
 
+/// A file for a timeline, whose name says its format.
+fn timeline(text: &str) -> Result<PathBuf, &'static str> {
+    let path = PathBuf::from(text);
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("svg" | "json") => Ok(path),
+        _ => Err("expected a name that ends in .svg or .json"),
+    }
+}
+
 /// An error in deviations of the logits.
 fn error_bound(text: &str) -> Result<f64, &'static str> {
     let error: Option<f64> = text.parse().ok();
@@ -156,6 +165,14 @@ pub struct KernelArgs {
     pub kernel: KernelName,
 }
 
+/// Where a run keeps its state.
+#[derive(Debug, Args)]
+pub struct CheckpointArgs {
+    /// Keep the run's state in this folder: killed at any moment, the same command goes on from there
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: Option<PathBuf>,
+}
+
 /// Where the report goes.
 #[derive(Debug, Args)]
 pub struct JsonArgs {
@@ -222,6 +239,8 @@ Examples:
   polyphase infer --data cifar --batch 512          the first 512 images of the CIFAR-10 test set
   polyphase infer --data cifar --batch 100 --memory-gib 6 --json report.json
   polyphase infer --batch 32 --pin packing=complex --profile
+  polyphase infer --batch 32 --timeline run.json                  for https://ui.perfetto.dev
+  polyphase infer --data cifar --batch 8192 --checkpoint state    goes on from there when it was killed
 
 Images that leave a declared range of the network in the clear would spoil the others in their
 ciphertexts. The network with its ranges is at hand here, so they are found before anything is
@@ -229,7 +248,12 @@ encrypted.
 
 Keys are made, images encrypted, the network run on ciphertexts and evaluation keys alone, and the
 logits decrypted, all in this process. They are then compared with the network in the clear, once
-with its weights as they are and once with the weights rounded as the encrypted run rounds them.")]
+with its weights as they are and once with the weights rounded as the encrypted run rounds them.
+
+With --checkpoint the encrypted state is written to DIR/server after each stage of the network, and the
+same command goes on from there with the plan that was made first. DIR/client keeps the secret key (mode
+0600, as its owner's alone), unless there is a --seed to make it from. All of it is removed when the
+report is written.")]
 pub struct InferArgs {
     #[command(flatten)]
     pub planning: PlanningArgs,
@@ -244,6 +268,14 @@ pub struct InferArgs {
     /// activations, they spoil none, and blank is as allow
     #[arg(long, value_name = "WHAT", default_value = "blank")]
     pub out_of_range: OutOfRangeName,
+
+    #[command(flatten)]
+    pub checkpoint: CheckpointArgs,
+
+    /// Draw what ran when on which worker, with the memory beneath, as measured and as predicted: a picture, or a trace in
+    /// Chrome's format for ui.perfetto.dev
+    #[arg(long, value_name = "FILE.svg|FILE.json", value_parser = timeline)]
+    pub timeline: Option<PathBuf>,
 
     /// Report how often every operation ran and what it took
     #[arg(long)]

@@ -35,6 +35,44 @@ pub enum ExchangeError {
         /// What differs.
         source: LayerError,
     },
+    /// A checkpoint of another run.
+    #[error(
+        "{path:?}: is the checkpoint of another run: its {what} is {found}, expected {expected} (take another folder, or remove this one)"
+    )]
+    OtherRun {
+        /// The folder or file.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+        /// In the checkpoint.
+        found: String,
+        /// In this run.
+        expected: String,
+    },
+    /// Another process writes its checkpoints there.
+    #[error("{path:?}: another process uses this checkpoint, expected a folder of one's own")]
+    CheckpointBusy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file of a checkpoint that is not as it was written.
+    #[error("checkpoint: {source} (without the file {path:?} its group begins anew)")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<ExchangeError>,
+    },
+    /// A checkpoint that cannot be written.
+    #[error(
+        "checkpoint: {source} (what was written to {dir:?} before is whole: the same command goes on from there)"
+    )]
+    CheckpointWrite {
+        /// The folder.
+        dir: PathBuf,
+        /// What the system says.
+        source: SerialError,
+    },
     /// Evaluation keys that do not serve the plan.
     #[error("the evaluation keys are not those of this plan: {source}")]
     EvaluationKeys {
@@ -99,6 +137,10 @@ impl ExchangeError {
             | Self::Ciphertext { .. }
             | Self::EvaluationKeys { .. }
             | Self::KeyThere { .. }
+            | Self::OtherRun { .. }
+            | Self::CheckpointBusy { .. }
+            | Self::Damaged { .. }
+            | Self::CheckpointWrite { .. }
             | Self::Data(_) => true,
             Self::Params(error) => !error.out_of_memory() && !self.is_not_feasible(),
             Self::Flooding { .. }
@@ -127,6 +169,10 @@ impl ExchangeError {
             | Self::Ciphertext { .. }
             | Self::EvaluationKeys { .. }
             | Self::KeyThere { .. }
+            | Self::OtherRun { .. }
+            | Self::CheckpointBusy { .. }
+            | Self::Damaged { .. }
+            | Self::CheckpointWrite { .. }
             | Self::Data(_) => false,
         }
     }

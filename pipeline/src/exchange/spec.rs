@@ -1,28 +1,30 @@
 //! The client spec: all that a client must know of a network and its plan.
 
-use std::io::{Read, Write};
 use std::path::Path;
 
 use ckks_scheme::exec::KernelChoice;
-use ckks_scheme::serial::{AtomicFile, SerialError, open_regular};
+use ckks_scheme::serial::SerialError;
 use ckks_scheme::{KeyKind, KeyRequest, Level, ParamError, Parameters, ParamsLiteral};
 use he_layers::{PreparedProgram, TensorSpec};
 use he_models::{Conditioning, LogitBounds, Model, ModelError};
 use serde::{Deserialize, Serialize};
 
+use super::sealed::{Sealed, hex, of, value};
 use crate::decisions::Decisions;
 use crate::planner::Planned;
 
-/// Version of the file that is written and read.
-const FORMAT: u16 = 1;
-/// How the file begins.
-const MAGIC: &str = "polyphase client spec ";
-/// What is hashed, so that hashes of different things never meet.
-const FILE_CONTEXT: &str = "polyphase pipeline 1 client spec file";
+/// The file.
+const FILE: Sealed = Sealed {
+    a: "a client spec",
+    the: "the client spec",
+    first_line: "the first line of a client spec",
+    magic: "polyphase client spec ",
+    format: 1,
+    context: "polyphase pipeline 1 client spec file",
+};
+/// What is hashed for the identity, so that hashes of different things never meet.
 const ID_CONTEXT: &str = "polyphase pipeline 1 client spec identity";
 
-/// Largest file in bytes.
-const MOST_BYTES: u64 = 16 << 20;
 /// Longest name in bytes.
 const MOST_NAME: usize = 256;
 /// Largest number of channels, rows, columns, and of values of an image or of logits.
@@ -149,8 +151,7 @@ impl ClientSpec {
             ..self.clone()
         };
         let bytes = serde_json::to_vec(&settled).expect("numbers and words are JSON");
-        let hash = blake3::derive_key(ID_CONTEXT, &bytes);
-        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&blake3::derive_key(ID_CONTEXT, &bytes))
     }
 
     /// The switching keys that the server needs.
@@ -180,13 +181,7 @@ impl ClientSpec {
     /// # Errors
     /// [`SerialError::File`].
     pub fn save(&self, path: &Path) -> Result<(), SerialError> {
-        let mut file = AtomicFile::create(path)?;
-        let written = file.write_all(self.to_text().as_bytes());
-        written.map_err(|source| {
-            let what = "writing";
-            of(path, SerialError::Io { what, source })
-        })?;
-        file.commit()
+        FILE.save(self, path)
     }
 
     /// Reads a file.
@@ -194,23 +189,14 @@ impl ClientSpec {
     /// # Errors
     /// [`SerialError::File`].
     pub fn load(path: &Path) -> Result<Self, SerialError> {
-        let mut text = Vec::new();
-        open_regular(path)?
-            .take(MOST_BYTES + 1)
-            .read_to_end(&mut text)
-            .map_err(|source| {
-                let what = "reading";
-                of(path, SerialError::Io { what, source })
-            })?;
-        Self::from_text(&text).map_err(|error| of(path, error))
+        let spec: Self = FILE.load(path)?;
+        spec.check().map_err(|error| of(path, error))?;
+        Ok(spec)
     }
 
     /// The content of a file.
     pub fn to_text(&self) -> String {
-        let pretty = ron::ser::PrettyConfig::new().new_line("\n").depth_limit(2);
-        let body = ron::ser::to_string_pretty(self, pretty);
-        let body = body.expect("a client spec has nothing that RON cannot write") + "\n";
-        format!("{MAGIC}{FORMAT} {}\n{body}", checksum(body.as_bytes()))
+        FILE.to_text(self)
     }
 
     /// Reads the content of a file.
@@ -218,41 +204,7 @@ impl ClientSpec {
     /// # Errors
     /// [`SerialError`] for what is no client spec, is damaged, or cannot be.
     pub fn from_text(text: &[u8]) -> Result<Self, SerialError> {
-        let found = text.len() as u64;
-        if found > MOST_BYTES {
-            return Err(SerialError::TooLarge {
-                what: "a client spec",
-                found,
-                limit: MOST_BYTES,
-            });
-        }
-        let what = "the first line of a client spec";
-        let expected = || format!("`{MAGIC}{FORMAT}` and a checksum");
-        let no_spec = || value(what, "something else", expected());
-        let rest = text.strip_prefix(MAGIC.as_bytes()).ok_or_else(no_spec)?;
-        let end = rest.iter().position(|&byte| byte == b'\n');
-        let (line, body) = rest.split_at(end.ok_or_else(no_spec)?);
-        let body = &body[1..];
-        let line = str::from_utf8(line).map_err(|_| no_spec())?;
-        let (version, stored) = line.split_once(' ').ok_or_else(no_spec)?;
-        let found: u16 = version.parse().map_err(|_| no_spec())?;
-        if found != FORMAT {
-            let newest = FORMAT;
-            return Err(SerialError::Version { found, newest });
-        }
-        if stored != checksum(body) {
-            let what = "the client spec";
-            return Err(SerialError::Checksum { what });
-        }
-        let what = "the client spec";
-        let expected = "one that this program writes";
-        let body = str::from_utf8(body).map_err(|_| value(what, "no text", expected))?;
-        let spec: Self = ron::from_str(body).map_err(|e| {
-            // The words of the reader may be those of the file.
-            let (line, column) = (e.span.start.line + 1, e.span.start.col);
-            let found = format!("not understood in line {line}, column {column}");
-            value(what, found, expected)
-        })?;
+        let spec: Self = FILE.parse(text)?;
         spec.check()?;
         Ok(spec)
     }
@@ -327,25 +279,5 @@ impl ClientSpec {
             return Err(value("error of a logit", error, expected));
         }
         Ok(())
-    }
-}
-
-fn checksum(body: &[u8]) -> String {
-    let hash = blake3::derive_key(FILE_CONTEXT, body);
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn value(what: &'static str, found: impl ToString, expected: impl Into<String>) -> SerialError {
-    SerialError::Value {
-        what,
-        found: found.to_string(),
-        expected: expected.into(),
-    }
-}
-
-fn of(path: &Path, source: SerialError) -> SerialError {
-    SerialError::File {
-        path: path.to_owned(),
-        source: Box::new(source),
     }
 }

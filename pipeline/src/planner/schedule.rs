@@ -17,9 +17,6 @@ use crate::plan::{Forecast, Plan, StepForecast};
 /// Most channel blocks at a time that are considered.
 const MOST_CONSIDERED: usize = 16;
 
-/// What a run's time must be multiplied by, at most, for one more level of keys to be worth its memory.
-const KEY_LEVEL_GAIN: f64 = 0.99;
-
 /// Everything about a plan but its key levels and channel blocks at a time.
 pub(super) struct Schedule<'a> {
     pub task: &'a Task<'a>,
@@ -47,9 +44,8 @@ struct Choice {
 type Counted = RefCell<HashMap<(usize, usize), Rc<StepNeeds>>>;
 
 impl Schedule<'_> {
-    /// The fastest plan that fits the memory; the smallest if none does. Key levels are added one by one, as long as one makes the
-    /// run a hundredth faster: more of them are faster at low levels and take more memory. `blocks` fixes the channel blocks at
-    /// a time.
+    /// The fastest plan that fits the memory; the smallest if none does. Key levels are added one by one, as long as that
+    /// helps: more of them are faster at low levels and take more memory. `blocks` fixes the channel blocks at a time.
     pub fn best(&self, blocks: Option<usize>) -> Plan {
         let counted = Counted::default();
         let levels = self.falling_levels();
@@ -71,8 +67,8 @@ impl Schedule<'_> {
                 }
             }
             match next {
-                Some((plan, with)) if self.is_worth_keys(&plan, &best) => (best, steps) = (plan, with),
-                _ => return best,
+                Some((plan, with)) => (best, steps) = (plan, with),
+                None => return best,
             }
         }
     }
@@ -85,13 +81,6 @@ impl Schedule<'_> {
             (false, false) => a.forecast.predicted_peak_bytes < b.forecast.predicted_peak_bytes,
             (fits, _) => fits,
         }
-    }
-
-    /// Whether a better plan is worth the memory of one more level of keys.
-    fn is_worth_keys(&self, more: &Plan, fewer: &Plan) -> bool {
-        let bound = KEY_LEVEL_GAIN * fewer.forecast.predicted_seconds_infer;
-        let both_fit = fewer.forecast.predicted_peak_bytes <= self.machine.memory_bytes;
-        !both_fit || more.forecast.predicted_seconds_infer <= bound
     }
 
     /// Levels at which the number of ciphertexts falls: good steps for smaller keys.

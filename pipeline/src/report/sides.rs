@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{OperationReport, StageReport, counted, optional, write_profile, write_stages};
 use crate::answers::{Answer, SpoiledGroup};
+use crate::checkpoint::CheckpointReport;
 use crate::screening::Leaving;
 use crate::units::gb;
 
@@ -122,6 +123,9 @@ pub struct RunReport {
     /// What every operation took, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Vec<OperationReport>>,
+    /// What checkpoints took, where there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointReport>,
 }
 
 /// Decrypted logits.
@@ -258,7 +262,11 @@ impl fmt::Display for RunReport {
             gb(self.pool_high_water_bytes),
             gb(self.key_bytes),
             self.file_bytes as f64 / 1e6
-        )
+        )?;
+        match &self.checkpoint {
+            Some(checkpoint) => write!(f, "\n{checkpoint}"),
+            None => Ok(()),
+        }
     }
 }
 

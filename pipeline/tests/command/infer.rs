@@ -568,3 +568,83 @@ fn an_interrupted_run_leaves_nothing() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn timelines_are_written_and_other_names_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let planning = [
+        "--model",
+        "tiny",
+        "--batch",
+        "20",
+        "--memory-gib",
+        "4",
+        "--threads",
+        "2",
+    ];
+    let pins = ["--pin", "grid=16x32", "--pin", "packing=real"];
+    let args = |file: &Path| -> Vec<String> {
+        let args = [
+            &["infer"],
+            &planning[..],
+            &pins,
+            &["--timeline", text(file)],
+        ]
+        .concat();
+        args.into_iter().map(str::to_owned).collect()
+    };
+    let run = |file: &Path| {
+        let args = args(file);
+        polyphase(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let (json, svg) = (dir.path().join("run.json"), dir.path().join("run.svg"));
+    for file in [&json, &svg] {
+        let output = run(file);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+    let trace: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let spans = |pid: u64, tids: std::ops::Range<u64>| {
+        let of = move |e: &&Value| {
+            let tid = e["tid"].as_u64().unwrap();
+            e["ph"] == "X" && e["pid"] == pid && tids.contains(&tid)
+        };
+        events.iter().filter(of).collect::<Vec<_>>()
+    };
+    let (steps, predicted) = (spans(1, 0..1), spans(2, 0..1));
+    // As many steps in both of the groups.
+    assert!(!steps.is_empty() && steps.len() % 2 == 0);
+    assert_eq!(steps.len(), predicted.len());
+    let work = spans(1, 2..4);
+    assert_eq!(work.len(), spans(1, 2..100).len());
+    let end = |e: &Value| number(e, "ts") + number(e, "dur");
+    let ends = |of: &[&Value]| of.iter().map(|e| end(e)).fold(0.0, f64::max);
+    let (first, last) = (number(steps[0], "ts"), ends(&steps));
+    assert!(work.len() > 100);
+    for span in &work {
+        // Nanoseconds are cut off to microseconds.
+        assert!(number(span, "ts") >= first - 2.0 && end(span) <= last + 2.0);
+    }
+    // Workers do one thing at a time, and something most of the time.
+    for worker in 2..4 {
+        let mut row = spans(1, worker..worker + 1);
+        row.sort_by(|a, b| number(a, "ts").total_cmp(&number(b, "ts")));
+        for pair in row.windows(2) {
+            assert!(number(pair[1], "ts") >= end(pair[0]) - 2.0, "{pair:?}");
+        }
+    }
+    let busy: f64 = work.iter().map(|e| number(e, "dur")).sum();
+    let all: f64 = steps.iter().map(|e| number(e, "dur")).sum();
+    assert!(busy <= 2.0 * all && busy > 0.2 * all, "{busy} of {all}");
+    let picture = fs::read_to_string(&svg).unwrap();
+    assert!(picture.contains("worker 1") && !picture.contains("worker 2"));
+
+    for name in ["run.png", "run", "svg"] {
+        let args = args(&dir.path().join(name));
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        assert_fails(&args, 2, &["expected a name that ends in .svg or .json"]);
+    }
+    let nowhere = args(&dir.path().join("none/run.svg"));
+    let nowhere: Vec<&str> = nowhere.iter().map(String::as_str).collect();
+    assert_fails(&nowhere, 3, &["run.svg", "cannot be written"]);
+}

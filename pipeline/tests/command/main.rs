@@ -1,6 +1,7 @@
 //! The command as a person meets it: exit codes, streams, files. Here what the tests of all commands share.
 #![allow(clippy::unwrap_used)]
 
+mod checkpoint;
 mod eval;
 mod faults;
 #[cfg(feature = "download")]

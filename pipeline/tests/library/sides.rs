@@ -22,9 +22,9 @@ use tempfile::TempDir;
 use crate::networks::{GIB, Small, machine, task};
 use crate::spoiled::Pictures;
 
-const IMAGES: usize = 7;
+pub const IMAGES: usize = 7;
 
-fn images() -> Synthetic {
+pub fn images() -> Synthetic {
     let shape = Shape {
         channels: 3,
         height: 8,
@@ -34,7 +34,7 @@ fn images() -> Synthetic {
 }
 
 /// The tiny network over a ring in which 4 images, or 8, are a group.
-fn planned(model: &Model, packing: Packing) -> Planned {
+pub fn planned(model: &Model, packing: Packing) -> Planned {
     let program = model.lower().unwrap().program;
     let small = Small::new(9, 8, packing, Grid::new(8, 8));
     let (decisions, instance) = small.ready(&program, IMAGES);
@@ -92,12 +92,12 @@ impl Folder {
         server::load_keys(&self.path(SERVER_FOLDER), &self.planned.instance.params).unwrap()
     }
 
-    fn server(&self) -> Server<'_> {
+    pub fn server(&self) -> Server<'_> {
         Server::new(&self.planned, &self.spec, self.keys()).unwrap()
     }
 
     /// Encrypts the images from a seed; the file.
-    fn encrypt(&self, seed: u64) -> PathBuf {
+    pub fn encrypt(&self, seed: u64) -> PathBuf {
         self.encrypt_from(&images(), seed)
     }
 
@@ -119,7 +119,7 @@ impl Folder {
         self.run(&self.encrypt(seed))
     }
 
-    fn run(&self, images: &Path) -> PathBuf {
+    pub fn run(&self, images: &Path) -> PathBuf {
         let file = self.path("batch.out");
         let served = self.server().run_file(images, &file, &Silent);
         assert_eq!(served.unwrap().images, IMAGES);
@@ -127,7 +127,7 @@ impl Folder {
     }
 }
 
-fn refused<T: std::fmt::Debug>(result: Result<T, ExchangeError>, says: &str) {
+pub fn refused<T: std::fmt::Debug>(result: Result<T, ExchangeError>, says: &str) {
     let error = result.unwrap_err();
     let words = error.to_string();
     assert!(words.contains(says), "{says:?} is not in {words}");

@@ -8,8 +8,8 @@ use pipeline::client::Sharing;
 
 use super::positive;
 use super::{
-    DataArgs, JsonArgs, KernelArgs, MachineArgs, ModelArgs, OutOfRangeName, PlanningArgs,
-    ThreadArgs,
+    CheckpointArgs, DataArgs, JsonArgs, KernelArgs, MachineArgs, ModelArgs, OutOfRangeName,
+    PlanningArgs, ThreadArgs,
 };
 
 /// Bits of security that shared logits leave.
@@ -133,7 +133,8 @@ Examples:
 The server's side: encrypted images in, encrypted logits out. It needs the network with its weights and
 the folder KEYS/eval of a client, whose plan it obeys. It holds no secret key, and refuses a folder in
 which there is one. Images of another client, network or plan are refused before anything is computed.
-The output appears under its name when it is whole.")]
+The output appears under its name when it is whole. With --checkpoint the encrypted state is written to
+DIR/server after each stage of the network; killed at any moment, the same command goes on from there.")]
 pub struct RunArgs {
     /// The folder that the client gave: evaluation keys and plan
     #[arg(long, value_name = "KEYS/eval")]
@@ -156,6 +157,8 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub machine: MachineArgs,
+    #[command(flatten)]
+    pub checkpoint: CheckpointArgs,
 
     /// Report how often every operation ran and what it took
     #[arg(long)]

@@ -1,29 +1,41 @@
 //! `polyphase infer`: encrypted inference on a batch, compared with the plaintext network.
 
 use he_models::Model;
-use pipeline::inference::{self, Batch, Options};
+use pipeline::checkpoint::Checkpoint;
+use pipeline::inference::{self, Batch, Options, Watch};
 use pipeline::progress::Progress;
 use pipeline::report::{self, InferReport};
+use pipeline::timeline::Recording;
 
 use super::plan::{self, Place};
 use crate::cli::args::InferArgs;
+use crate::cli::checkpoint;
 use crate::cli::data;
-use crate::cli::output::Output;
+use crate::cli::output::{Output, check_writable, write_whole};
 use crate::error::CliError;
 
 /// Runs the command: report to standard output, to a JSON file, or both.
 pub fn command(args: &InferArgs, ui: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
+    args.timeline
+        .iter()
+        .try_for_each(|path| check_writable(path))?;
     let pool = args.planning.machine.threads.pool(ui)?;
-    let report = pool.install(|| run(args, ui))?;
+    let mut checkpoint = checkpoint::open(&args.checkpoint)?;
+    let report = pool.install(|| run(args, checkpoint.as_mut(), ui))?;
     if args.logits {
         ui.note(report::EXACT);
     }
-    output.write(&report)
+    output.write(&report)?;
+    checkpoint::remove(checkpoint)
 }
 
 /// Plans and runs the batch that the arguments name.
-pub fn run(args: &InferArgs, ui: &dyn Progress) -> Result<InferReport, CliError> {
+fn run(
+    args: &InferArgs,
+    mut checkpoint: Option<&mut Checkpoint>,
+    ui: &dyn Progress,
+) -> Result<InferReport, CliError> {
     let planning = &args.planning;
     let model = Model::open(&planning.model.model)?;
     let data = data::open(args.data.data.as_deref(), &model)?;
@@ -33,7 +45,19 @@ pub fn run(args: &InferArgs, ui: &dyn Progress) -> Result<InferReport, CliError>
         images: planning.batch.get(),
     };
     data::check_left(batch.data, batch.first, batch.images)?;
-    let planned = plan::prepare(&model.lower()?, planning, Place::Here)?;
+    let lowered = model.lower()?;
+    let planned = match &mut checkpoint {
+        Some(checkpoint) => {
+            checkpoint::check(checkpoint, "infer", &lowered)?;
+            checkpoint.check("number of images", planning.batch)?;
+            checkpoint.check("planning", plan::asked_for(planning))?;
+            match checkpoint.decisions()? {
+                Some(decisions) => plan::obey(&lowered, planning, &decisions, Place::Here)?,
+                None => plan::prepare(&lowered, planning, Place::Here)?,
+            }
+        }
+        None => plan::prepare(&lowered, planning, Place::Here)?,
+    };
     ui.note(&planned.plan.to_string());
     if args.seed.is_some() {
         ui.note(report::SEEDED);
@@ -44,5 +68,28 @@ pub fn run(args: &InferArgs, ui: &dyn Progress) -> Result<InferReport, CliError>
         logits: args.logits,
         out_of_range: args.out_of_range.into(),
     };
-    Ok(inference::infer(&model, planned, batch, options, ui)?)
+    let forecast = planned.plan.forecast.clone();
+    let mut recording = args.timeline.as_ref().map(|_| Recording::start());
+    let watch = Watch {
+        checkpoint,
+        recording: recording.as_mut(),
+    };
+    let report = inference::infer_watched(&model, planned, batch, options, watch, ui)?;
+    if let (Some(path), Some(recording)) = (&args.timeline, recording) {
+        let title = format!(
+            "{}, {} images, {} threads: {:.2} s, predicted {:.2} s",
+            report.model,
+            report.images,
+            report.threads,
+            report.seconds_infer,
+            report.predicted_seconds_infer
+        );
+        let timeline = recording.finish(title, &forecast, report.threads);
+        let text = match path.extension() {
+            Some(extension) if extension == "json" => timeline.to_json(),
+            _ => timeline.to_svg(),
+        };
+        write_whole(path, text.as_bytes())?;
+    }
+    Ok(report)
 }

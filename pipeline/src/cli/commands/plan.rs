@@ -6,6 +6,7 @@ use std::path::Path;
 
 use he_models::{Lowered, Model};
 use pipeline::calibration::MachineFile;
+use pipeline::decisions::Decisions;
 use pipeline::estimate::time::Speed;
 use pipeline::plan::Plan;
 use pipeline::planner::{self, Machine, Pins, Planned, Task};
@@ -54,22 +55,52 @@ pub enum Place {
 
 /// Plans, or obeys the plan that the user names.
 pub fn prepare(model: &Lowered, args: &PlanningArgs, place: Place) -> Result<Planned, CliError> {
-    let kernel = args.machine.kernel();
-    let machine = machine(&args.machine, args.machine_file.as_deref(), place)?;
-    let checksum = checksum(model);
-    let task = Task {
-        program: &model.program,
-        checksum: &checksum,
-        batch: args.batch,
-        max_logit_error: args.max_logit_error,
-    };
     if let Some(path) = &args.plan {
         let plan = Plan::read(path)?;
-        return Ok(planner::obey(&plan.decisions, &task, &machine, &kernel)?);
+        return obey(model, args, &plan.decisions, place);
     }
+    let machine = machine(&args.machine, args.machine_file.as_deref(), place)?;
+    let checksum = checksum(model);
+    let task = task(model, args, &checksum);
+    let kernel = args.machine.kernel();
+    Ok(planner::plan(&task, &machine, &pins(args), &kernel)?)
+}
+
+/// Obeys a plan.
+pub fn obey(
+    model: &Lowered,
+    args: &PlanningArgs,
+    decisions: &Decisions,
+    place: Place,
+) -> Result<Planned, CliError> {
+    let machine = machine(&args.machine, args.machine_file.as_deref(), place)?;
+    let checksum = checksum(model);
+    let task = task(model, args, &checksum);
+    let kernel = args.machine.kernel();
+    Ok(planner::obey(decisions, &task, &machine, &kernel)?)
+}
+
+/// What a plan must do, in words that can be compared: pins and precision, or that a file says it.
+pub fn asked_for(args: &PlanningArgs) -> String {
+    match &args.plan {
+        Some(_) => "from a file".to_owned(),
+        None => format!("error {}, {:?}", args.max_logit_error, pins(args)),
+    }
+}
+
+fn pins(args: &PlanningArgs) -> Pins {
     let mut pins = Pins::default();
     pins.extend(args.pin.iter().copied());
-    Ok(planner::plan(&task, &machine, &pins, &kernel)?)
+    pins
+}
+
+fn task<'a>(model: &'a Lowered, args: &PlanningArgs, checksum: &'a str) -> Task<'a> {
+    Task {
+        program: &model.program,
+        checksum,
+        batch: args.batch,
+        max_logit_error: args.max_logit_error,
+    }
 }
 
 /// The machine that the arguments speak of: of `file` its speed, and anywhere else than here its threads and memory too.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use ckks_scheme::serial::refuse_secrets;
 use he_models::Model;
+use pipeline::checkpoint::Checkpoint;
 use pipeline::exchange::{ClientSpec, ExchangeError, PLAN_FILE};
 use pipeline::plan::Plan;
 use pipeline::planner::{self, PlanError, Task};
@@ -15,6 +16,7 @@ use pipeline::system;
 
 use super::plan::{self, Place};
 use crate::cli::args::RunArgs;
+use crate::cli::checkpoint;
 use crate::cli::output::{Output, check_writable, file_bytes};
 use crate::error::CliError;
 
@@ -25,13 +27,22 @@ pub fn command(args: &RunArgs, ui: &dyn Progress) -> Result<(), CliError> {
     refuse_secrets(&args.eval_keys).map_err(ExchangeError::from)?;
     check_writable(&args.out)?;
     let pool = args.machine.threads.pool(ui)?;
-    output.write(&pool.install(|| run(args, ui))?)
+    let mut checkpoint = checkpoint::open(&args.checkpoint)?;
+    output.write(&pool.install(|| run(args, checkpoint.as_mut(), ui))?)?;
+    checkpoint::remove(checkpoint)
 }
 
-fn run(args: &RunArgs, ui: &dyn Progress) -> Result<RunReport, CliError> {
+fn run(
+    args: &RunArgs,
+    mut checkpoint: Option<&mut Checkpoint>,
+    ui: &dyn Progress,
+) -> Result<RunReport, CliError> {
     let of_client = || args.eval_keys.join(PLAN_FILE);
     let decisions = Plan::read(args.plan.clone().unwrap_or_else(of_client))?.decisions;
     let model = Model::open(&args.model.model)?.lower()?;
+    if let Some(checkpoint) = &mut checkpoint {
+        checkpoint::check(checkpoint, "run", &model)?;
+    }
     let batch = NonZeroUsize::new(decisions.batch).ok_or_else(|| PlanError::Foreign {
         what: "batch",
         found: "0".to_owned(),
@@ -65,7 +76,8 @@ fn run(args: &RunArgs, ui: &dyn Progress) -> Result<RunReport, CliError> {
     ui.finish();
     let warmed = server::warm_up(params, plan.forecast.pool_bytes, ui);
     let seconds_warmup = warmed.map_err(ExchangeError::from)?;
-    let served = server.run_file(&args.input, &args.out, ui)?;
+    let kept = checkpoint.as_deref_mut();
+    let served = server.run_file_kept(&args.input, &args.out, kept, ui)?;
     let groups = served.images.div_ceil(spec.images_per_group());
     Ok(RunReport {
         images: served.images,
@@ -87,5 +99,6 @@ fn run(args: &RunArgs, ui: &dyn Progress) -> Result<RunReport, CliError> {
         profile: args.profile.then(|| server.operations()),
         model: spec.model.clone(),
         model_checksum: spec.model_checksum.clone(),
+        checkpoint: checkpoint.map(|checkpoint| checkpoint.report()),
     })
 }
