@@ -102,10 +102,7 @@ impl Decisions {
                 |p: &ParamsLiteral| format!("N = 2^{}, log QP = {}", p.log_n, total_bits(p));
             return Err(foreign("ring", words(decided), words(found)));
         }
-        let named = |reason: LayerError| PlanError::Layout {
-            model: self.model.clone(),
-            reason,
-        };
+        let named = |reason: LayerError| PlanError::layout(&self.model, reason);
         let refreshed = self.refreshed(program)?;
         let (refreshers, matrix_bytes) = match &self.bootstrap {
             None => (Vec::new(), 0),
@@ -162,10 +159,7 @@ impl Decisions {
             .collect::<Result<Vec<Value>, PlanError>>()?;
         program
             .with_refreshes(&at)
-            .map_err(|reason| PlanError::Layout {
-                model: self.model.clone(),
-                reason,
-            })
+            .map_err(|reason| PlanError::layout(&self.model, reason))
     }
 
     pub(crate) fn prepare(

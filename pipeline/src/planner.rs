@@ -156,10 +156,8 @@ fn best(
     if fitting.is_empty() && too_large.is_empty() {
         let grid = layouts::least(task.program);
         let slots = chains.iter().map(Chain::slots).max().unwrap_or(0);
-        return Err(PlanError::Layout {
-            model: model(),
-            reason: last_error.unwrap_or(LayerError::Grid { grid, slots }),
-        });
+        let reason = last_error.unwrap_or(LayerError::Grid { grid, slots });
+        return Err(PlanError::layout(task.program.name(), reason));
     }
     let nothing_fits = fitting.is_empty();
     fitting.sort_by(|(a, _), (b, _)| handicapped_seconds(a).total_cmp(&handicapped_seconds(b)));

@@ -122,7 +122,7 @@ impl CosineBootstrapper {
         }
         let mut u = self
             .clock
-            .time(Stage::ModRaise, || eval.from_ephemeral(&raised))?;
+            .time(Stage::ModRaise, || eval.switch_back(&raised))?;
         drop(raised);
         Ok(self.clock.time(Stage::CoeffsToSlots, || {
             for log in self.outline.repetitions() {

@@ -45,7 +45,7 @@ impl Evaluator {
     ) -> Result<Ciphertext, EvalError> {
         let key = self.switching_key(KeyKind::FromEphemeral { weight, steps: 0 }, target)?;
         let raised = self.raise(ct, weight, target, key.shape.specials)?;
-        self.from_ephemeral(&raised)
+        self.switch_back(&raised)
     }
 
     /// The first half of [`Self::mod_raise`]: the result is under the ephemeral secret, and ready for keys of so many
@@ -101,7 +101,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// [`EvalError::Key`] without the key.
-    pub(crate) fn from_ephemeral(&self, raised: &Raised) -> Result<Ciphertext, EvalError> {
+    pub(crate) fn switch_back(&self, raised: &Raised) -> Result<Ciphertext, EvalError> {
         let key = self.ephemeral_key(raised, 0)?;
         let error = self.raised_error(raised.specials, key.digits.len());
         self.switch_with(&raised.ct, &raised.whole, &key, error)

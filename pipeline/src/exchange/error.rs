@@ -33,7 +33,7 @@ pub enum ExchangeError {
         /// The file.
         path: PathBuf,
         /// What differs.
-        source: LayerError,
+        source: Box<LayerError>,
     },
     /// A checkpoint of another run.
     #[error(

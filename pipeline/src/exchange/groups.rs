@@ -105,7 +105,7 @@ impl<'a> GroupReader<'a> {
         let tensor = EncryptedTensor::new(self.tensor.clone(), group);
         let tensor = tensor.map_err(|source| ExchangeError::Ciphertext {
             path: self.path.clone(),
-            source,
+            source: Box::new(source),
         })?;
         Ok((tensor, images))
     }

@@ -151,10 +151,7 @@ fn levels(program: &Program) -> Result<usize, LayerError> {
 
 /// One chain for each ring on which the network is secure without a refresh.
 fn without_refresh(program: &Program, pins: &Pins) -> Result<Vec<Chain>, PlanError> {
-    let levels = levels(program).map_err(|reason| PlanError::Layout {
-        model: program.name().to_owned(),
-        reason,
-    })?;
+    let levels = levels(program).map_err(|reason| PlanError::layout(program.name(), reason))?;
     let literal = |log_n| plain_literal(log_n, levels, pins);
     let chain = |literal| Ok(Chain::plain(program, ModulusChain::from_literal(&literal)?));
     rings(pins, RINGS).filter_map(literal).map(chain).collect()
@@ -304,10 +301,7 @@ fn refreshed(
     let (refreshers, refresh_work, matrix_bytes) = outlined(params, bootstrap)?;
     let refreshed = program
         .with_refreshes(at)
-        .map_err(|reason| PlanError::Layout {
-            model: program.name().to_owned(),
-            reason,
-        })?;
+        .map_err(|reason| PlanError::layout(program.name(), reason))?;
     let is_refreshed = |node: &&Node| at.contains(&node.value());
     let refreshes = program.nodes().iter().filter(is_refreshed);
     Ok(Chain {

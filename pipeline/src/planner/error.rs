@@ -81,7 +81,7 @@ pub enum PlanError {
         /// Name of the network.
         model: String,
         /// What the last layout failed at.
-        reason: LayerError,
+        reason: Box<LayerError>,
     },
     /// Refreshes of one network that apply different functions.
     #[error("{model}: its refreshes apply different functions, expected one for all of them")]
@@ -108,6 +108,15 @@ pub enum PlanError {
     /// A bootstrapping that cannot be built.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+}
+
+impl PlanError {
+    pub(crate) fn layout(model: &str, reason: LayerError) -> Self {
+        Self::Layout {
+            model: model.to_owned(),
+            reason: Box::new(reason),
+        }
+    }
 }
 
 /// A number with four decimals, or few digits.

@@ -32,10 +32,7 @@ pub(super) fn place(
     limits: &Limits,
     exactly: Option<usize>,
 ) -> Result<Option<(Vec<Value>, f64)>, PlanError> {
-    let named = |reason| PlanError::Layout {
-        model: program.name().to_owned(),
-        reason,
-    };
+    let named = |reason| PlanError::layout(program.name(), reason);
     let search = Search::new(program, limits);
     let Some(first) = search.reachable(exactly).map_err(named)? else {
         return Ok(None);
@@ -61,10 +58,7 @@ pub(super) fn reaches(
         .and_then(|levels| program.first_shortage(&setting, &levels, limits.top));
     match short {
         Ok(short) => Ok(short.is_none()),
-        Err(reason) => Err(PlanError::Layout {
-            model: program.name().to_owned(),
-            reason,
-        }),
+        Err(reason) => Err(PlanError::layout(program.name(), reason)),
     }
 }
 

@@ -134,8 +134,5 @@ fn bring_into_range(program: &Program, images: &mut PlainTensor) -> Result<(), L
 }
 
 fn named(task: &Task<'_>, reason: LayerError) -> PlanError {
-    PlanError::Layout {
-        model: task.program.name().to_owned(),
-        reason,
-    }
+    PlanError::layout(task.program.name(), reason)
 }

@@ -105,13 +105,10 @@ fn refreshes_without_a_bootstrapping_are_refused() {
     decisions.refreshes = vec!["block0.conv".to_owned()];
     let error = obey(&decisions, GIB).unwrap_err();
     let reason = |e: &PlanError| {
-        matches!(
-            e,
-            PlanError::Layout {
-                reason: LayerError::NoRefresher { .. },
-                ..
-            }
-        )
+        let PlanError::Layout { reason, .. } = e else {
+            return false;
+        };
+        matches!(**reason, LayerError::NoRefresher { .. })
     };
     assert!(reason(&error), "{error}");
 }
