@@ -11,6 +11,7 @@
 
 mod kept;
 mod sharing;
+mod stream;
 
 use std::fs;
 use std::path::Path;

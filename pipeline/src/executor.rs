@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use ckks_scheme::{Ciphertext, Evaluator};
-use he_layers::{EncryptedTensor, LayerError, PreparedProgram, Run, RunState};
+use he_layers::{EncryptedTensor, Exchange, LayerError, PreparedProgram, Run, RunState, Share};
 
 use crate::plan::StepForecast;
 use crate::progress::{Progress, Unit};
@@ -92,6 +92,29 @@ impl<'a> Executor<'a> {
         execution.run(progress, |_| Ok::<_, LayerError>(()))?;
         execution.finish()
     }
+
+    /// Runs one process's share of a group that several processes run together; see [`he_layers::Share`]. All of them get the
+    /// logits. What a stage took includes the time in which this process waited for others.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; [`LayerError::Exchange`].
+    pub fn run_shared(
+        &self,
+        images: EncryptedTensor,
+        share: Share,
+        exchange: &mut dyn Exchange,
+    ) -> Result<(EncryptedTensor, Vec<StageReport>), LayerError> {
+        let mut execution = Execution {
+            run: self.program.begin_share(self.evaluator, images, share)?,
+            executor: self,
+            stages: Vec::new(),
+        };
+        while execution.next_step().is_some() {
+            execution.step_by(|run, blocks| run.step_shared(blocks, exchange))?;
+        }
+        let logits = execution.run.finish_shared(exchange)?;
+        Ok((logits, execution.stages))
+    }
 }
 
 impl<'a> Execution<'a> {
@@ -135,13 +158,20 @@ impl<'a> Execution<'a> {
     /// # Errors
     /// [`LayerError::Step`] after the last; [`LayerError::Eval`] and others.
     pub fn step(&mut self) -> Result<(), LayerError> {
+        self.step_by(Run::step)
+    }
+
+    fn step_by(
+        &mut self,
+        step: impl FnOnce(&mut Run<'a>, usize) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
         let index = self.run.done();
         let program = self.executor.program;
         let blocks = self.next_step().map_or(1, |s| s.blocks);
         let pool = self.executor.evaluator.params().pool();
         pool.reset_high_water();
         let start = Instant::now();
-        self.run.step(blocks)?;
+        step(&mut self.run, blocks)?;
         let (seconds, bytes) = (start.elapsed().as_secs_f64(), pool.high_water_bytes());
         let name = program.step_stage(index);
         if self.stages.last().is_none_or(|stage| stage.name != name) {

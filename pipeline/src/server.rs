@@ -1,18 +1,21 @@
 //! The server: evaluation keys, plan, network and encrypted images in, encrypted logits out. Nothing that it can reach holds a
 //! secret key.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ckks_scheme::serial::{SerialError, ServerKeys, open_regular, refuse_secrets};
 use ckks_scheme::{EvalError, EvaluationKeys, Evaluator, KeyId, KeySource, Parameters};
-use he_layers::{EncryptedTensor, LayerError};
+use he_layers::{EncryptedTensor, Exchange, LayerError, Share};
 
 use crate::checkpoint::{Begun, Checkpoint, Group, GroupRun};
 use crate::decisions::Instance;
 use crate::exchange::sealed::{hex, of};
-use crate::exchange::{ClientSpec, Content, ExchangeError, GroupReader, GroupWriter, Holds};
+use crate::exchange::{
+    ClientSpec, Content, ExchangeError, GroupReader, GroupWriter, Holds, read_group,
+};
 use crate::executor::Executor;
 use crate::planner::Planned;
 use crate::progress::{Progress, Unit};
@@ -91,6 +94,51 @@ impl<'a> Server<'a> {
         progress: &dyn Progress,
     ) -> Result<(EncryptedTensor, Vec<StageReport>), LayerError> {
         self.executor()?.run(images, progress)
+    }
+
+    /// Runs one process's share of a group that several processes run together, as
+    /// [`Executor::run_shared`](crate::executor::Executor::run_shared) does.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; [`LayerError::Exchange`].
+    pub fn run_shared(
+        &self,
+        images: EncryptedTensor,
+        share: Share,
+        exchange: &mut dyn Exchange,
+    ) -> Result<(EncryptedTensor, Vec<StageReport>), LayerError> {
+        self.executor()?.run_shared(images, share, exchange)
+    }
+
+    /// Reads a group of images that a client of `infer_dealt` sent: the images and
+    /// their number. `sender` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Serial`] and [`ExchangeError::Content`] for what are no images for this server.
+    pub fn read_images(
+        &self,
+        input: impl Read,
+        sender: &str,
+    ) -> Result<(EncryptedTensor, usize), ExchangeError> {
+        let of = (&self.planned.instance.params, self.key);
+        read_group(input, sender, of, Holds::Images, self.spec)
+    }
+
+    /// Logits of `images` images as that client reads them.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Serial`] for a tensor of something else.
+    pub fn logits_to_bytes(
+        &self,
+        logits: &EncryptedTensor,
+        images: usize,
+    ) -> Result<Vec<u8>, ExchangeError> {
+        let params = &self.planned.instance.params;
+        let content = Content::new(Holds::Logits, images, self.spec);
+        let spec = &self.spec.output;
+        let mut group = GroupWriter::new(Vec::new(), params, self.key, &content, spec)?;
+        group.push(logits.ciphertexts())?;
+        group.finish()
     }
 
     pub(crate) fn executor(&self) -> Result<Executor<'_>, LayerError> {

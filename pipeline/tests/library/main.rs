@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod comparisons;
+mod dealt;
 // The same replay of other targets.
 #[path = "../../../he-models/tests/suite/corpus.rs"]
 mod corpus;
