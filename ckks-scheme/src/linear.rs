@@ -147,14 +147,6 @@ impl LinearTransform {
         })
     }
 
-    /// See [`TransformPlan::of_raised`].
-    pub(crate) fn of_raised(self, weight: u32) -> Self {
-        Self {
-            plan: self.plan.of_raised(weight),
-            ..self
-        }
-    }
-
     /// Level of the ciphertexts that it takes.
     pub fn level(&self) -> Level {
         self.plan.level

@@ -133,7 +133,7 @@ impl Checkpoint {
         })
     }
 
-    /// The folder.
+    /// The folder that [`Self::open`] was given.
     pub fn dir(&self) -> &Path {
         &self.dir
     }

@@ -106,19 +106,22 @@ impl<'a> Execution<'a> {
         mut after_step: impl FnMut(&Self) -> Result<(), E>,
     ) -> Result<(), E> {
         // The bar moves in predicted milliseconds: operations of early stages take many times those of late ones.
-        let milliseconds = |step: &StepForecast| (step.seconds * 1e3).round() as u64;
+        let milliseconds = |seconds: f64| (seconds * 1e3).round() as u64;
         let (done, left) = self.executor.steps.split_at(self.run.done());
-        let seconds: f64 = self.executor.steps.iter().map(|s| s.seconds).sum();
-        let total = (seconds * 1e3).round() as u64;
-        progress.begin("encrypted inference", Some(total), Unit::Parts);
-        progress.advance(done.iter().map(milliseconds).sum());
+        let total: f64 = self.executor.steps.iter().map(|s| s.seconds).sum();
+        progress.begin(
+            "encrypted inference",
+            Some(milliseconds(total)),
+            Unit::Parts,
+        );
+        progress.advance(done.iter().map(|s| milliseconds(s.seconds)).sum());
         let mut stage = None;
         for forecast in left {
             if stage.replace(&forecast.stage) != Some(&forecast.stage) {
                 progress.stage(&forecast.stage);
             }
             self.step()?;
-            progress.advance(milliseconds(forecast));
+            progress.advance(milliseconds(forecast.seconds));
             after_step(self)?;
         }
         progress.finish();

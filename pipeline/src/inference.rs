@@ -318,10 +318,8 @@ fn run_encrypted(
         let images = inputs.read(group)?;
         let kept = watch.checkpoint.as_deref_mut();
         let mut kept = kept.map(|checkpoint| server.group(checkpoint, number));
-        let found = match &mut kept {
-            Some(kept) => kept.find(&executor, progress)?,
-            None => None,
-        };
+        let found = kept.as_mut().map(|kept| kept.find(&executor, progress));
+        let found = found.transpose()?.flatten();
         let begun = if let Some(begun) = found {
             client.skip_group();
             begun

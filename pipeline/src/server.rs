@@ -155,10 +155,8 @@ impl<'a> Server<'a> {
         let mut pool_high_water_bytes = 0;
         for number in 0..images.div_ceil(spec.images_per_group()) {
             let mut kept = checkpoint.as_mut().map(|c| self.group(c, number));
-            let found = match &mut kept {
-                Some(kept) => kept.find(&executor, progress)?,
-                None => None,
-            };
+            let found = kept.as_mut().map(|kept| kept.find(&executor, progress));
+            let found = found.transpose()?.flatten();
             let is_found = found.is_some();
             let begun = match found {
                 Some(begun) => begun,

@@ -38,14 +38,10 @@ impl CosineBootstrapper {
             matrices::coeffs_to_slots(params),
             base.max_level(),
             params.eval_mod_scale() / params.raised_scale(),
-        )?
-        .into_iter();
-        let first = coeffs_to_slots
-            .next()
-            .map(|t| match params.raised_weight() {
-                Some(weight) => t.of_raised(weight),
-                None => t,
-            });
+        )?;
+        if let Some(first) = coeffs_to_slots.first_mut() {
+            first.plan.ephemeral = params.raised_weight();
+        }
         let separation = matrices::separation(params)
             .map(|matrix| encode(params, vec![matrix], params.sine_level(), 1.0))
             .transpose()?;
@@ -56,7 +52,7 @@ impl CosineBootstrapper {
                 params.slots_to_coeffs_level(),
                 down_gain,
             )?,
-            coeffs_to_slots: first.into_iter().chain(coeffs_to_slots).collect(),
+            coeffs_to_slots,
             separation: separation.and_then(|mut list| list.pop()),
             outline: BootstrapOutline::new(params)?,
             clock: StageClock::default(),

@@ -53,17 +53,13 @@ impl BootstrapOutline {
         let separation: Option<DiagonalPattern> = matrices::separation(params);
         let separation = separation.map(|pattern| plan(&pattern, params.sine_level()));
         let down = params.slots_to_coeffs_level();
-        let mut coeffs_to_slots =
-            plans(matrices::coeffs_to_slots(params), scheme.max_level())?.into_iter();
-        let first = coeffs_to_slots
-            .next()
-            .map(|plan| match params.raised_weight() {
-                Some(weight) => plan.of_raised(weight),
-                None => plan,
-            });
+        let mut coeffs_to_slots = plans(matrices::coeffs_to_slots(params), scheme.max_level())?;
+        if let Some(first) = coeffs_to_slots.first_mut() {
+            first.ephemeral = params.raised_weight();
+        }
         Ok(Self {
-            coeffs_to_slots: first.into_iter().chain(coeffs_to_slots).collect(),
             slots_to_coeffs: plans(matrices::slots_to_coeffs(params), down)?,
+            coeffs_to_slots,
             separation: separation.transpose()?,
             eval_mod: EvalMod::new(params)?,
             params: params.clone(),

@@ -104,7 +104,7 @@ pub struct KeyRequest {
 }
 
 impl KeyRequest {
-    /// Nothing.
+    /// A request of no keys.
     pub fn new() -> Self {
         Self::default()
     }

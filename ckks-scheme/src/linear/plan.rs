@@ -37,7 +37,9 @@ pub struct TransformPlan {
     pub(super) giants: Vec<i64>,
     pub(super) rows: Vec<usize>,
     pub(super) period: Option<usize>,
-    pub(super) ephemeral: Option<u32>,
+    /// For what is raised from level 1 and still under an ephemeral secret of that weight: rotations of the input lead back to
+    /// the secret. Their keys have one digit and there is no ModUp, so that many baby steps pay.
+    pub(crate) ephemeral: Option<u32>,
 }
 
 impl TransformPlan {
@@ -75,15 +77,6 @@ impl TransformPlan {
             rows,
             period: periodic.then_some(pattern.period),
             ephemeral: None,
-        }
-    }
-
-    /// The same for what is raised from level 1 and still under an ephemeral secret of that weight: rotations of the input
-    /// lead back to the secret. Their keys have one digit and there is no ModUp, so that many baby steps pay.
-    pub(crate) fn of_raised(self, weight: u32) -> Self {
-        Self {
-            ephemeral: Some(weight),
-            ..self
         }
     }
 

@@ -52,13 +52,13 @@ pub enum ExchangeError {
     /// Another process writes its checkpoints there.
     #[error("{path:?}: another process uses this checkpoint, expected a folder of one's own")]
     CheckpointBusy {
-        /// The folder.
+        /// The folder of the checkpoint.
         path: PathBuf,
     },
     /// A file of a checkpoint that is not as it was written.
     #[error("checkpoint: {source} (without the file {path:?} its group begins anew)")]
     Damaged {
-        /// The file.
+        /// The file of a group or of the run.
         path: PathBuf,
         /// What is wrong.
         source: Box<ExchangeError>,
@@ -68,7 +68,7 @@ pub enum ExchangeError {
         "checkpoint: {source} (what was written to {dir:?} before is whole: the same command goes on from there)"
     )]
     CheckpointWrite {
-        /// The folder.
+        /// The folder of the checkpoint.
         dir: PathBuf,
         /// What the system says.
         source: SerialError,

@@ -132,10 +132,7 @@ impl Timeline {
         end: f64,
         (top, bottom): (f64, f64),
     ) -> fmt::Result {
-        let step = round_step(end / 8.0);
-        let mut index = 0;
-        while step > 0.0 && f64::from(index) * step <= end {
-            let seconds = f64::from(index) * step;
+        for seconds in ticks(end, 8.0) {
             let x = axis.at(seconds);
             writeln!(
                 out,
@@ -144,7 +141,6 @@ impl Timeline {
                 bottom + 16.0,
                 shown(seconds)
             )?;
-            index += 1;
         }
         let (middle, below) = ((LEFT + WIDTH - RIGHT) / 2.0, bottom + 34.0);
         writeln!(
@@ -243,10 +239,7 @@ impl Timeline {
                     0.0
                 }
         };
-        let step = round_step(most / 4.0);
-        let mut index = 0;
-        while step > 0.0 && f64::from(index) * step <= most {
-            let gb = f64::from(index) * step;
+        for gb in ticks(most, 4.0) {
             writeln!(
                 out,
                 r##"<line x1="{LEFT}" y1="{:.1}" x2="{:.1}" y2="{0:.1}" stroke="#dddddd"/>
@@ -257,7 +250,6 @@ impl Timeline {
                 y(gb) + 4.0,
                 shown(gb)
             )?;
-            index += 1;
         }
         let centre = (top + bottom) / 2.0;
         writeln!(
@@ -331,6 +323,14 @@ fn draw_stages(
         }
     }
     Ok(())
+}
+
+/// Round values from 0 to `end`, at least `parts` of them; none on an axis without a length.
+fn ticks(end: f64, parts: f64) -> impl Iterator<Item = f64> {
+    let step = round_step(end / parts);
+    (0..)
+        .map(move |index| f64::from(index) * step)
+        .take_while(move |value| step > 0.0 && *value <= end)
 }
 
 /// The largest of 1, 2 and 5 times a power of ten that is not above `most`.

@@ -46,16 +46,15 @@ fn run(
     };
     data::check_left(batch.data, batch.first, batch.images)?;
     let lowered = model.lower()?;
-    let planned = match &mut checkpoint {
-        Some(checkpoint) => {
-            checkpoint::check(checkpoint, "infer", &lowered)?;
-            checkpoint.check("number of images", planning.batch)?;
-            checkpoint.check("planning", plan::asked_for(planning))?;
-            match checkpoint.decisions()? {
-                Some(decisions) => plan::obey(&lowered, planning, &decisions, Place::Here)?,
-                None => plan::prepare(&lowered, planning, Place::Here)?,
-            }
-        }
+    let mut begun_with = None;
+    if let Some(checkpoint) = &mut checkpoint {
+        checkpoint::check(checkpoint, "infer", &lowered)?;
+        checkpoint.check("number of images", planning.batch)?;
+        checkpoint.check("planning", plan::asked_for(planning))?;
+        begun_with = checkpoint.decisions()?;
+    }
+    let planned = match begun_with {
+        Some(decisions) => plan::obey(&lowered, planning, &decisions, Place::Here)?,
         None => plan::prepare(&lowered, planning, Place::Here)?,
     };
     ui.note(&planned.plan.to_string());
