@@ -94,6 +94,7 @@ fn main() -> Result<(), BoxError> {
         machine: Machine {
             threads: args.common.threads(),
             memory_bytes,
+            beside_bytes: 0,
             speed: Speed::built_in(kernel.name()),
         },
         memory_is_asked_for: args.memory_gib.is_some(),

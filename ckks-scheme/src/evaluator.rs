@@ -55,7 +55,8 @@ impl Evaluator {
     }
 
     /// Records from now on when every operation of this evaluator and its clones runs, in times since `origin`, and how many
-    /// bytes of the limb pool are in use: [`Profile::trace`] gives it. At most 20 MB are taken for that.
+    /// bytes of the limb pool are in use: [`Profile::trace`] gives it. At most
+    /// [`Trace::MOST_BYTES`](crate::Trace::MOST_BYTES) are taken for that.
     pub fn record(&self, origin: Instant) {
         self.profile.record(origin, self.params.pool().clone());
     }

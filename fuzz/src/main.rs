@@ -2,6 +2,8 @@
 #![no_main]
 #![allow(clippy::unwrap_used, reason = "an entry point fails by a panic")]
 
+#[path = "../../pipeline/tests/library/checkpoint_targets.rs"]
+mod checkpoint_targets;
 #[allow(dead_code, reason = "the fixture of tests, of which a part is needed")]
 #[path = "../../ckks-scheme/tests/serial/fixture.rs"]
 mod fixture;

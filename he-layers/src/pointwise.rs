@@ -173,6 +173,10 @@ pub trait PreparedPointwise: fmt::Debug + Send + Sync {
     /// Errors that it makes.
     fn error(&self) -> StageError;
 
+    /// Lets go of what carries out refreshes, and of its matrices: see
+    /// [`PreparedProgram::release_refreshers`](crate::PreparedProgram::release_refreshers).
+    fn release_refresher(&mut self) {}
+
     /// What the ciphertexts of channel block `block` have in common, made once for all of them.
     ///
     /// # Errors

@@ -141,7 +141,7 @@ pub fn infer_watched(
     let Instance {
         params,
         program,
-        prepared,
+        mut prepared,
         ..
     } = instance;
     let (log_n, log_qp, security_bits, kernel) = (
@@ -150,7 +150,8 @@ pub fn infer_watched(
         params.security_bits(),
         params.kernel_name(),
     );
-    // Gives the pool's memory back before the reference needs its own.
+    // Give the pool's memory back before the reference needs its own.
+    prepared.release_refreshers();
     drop(params);
     let rounded = references::rounded(&program, &prepared, &inputs, progress)?;
     let bounds = model.logit_bounds()?;

@@ -42,6 +42,8 @@ pub struct Machine {
     pub threads: usize,
     /// Upper bound of the process's resident memory in bytes.
     pub memory_bytes: u64,
+    /// What the process needs of that beside the run, in bytes: for a recording of it, say.
+    pub beside_bytes: u64,
     /// Speed of the primitives.
     pub speed: Speed,
 }

@@ -317,6 +317,7 @@ mod tests {
             machine: Machine {
                 threads: 2,
                 memory_bytes: 1 << 30,
+                beside_bytes: 0,
                 speed: Speed::built_in("scalar"),
             },
             memory_is_asked_for: true,

@@ -57,6 +57,9 @@ pub struct Timeline {
 }
 
 impl Recording {
+    /// Most bytes that a run needs more when it is recorded. The file is written when the run is over.
+    pub const MOST_BYTES: u64 = Trace::MOST_BYTES;
+
     /// Begins now.
     #[must_use]
     pub fn start() -> Self {

@@ -233,8 +233,8 @@ impl Bootstrapper for CosineBootstrapper {
         }
         out.tracked.systematic += incoming;
         if let Some(bound) = self.outline.largest_result() {
-            // Wherever the argument was taken to, both values are within the bound. Without this the errors that are possible grow
-            // from refresh to refresh, until no modulus has room for them.
+            // Wherever errors took the argument to, the value and what it should be are within the bound. Without this the errors
+            // that are possible grow from refresh to refresh, until no modulus has room for them.
             let apart = 2.0 * bound * ratio + approximation;
             out.tracked.systematic = out.tracked.systematic.min(apart);
             out.tracked.error_std = out.tracked.error_std.min(apart);

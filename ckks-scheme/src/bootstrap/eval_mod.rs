@@ -38,6 +38,14 @@ impl EvalMod {
         }
     }
 
+    /// Largest absolute value of the result, wherever the argument is, in units of the values.
+    pub(super) fn largest_result(&self) -> f64 {
+        match self {
+            Self::Cosine(cosine) => cosine.largest_result(),
+            Self::Fourier(fourier) => fourier.series().bound(),
+        }
+    }
+
     /// Largest difference between the circuit in double precision and what it stands for, over all whole turns and the
     /// admissible values, in units of the values.
     pub(super) fn approximation_error(&self) -> f64 {

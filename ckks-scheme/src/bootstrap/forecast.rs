@@ -47,10 +47,12 @@ impl BootstrapOutline {
         }
     }
 
-    /// Largest absolute value of a refreshed real component at the output's scale, wherever its argument may have been.
-    /// `None` for the identity, which leaves what was declared.
+    /// Largest absolute value of a refreshed real component at the output's scale, wherever its argument may have been: a
+    /// sine and a Fourier series are bounded. `None` with CoeffsToSlots first, where values are sums of refreshed
+    /// coefficients.
     pub fn largest_result(&self) -> Option<f64> {
-        self.applied().map(FourierSeries::bound)
+        let slots = self.params().literal().order == Order::SlotsToCoeffsFirst;
+        slots.then(|| self.eval_mod().largest_result())
     }
 
     /// The largest slope of the function: what an error of the input is multiplied by at most.
@@ -128,7 +130,7 @@ impl BootstrapOutline {
     /// The declared bound and mean of the function's values, given those of its arguments; `ratio` is the nominal scale over
     /// the ciphertext's.
     pub(super) fn declared(&self, max: f64, rms: f64, ratio: f64) -> (f64, f64) {
-        let Some(bound) = self.largest_result() else {
+        let Some(bound) = self.applied().map(FourierSeries::bound) else {
             return (max, rms);
         };
         let components = match self.params().literal().content {

@@ -36,6 +36,13 @@ pub struct Trace {
     pub left_out: u64,
 }
 
+impl Trace {
+    /// Most bytes that a recording and its trace take: operations while their vector grows by doubling, and once more as
+    /// [`Span`]s; the memory curve twice.
+    pub const MOST_BYTES: u64 = (MOST_SPANS * (3 * size_of::<Kept>() + size_of::<Span>())
+        + MOST_POINTS * 3 * size_of::<(Duration, u64)>()) as u64;
+}
+
 /// What is kept of an operation.
 #[derive(Clone, Copy, Debug)]
 struct Kept {

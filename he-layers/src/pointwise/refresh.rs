@@ -386,6 +386,10 @@ impl PreparedPointwise for PreparedRefresh {
         }
     }
 
+    fn release_refresher(&mut self) {
+        self.refresher.bootstrapper = None;
+    }
+
     fn block(&self, block: usize) -> Result<Box<dyn PreparedBlock + '_>, LayerError> {
         let layout = &self.input.layout;
         let plane = layout.channel_plane(block, &self.refresh.declared);

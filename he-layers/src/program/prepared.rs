@@ -157,6 +157,15 @@ impl PreparedProgram {
         refreshed.map(|v| v.spec.layout.ciphertexts()).sum()
     }
 
+    /// Lets go of what carries out refreshes, with its matrices and its hold on the limb pool. The program can still be
+    /// evaluated in the clear and asked about; a run would be refused ([`LayerError::NoRefresher`]).
+    ///
+    /// [`LayerError::NoRefresher`]: crate::LayerError::NoRefresher
+    pub fn release_refreshers(&mut self) {
+        let stages = self.values.iter_mut().filter_map(|v| v.stage.as_mut());
+        stages.for_each(|stage| stage.stage.release_refresher());
+    }
+
     /// All switching keys, at the levels of use.
     pub fn required_keys(&self) -> KeyRequest {
         let mut keys = self.movable_keys();

@@ -1,6 +1,11 @@
 //! A network whose ReLUs are applied by its refreshes, and an image that leaves all ranges.
 
-use he_layers::{Conv2d, Packing, PlainTensor, Preparation, Program, Refresh, Term};
+use std::sync::Arc;
+
+use ckks_scheme::Evaluator;
+use he_layers::{
+    Client, Conv2d, LayerError, Packing, PlainTensor, Preparation, Program, Refresh, Term,
+};
 use rand_chacha::ChaCha20Rng;
 
 use crate::lab::{Lab, conv, deviation, head};
@@ -45,6 +50,36 @@ fn relu_network_whose_activations_are_refreshes() {
         assert_eq!(net.refresh_functions().len(), 1);
         check_refreshed(&mut lab, &refresher, &net, packing);
     }
+}
+
+#[test]
+fn a_program_without_its_refreshers_holds_nothing_of_the_pool_and_does_not_run() {
+    let (mut lab, refresher) = Lab::with_relu(1, 15, 11);
+    let (net, _) = network(&mut lab.rng);
+    let layout = lab.layout(SHAPE, GRID, Packing::Complex);
+    let mut prepared = net
+        .prepare(&Preparation {
+            refreshers: std::slice::from_ref(&refresher),
+            ..lab.preparation(layout)
+        })
+        .unwrap();
+    drop(refresher);
+    let x = lab.images(&prepared);
+    let rounded = prepared.forward_rounded(&net, &x).unwrap();
+    let (mut client, keys) = Client::new(&lab.params, &prepared, &mut lab.rng).unwrap();
+    let server = Evaluator::new(&lab.params, Arc::new(keys));
+    let encrypted = client.encrypt(&x).unwrap();
+    let with_matrices = lab.params.pool().in_use_bytes();
+    prepared.release_refreshers();
+    assert!(lab.params.pool().in_use_bytes() < with_matrices);
+    let refused = prepared.forward(&server, encrypted, 1).unwrap_err();
+    assert!(
+        matches!(refused, LayerError::NoRefresher { .. }),
+        "{refused}"
+    );
+    drop((client, server));
+    assert_eq!(lab.params.pool().in_use_bytes(), 0);
+    assert_eq!(prepared.forward_rounded(&net, &x).unwrap(), rounded);
 }
 
 /// All images but the outsider.

@@ -124,7 +124,8 @@ impl Schedule<'_> {
             input.grid().cells(),
             chain.refresh_work,
         );
-        let fixed = memory::fixed_bytes(prepared, modulus, task.batch.get(), threads);
+        let fixed = memory::fixed_bytes(prepared, modulus, task.batch.get(), threads)
+            .saturating_add(self.machine.beside_bytes);
         let for_steps = self.machine.memory_bytes.saturating_sub(fixed);
         let encryption = memory::encryption_limbs(prepared, modulus, threads) as u64;
         let encrypted = held.saturating_add(encryption.saturating_mul(modulus.limb_bytes()));

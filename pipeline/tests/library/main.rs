@@ -1,6 +1,7 @@
 //! Planner, executor and inference as other crates call them.
 #![allow(clippy::unwrap_used)]
 
+mod checkpoint_targets;
 mod checkpoints;
 mod comparisons;
 // The same replay of other targets.

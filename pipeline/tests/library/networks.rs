@@ -17,6 +17,7 @@ pub fn machine(memory_bytes: u64) -> Machine {
     Machine {
         threads: 2,
         memory_bytes,
+        beside_bytes: 0,
         speed: Speed::built_in("avx512ifma"),
     }
 }

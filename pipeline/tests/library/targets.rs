@@ -17,27 +17,30 @@ use pipeline::plan::Plan;
 use pipeline::planner;
 use tempfile::TempDir;
 
+use crate::checkpoint_targets;
 use crate::networks::{GIB, Small, chain, machine, task};
 
 /// Whether the bytes were read.
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of the folder that their inputs are in.
-pub const TARGETS: [(&str, Target); 3] = [
+pub const TARGETS: [(&str, Target); 5] = [
+    ("checkpoint_group", checkpoint_targets::fuzz_group),
+    ("checkpoint_run", checkpoint_targets::fuzz_run),
     ("client_spec", fuzz_client_spec),
     ("content", fuzz_content),
     ("plan", fuzz_plan),
 ];
 
-const IMAGES: usize = 5;
+pub(crate) const IMAGES: usize = 5;
 /// What the hash of a client spec's file is derived with.
 const SPEC_CONTEXT: &str = "polyphase pipeline 1 client spec file";
 
 /// A network with two refreshes, and the ring of its decisions.
-struct Ready {
-    program: Program,
-    decisions: Decisions,
-    instance: Instance,
+pub(crate) struct Ready {
+    pub program: Program,
+    pub decisions: Decisions,
+    pub instance: Instance,
 }
 
 fn refreshed() -> Ready {
@@ -60,7 +63,7 @@ fn refreshed() -> Ready {
     }
 }
 
-fn plain() -> Ready {
+pub(crate) fn plain() -> Ready {
     let program = chain("small", 4, &[2, 4, 4, 3, 3, 3, 3]);
     let small = Small::new(8, 9, Packing::Real, Grid::new(4, 4));
     let (decisions, instance) = small.ready(&program, IMAGES);
@@ -102,7 +105,11 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         let plan = planner::forecast(&ready.decisions, &ready.instance, &task, &machine);
         plan.unwrap().to_ron().into_bytes()
     };
+    let [run, state, logits] = checkpoint_targets::seeds();
     vec![
+        ("checkpoint_group", "logits", logits),
+        ("checkpoint_group", "state", state),
+        ("checkpoint_run", "run", run),
         ("client_spec", "spec", spec.to_text().into_bytes()),
         ("content", "images", content(Holds::Images)),
         ("plan", "plain", plan(&READY[0])),
@@ -110,12 +117,12 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
-/// The same file with the checksum that belongs to it.
-fn repaired(bytes: &[u8]) -> Vec<u8> {
+/// The same file with the checksum that belongs to it, in the context of its kind.
+pub(crate) fn repaired(bytes: &[u8], context: &str) -> Vec<u8> {
     let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else {
         return bytes.to_vec();
     };
-    let hash = blake3::derive_key(SPEC_CONTEXT, &bytes[end + 1..]);
+    let hash = blake3::derive_key(context, &bytes[end + 1..]);
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     let from = end.saturating_sub(hash.len());
     [&bytes[..from], hash.as_bytes(), &bytes[end..]].concat()
@@ -124,7 +131,10 @@ fn repaired(bytes: &[u8]) -> Vec<u8> {
 /// As it is, and once more with the right checksum: no mutation would get past it.
 pub fn fuzz_client_spec(bytes: &[u8]) -> bool {
     let read = ClientSpec::from_text(bytes);
-    for spec in read.iter().chain(&ClientSpec::from_text(&repaired(bytes))) {
+    for spec in read
+        .iter()
+        .chain(&ClientSpec::from_text(&repaired(bytes, SPEC_CONTEXT)))
+    {
         let again = ClientSpec::from_text(spec.to_text().as_bytes()).unwrap();
         assert_eq!(&again, spec);
         spec.key_request();

@@ -78,6 +78,19 @@ impl Cosine {
         self.approximation_error
     }
 
+    /// See [`super::EvalMod::largest_result`]. The arcsine's polynomial may take any sine.
+    pub(super) fn largest_result(&self) -> f64 {
+        let angle = self.arcsine.as_ref().map_or(1.0, |p| {
+            // A Chebyshev polynomial beyond its interval.
+            let beyond = (1.0 / p.interval().1).max(1.0).acosh();
+            let terms = p.coeffs().iter().enumerate();
+            terms
+                .map(|(k, c)| c.abs() * (k as f64 * beyond).cosh())
+                .sum()
+        });
+        angle * self.values_per_radian
+    }
+
     /// See [`super::EvalMod::polynomials`].
     pub(super) fn polynomials(&self) -> Vec<(usize, usize)> {
         let complex = |p: &Chebyshev| p.coeffs().iter().map(|&c| c.into()).collect();

@@ -53,9 +53,10 @@ fn run(
         checkpoint.check("planning", plan::asked_for(planning))?;
         begun_with = checkpoint.decisions()?;
     }
+    let recorded = args.timeline.as_ref().map_or(0, |_| Recording::MOST_BYTES);
     let planned = match begun_with {
-        Some(decisions) => plan::obey(&lowered, planning, &decisions, Place::Here)?,
-        None => plan::prepare(&lowered, planning, Place::Here)?,
+        Some(decisions) => plan::obey(&lowered, planning, &decisions, Place::Here, recorded)?,
+        None => plan::prepare(&lowered, planning, Place::Here, recorded)?,
     };
     ui.note(&planned.plan.to_string());
     if args.seed.is_some() {

@@ -27,7 +27,7 @@ fn run(args: &KeygenArgs, ui: &dyn Progress) -> Result<KeygenReport, CliError> {
     let passphrase = args.passphrase.read()?;
     let planning = &args.planning;
     let model = Model::open(&planning.model.model)?;
-    let planned = plan::prepare(&model.lower()?, planning, Place::Anywhere)?;
+    let planned = plan::prepare(&model.lower()?, planning, Place::Anywhere, 0)?;
     let (plan, instance) = (&planned.plan, &planned.instance);
     ui.note(&plan.to_string());
     if args.seed.is_some() {

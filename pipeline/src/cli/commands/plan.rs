@@ -34,7 +34,7 @@ pub fn command(args: &PlanArgs, _: &dyn Progress) -> Result<(), CliError> {
     let mut files = args.out.iter().chain(&args.svg);
     files.try_for_each(|path| check_writable(path))?;
     let model = Model::open(&args.planning.model.model)?.lower()?;
-    let planned = prepare(&model, &args.planning, Place::Anywhere)?;
+    let planned = prepare(&model, &args.planning, Place::Anywhere, 0)?;
     if let Some(path) = &args.out {
         write_whole(path, planned.plan.to_ron().as_bytes())?;
     }
@@ -53,27 +53,39 @@ pub enum Place {
     Anywhere,
 }
 
-/// Plans, or obeys the plan that the user names.
-pub fn prepare(model: &Lowered, args: &PlanningArgs, place: Place) -> Result<Planned, CliError> {
+/// Plans, or obeys the plan that the user names; `beside_bytes` as in [`Machine`].
+pub fn prepare(
+    model: &Lowered,
+    args: &PlanningArgs,
+    place: Place,
+    beside_bytes: u64,
+) -> Result<Planned, CliError> {
     if let Some(path) = &args.plan {
         let plan = Plan::read(path)?;
-        return obey(model, args, &plan.decisions, place);
+        return obey(model, args, &plan.decisions, place, beside_bytes);
     }
-    let machine = machine(&args.machine, args.machine_file.as_deref(), place)?;
+    let machine = Machine {
+        beside_bytes,
+        ..machine(&args.machine, args.machine_file.as_deref(), place)?
+    };
     let checksum = checksum(model);
     let task = task(model, args, &checksum);
     let kernel = args.machine.kernel();
     Ok(planner::plan(&task, &machine, &pins(args), &kernel)?)
 }
 
-/// Obeys a plan.
+/// Obeys a plan; `beside_bytes` as in [`Machine`].
 pub fn obey(
     model: &Lowered,
     args: &PlanningArgs,
     decisions: &Decisions,
     place: Place,
+    beside_bytes: u64,
 ) -> Result<Planned, CliError> {
-    let machine = machine(&args.machine, args.machine_file.as_deref(), place)?;
+    let machine = Machine {
+        beside_bytes,
+        ..machine(&args.machine, args.machine_file.as_deref(), place)?
+    };
     let checksum = checksum(model);
     let task = task(model, args, &checksum);
     let kernel = args.machine.kernel();
@@ -112,6 +124,7 @@ pub fn machine(args: &MachineArgs, file: Option<&Path>, place: Place) -> Result<
             Place::Anywhere => args.threads.asked(),
         },
         memory_bytes: args.memory_bytes(),
+        beside_bytes: 0,
         speed: Speed::built_in(kernel.name()),
     };
     let Some(path) = file else {
