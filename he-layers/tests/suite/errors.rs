@@ -162,6 +162,27 @@ fn declared_values_that_the_modulus_does_not_hold_are_refused() {
 }
 
 #[test]
+fn what_a_polynomial_declares_must_fit_the_modulus_before_and_after_it() {
+    // Sums stand at scale 2^78 under 400 bits; the results of a polynomial of degree 7 at 2^28, under fewer.
+    for declared in [340, 300] {
+        let (mut net, x) = begun();
+        let range = vec![2f64.powi(declared); 2];
+        let relu = Polynomial::relu("relu", 7, range).unwrap();
+        let values = net.apply(x, relu).unwrap();
+        let b = conv(&mut rng(6), "b", (2, 2), 3, 1);
+        let y = net.node("net", "b", vec![Term::linear(values, b)]);
+        net.finish(y.unwrap()).unwrap();
+        let lab = Lab::new(8, 8, 1);
+        let layout = lab.layout(SHAPE, Grid::new(4, 4), Packing::Real);
+        let error = net.prepare(&lab.preparation(layout)).unwrap_err();
+        let LayerError::Range { layer, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(layer, "relu", "{error}");
+    }
+}
+
+#[test]
 fn refreshes_that_cannot_be_are_refused() {
     let r = &mut rng(5);
     let (mut net, x) = begun();
