@@ -111,7 +111,8 @@ def run(tree, test, seconds):
 def said(output):
     """The first words of a failure."""
     panic = re.search(r"panicked at [^\n]*\n(.*)", output)
-    return (panic.group(1) if panic else output.strip().splitlines()[-1]).strip()[:160]
+    words = panic.group(1) if panic else output.strip().rpartition("\n")[2]
+    return words.strip()[:160]
 
 
 def check_clean(tree, chosen):
