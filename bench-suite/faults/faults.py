@@ -65,7 +65,7 @@ def git(tree, *args):
 
 def check_tree(tree):
     """Refuses a tree that is not whole, clean and another one than this script's."""
-    if pathlib.Path(git(tree, "rev-parse", "--show-toplevel")) != tree:
+    if not (tree / ".git").exists():
         raise Wrong(f"{tree}: not the root of a git work tree")
     if HERE.is_relative_to(tree):
         raise Wrong(f"{tree}: faults are put into another work tree than this one (git worktree add --detach ../faulty)")
@@ -180,12 +180,13 @@ def main():
     if not args.check and args.tree is None:
         parser.error("one of --list, --check and --tree is needed")
     tree = (args.tree or HERE.parents[1]).resolve()
+    if not args.check:
+        check_tree(tree)
     if wrong := list(misplaced(tree, chosen)):
         raise Wrong("\n".join(wrong))
     if args.check:
         print(f"{len(chosen)} faults have their places")
         return 0
-    check_tree(tree)
     # So that the file is whole again whatever ends this.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     check_clean(tree, chosen)
