@@ -70,6 +70,6 @@ fn kernels_of_more_weights_than_any_map_has_values_are_refused() {
     // Each fits its map with the padding, and would take 29 GB.
     for op in [pool(60_000, 30_000), spread(59_999, 30_000)] {
         let words = refused(op);
-        assert!(words.contains("number of weights 3600000000"), "{words}");
+        assert!(words.contains("number of weights is 3600000000"), "{words}");
     }
 }
