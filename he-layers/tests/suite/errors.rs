@@ -1,9 +1,9 @@
 //! What is refused, with its words.
 
-use ckks_scheme::{Content, Evaluator, Level, Scale};
+use ckks_scheme::{Chebyshev, Content, Evaluator, Level, Scale};
 use he_layers::{
-    Chw, Client, Grid, LayerError, Packing, PlainTensor, Polynomial, Preparation, Program, Refresh,
-    Refresher, Square, Term, Value,
+    Chw, Client, Grid, LayerError, Packing, PlainTensor, PolyOutput, Polynomial, Preparation,
+    Program, Refresh, Refresher, Square, Term, Value,
 };
 
 use crate::lab::{Lab, conv, rng, square};
@@ -158,6 +158,28 @@ fn declared_values_that_the_modulus_does_not_hold_are_refused() {
             (layer.as_str(), max.log2().round()),
             ("square", f64::from(size))
         );
+    }
+}
+
+#[test]
+fn what_a_polynomial_declares_must_fit_the_modulus_before_and_after_it() {
+    // Sums stand at scale 2^78 under 400 bits, results at 2^28 under no more.
+    let wide = Polynomial::relu("wide", 7, vec![2f64.powi(340); 2]).unwrap();
+    let line = Chebyshev::new(vec![0.0, 2f64.powi(390)], (-4.5, 4.5)).unwrap();
+    let steep = Polynomial::new("steep", vec![line], PolyOutput::Value, vec![4.5; 2]).unwrap();
+    for (name, activation) in [("wide", wide), ("steep", steep)] {
+        let (mut net, x) = begun();
+        let values = net.apply(x, activation).unwrap();
+        let b = conv(&mut rng(6), "b", (2, 2), 3, 1);
+        let y = net.node("net", "b", vec![Term::linear(values, b)]);
+        net.finish(y.unwrap()).unwrap();
+        let lab = Lab::new(8, 8, 1);
+        let layout = lab.layout(SHAPE, Grid::new(4, 4), Packing::Real);
+        let error = net.prepare(&lab.preparation(layout)).unwrap_err();
+        let LayerError::Range { layer, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(layer, name, "{error}");
     }
 }
 

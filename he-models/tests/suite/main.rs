@@ -9,4 +9,5 @@ mod network;
 mod onnx;
 mod passes;
 mod ranges;
+mod sizes;
 mod targets;

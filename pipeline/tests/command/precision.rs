@@ -2,6 +2,7 @@
 
 use super::*;
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 
 #[test]
 fn help_lists_the_presets_and_what_the_figures_mean() {
@@ -44,6 +45,24 @@ fn arguments_that_make_no_sense_are_usage_errors() {
         3,
         &["no/such/folder/report.json", "its folder is not there"],
     );
+}
+
+#[test]
+fn a_seed_is_said_before_the_work() {
+    let args = "precision --preset n15 --ciphertexts 1 --seed 3";
+    let mut child = Command::new(env!("CARGO_BIN_EXE_polyphase"))
+        .args(args.split(' '))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    lines.read_line(&mut first).unwrap();
+    // The rest takes seconds, and is for another test.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(first.contains("reproducible, not secure"), "{first}");
 }
 
 #[test]

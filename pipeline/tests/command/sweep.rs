@@ -27,6 +27,7 @@ fn sweeps_are_measured_kept_and_gone_on_with() {
     let sweep = |batches: &str| {
         let output = polyphase(&[&common[..], &files, &["--batches", batches]].concat());
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(stderr(&output).contains("reproducible, not secure"));
         let table: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
         (table, stdout(&output).to_owned())
     };

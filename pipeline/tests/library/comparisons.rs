@@ -1,7 +1,7 @@
 //! What a client's ciphertexts have in common, and what a report says of its logits.
 
 use ckks_scheme::Ciphertext;
-use datasets::{Shape, Synthetic};
+use datasets::{DataError, Dataset, Images, Shape, Synthetic};
 use he_layers::{Grid, Packing, PlainTensor};
 use he_models::Model;
 use pipeline::client::{Client, ClientSpec, Randomness};
@@ -55,6 +55,42 @@ fn all_ciphertexts_of_a_client_have_a_uniform_half_of_their_own() {
     assert_eq!(uniform.len(), all, "some are the same");
 }
 
+/// Synthetic images with labels.
+struct Labelled {
+    images: Synthetic,
+    labels: Vec<usize>,
+}
+
+impl Dataset for Labelled {
+    fn name(&self) -> &str {
+        self.images.name()
+    }
+
+    fn shape(&self) -> Shape {
+        self.images.shape()
+    }
+
+    fn num_images(&self) -> Option<usize> {
+        Some(self.labels.len())
+    }
+
+    fn num_classes(&self) -> Option<usize> {
+        self.labels.iter().max().map(|most| most + 1)
+    }
+
+    fn read(&self, offset: usize, count: usize) -> Result<Images, DataError> {
+        let images = self.images.read(offset, count)?;
+        let values = images.view().to_f64().iter().map(|x| *x as f32).collect();
+        let labels = self.labels[offset..offset + count].to_vec();
+        Ok(Images::from_values(
+            self.shape(),
+            offset,
+            values,
+            Some(labels),
+        ))
+    }
+}
+
 /// With weights of a few bits the encrypted network is another one: its answers differ from the plaintext network's.
 #[test]
 fn agreement_and_errors_are_those_of_encrypted_logits_against_plain_ones() {
@@ -70,8 +106,15 @@ fn agreement_and_errors_are_those_of_encrypted_logits_against_plain_ones() {
         height: 8,
         width: 8,
     };
+    let mut data = Labelled {
+        images: Synthetic::with_shape(0, shape).unwrap(),
+        labels: vec![0; images],
+    };
+    // What the plaintext network sees is right.
+    let plain = data.read(0, images).unwrap().view().to_f64();
+    data.labels = model.evaluate(&plain).unwrap().predictions().collect();
     let batch = Batch {
-        data: &Synthetic::with_shape(0, shape).unwrap(),
+        data: &data,
         first: 0,
         images,
     };
@@ -98,6 +141,8 @@ fn agreement_and_errors_are_those_of_encrypted_logits_against_plain_ones() {
     assert_eq!(records.len(), images);
     assert!(agree < images, "nothing to see");
     assert_eq!(report.agreement, agree as f64 / images as f64);
+    assert_eq!(report.accuracy_plain, Some(1.0));
+    assert_eq!(report.accuracy_encrypted, Some(report.agreement));
     assert_eq!(report.max_logit_error, error);
     assert!(0.0 < report.max_logit_error_rounded && report.max_logit_error_rounded < 0.1 * error);
 }
