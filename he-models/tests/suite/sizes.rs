@@ -73,3 +73,12 @@ fn kernels_of_more_weights_than_any_map_has_values_are_refused() {
         assert!(words.contains("number of weights is 3600000000"), "{words}");
     }
 }
+
+#[test]
+fn maps_of_any_size_are_refused() {
+    // One has a side above 2^16, one has more than 2^26 values.
+    for zeros in [1 << 15, 1 << 13] {
+        let words = refused(spread(1, zeros));
+        assert!(words.contains("shape of its output"), "{words}");
+    }
+}
