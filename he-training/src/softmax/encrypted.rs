@@ -1,0 +1,296 @@
+//! The steps under encryption.
+//!
+//! Between steps a block of weights is one ciphertext `z = w + i v`, in units of the weights' bound, spread. One refresh gives both
+//! their levels back.
+
+use ckks_scheme::{Ciphertext, Complex64, Level};
+use rayon::prelude::*;
+
+use super::circuit::{Arithmetic, excess};
+use super::levels::StepLevels;
+use super::{Derived, Softmax};
+use crate::batch::Batch;
+use crate::error::TrainingError;
+use crate::head::{Head, Meeting};
+use crate::layout::WeightForm;
+use crate::trainer::Trainer;
+
+const I: Complex64 = Complex64::I;
+
+/// The softmax of ciphertexts.
+struct Probabilities<'a> {
+    trainer: &'a Trainer,
+    labels: &'a Ciphertext,
+}
+
+impl Arithmetic for Probabilities<'_> {
+    type Value = Ciphertext;
+    type Error = TrainingError;
+
+    fn start(&self, mut x: Ciphertext, gain: f64) -> Result<Ciphertext, TrainingError> {
+        let (t, layout) = (self.trainer, &self.trainer.layout);
+        let (period, classes) = (layout.period(), layout.classes());
+        let is_class = |f: usize, _| Complex64::from(f64::from(u8::from(f % period < classes)));
+        let level = x.level();
+        let mask = t.plain(level, x.scale().value(), is_class)?;
+        t.eval.add_plain_assign(&mut x, &mask)?;
+        x.declare_values(2.0, 2.0);
+        let mut square = t.eval.sum_of_products(&[(&x, &x)], level)?;
+        let mask = t.plain(level, square.scale().value(), is_class)?;
+        t.eval.add_plain_assign(&mut square, &mask)?;
+        let mut out = t.eval.relinearize_rescale(square)?;
+        out.reinterpret(gain);
+        out.declare_values(1.0, 1.0);
+        t.recentred(out)
+    }
+
+    fn class_sum(&self, x: &Ciphertext) -> Result<Ciphertext, TrainingError> {
+        let (t, layout) = (self.trainer, &self.trainer.layout);
+        let mut sum = t.window_sum(t.eval.copy(x)?, layout.lane_step(1), layout.period())?;
+        sum.declare_values(1.0, 1.0);
+        Ok(sum)
+    }
+
+    fn subtracted_from(&self, a: f64, x: &Ciphertext) -> Result<Ciphertext, TrainingError> {
+        let mut out = self.trainer.eval.copy(x)?;
+        self.trainer.eval.negate_assign(&mut out);
+        self.trainer.eval.add_const_assign(&mut out, a.into())?;
+        Ok(out)
+    }
+
+    fn quadratic(
+        &self,
+        x: &Ciphertext,
+        centre: f64,
+        offset: f64,
+    ) -> Result<Ciphertext, TrainingError> {
+        let t = self.trainer;
+        let mut shifted = t.eval.copy(x)?;
+        t.eval.add_const_assign(&mut shifted, (-centre).into())?;
+        let mut out = t.product(&shifted, &shifted, 1.0)?;
+        t.eval.add_const_assign(&mut out, offset.into())?;
+        Ok(out)
+    }
+
+    fn product(
+        &self,
+        a: &Ciphertext,
+        b: &Ciphertext,
+        gain: f64,
+    ) -> Result<Ciphertext, TrainingError> {
+        self.trainer.product(a, b, gain)
+    }
+
+    fn product_less_labels(
+        &self,
+        a: &Ciphertext,
+        b: &Ciphertext,
+        gain: f64,
+    ) -> Result<Ciphertext, TrainingError> {
+        let eval = &self.trainer.eval;
+        let level = a.level().min(b.level());
+        let mut product = eval.sum_of_products(&[(a, b)], level)?;
+        product.reinterpret(gain);
+        eval.add_scaled_assign(&mut product, self.labels, -1.0)?;
+        let mut out = eval.relinearize_rescale(product)?;
+        out.declare_values(1.5, 1.5);
+        self.trainer.recentred(out)
+    }
+
+    fn with_levels(&self, mut x: Ciphertext, levels: usize) -> Result<Ciphertext, TrainingError> {
+        let (input, _) = self.trainer.refresh_levels();
+        x.declare_values(1.0, 1.0);
+        if x.level().limbs() >= input + levels {
+            return Ok(x);
+        }
+        self.trainer.refresh(x, 1.0)
+    }
+}
+
+/// A training under way, step by step.
+#[derive(Debug)]
+pub struct SoftmaxRun<'a> {
+    trainer: &'a Trainer,
+    settings: Softmax,
+    derived: Derived,
+    levels: StepLevels,
+    batches: usize,
+    done: usize,
+    /// `w + i v` in units of the bound, one ciphertext for each block; refreshed when the next step reads it.
+    state: Vec<Ciphertext>,
+}
+
+impl Softmax {
+    /// Begins a training of `epochs` passes over `batches` batches, from weights of zero.
+    ///
+    /// # Errors
+    /// [`TrainingError::Setting`] for settings that do not fit, or refreshes that give too few levels.
+    pub fn begin<'a>(
+        &self,
+        trainer: &'a Trainer,
+        batches: usize,
+    ) -> Result<SoftmaxRun<'a>, TrainingError> {
+        let derived = self.derived(trainer.layout.classes(), batches)?;
+        let (input, output) = trainer.refresh_levels();
+        let levels = StepLevels::new(&derived, (input, output))?;
+        let scale = ckks_scheme::Scale::new(trainer.target());
+        let zero = |_| trainer.eval.zero(Level::new(output), scale);
+        let blocks = 0..trainer.layout.blocks();
+        Ok(SoftmaxRun {
+            settings: *self,
+            derived,
+            levels,
+            batches,
+            done: 0,
+            state: blocks.map(zero).collect::<Result<_, _>>()?,
+            trainer,
+        })
+    }
+}
+
+impl SoftmaxRun<'_> {
+    /// Steps done.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// Steps in all.
+    pub fn steps(&self) -> usize {
+        self.settings.steps(self.batches)
+    }
+
+    /// Number of the batch that the next step reads.
+    pub fn next_batch(&self) -> usize {
+        self.done % self.batches
+    }
+
+    /// Does the next step, on its batch. Parallel on the current rayon pool.
+    ///
+    /// # Errors
+    /// [`TrainingError::Count`] after the last step, and for a batch of another number of blocks; [`TrainingError::Eval`],
+    /// [`TrainingError::Bootstrap`].
+    pub fn step(&mut self, batch: &Batch) -> Result<(), TrainingError> {
+        if self.done == self.steps() {
+            return Err(TrainingError::Count {
+                what: "steps done",
+                found: self.done,
+                expected: self.done.saturating_sub(1),
+            });
+        }
+        let t = self.trainer;
+        t.check_blocks("blocks of features", batch.features.len())?;
+        let (_, output) = t.refresh_levels();
+        let state = std::mem::take(&mut self.state)
+            .into_par_iter()
+            .map(|z| {
+                if z.level().limbs() >= output {
+                    return Ok(z);
+                }
+                t.refresh(z, std::f64::consts::SQRT_2)
+            })
+            .collect::<Result<Vec<_>, TrainingError>>()?;
+        let conjugates = state
+            .par_iter()
+            .map(|z| Ok(t.eval.conjugate(z)?))
+            .collect::<Result<Vec<_>, TrainingError>>()?;
+        let ahead = state
+            .iter()
+            .zip(&conjugates)
+            .map(|(z, zc)| {
+                // z - conj(z) = 2 i v.
+                let mut v = t.eval.copy(z)?;
+                t.eval.sub_assign(&mut v, zc)?;
+                t.eval.mul_i_assign(&mut v);
+                t.eval.negate_assign(&mut v);
+                v.reinterpret(0.5);
+                v.declare_values(1.0, 1.0);
+                Ok(v)
+            })
+            .collect::<Result<Vec<_>, TrainingError>>()?;
+
+        let excess = self.excess(&ahead, batch)?;
+        drop(ahead);
+        let turned = t.turned_back(&excess)?;
+        let next = (batch.features.iter().zip(&state).zip(&conjugates))
+            .map(|((x, z), zc)| self.next_block(&turned, x, batch.images, (z, zc)))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.state = next;
+        self.done += 1;
+        Ok(())
+    }
+
+    /// Probabilities less labels.
+    fn excess(
+        &self,
+        ahead: &[Ciphertext],
+        batch: &Batch,
+    ) -> Result<Ciphertext, TrainingError> {
+        let t = self.trainer;
+        let level = Level::new(self.levels.weights);
+        let below = Level::new(self.levels.weights - 1);
+        let gain = self.derived.schedule.first_gain;
+        let meeting = Meeting {
+            weights: ahead,
+            factor: self.derived.unit / self.derived.score_unit,
+            // Squared, divided by a prime and by the gain, it is the target.
+            scale: (gain * t.target() * t.prime(below)).sqrt(),
+        };
+        let mut scores = t.meet(&meeting, &batch.features, level)?;
+        scores.declare_values(1.0, 1.0);
+        let probabilities = Probabilities {
+            trainer: t,
+            labels: &batch.labels,
+        };
+        let schedule = &self.derived.schedule;
+        excess(&probabilities, schedule, scores, super::levels::LEVELS_AFTER)
+    }
+
+    /// The next `w + i v` of a block.
+    fn next_block(
+        &self,
+        excess: &[Ciphertext],
+        x: &Ciphertext,
+        images: usize,
+        (z, zc): (&Ciphertext, &Ciphertext),
+    ) -> Result<Ciphertext, TrainingError> {
+        let t = self.trainer;
+        let Softmax { rate, momentum, decay, .. } = self.settings;
+        let sums = t.correlate(excess, x, t.target())?;
+        // w' + i v' = (1 + i (1 + momentum)) (keep v - rate g) - i momentum w, with v = (z - zc) / 2i and w = (z + zc) / 2.
+        let both = 1.0 + I * (1.0 + momentum);
+        let factor = -both * rate / (images as f64 * self.derived.unit);
+        let mut next = t.spread_out(&sums, factor)?;
+        let ahead = both * (1.0 - rate * decay) / (2.0 * I);
+        let last = -I * momentum / 2.0;
+        t.eval.add_scaled_assign(&mut next, z, last + ahead)?;
+        t.eval.add_scaled_assign(&mut next, zc, last - ahead)?;
+        let max = std::f64::consts::SQRT_2;
+        next.declare_values(max, max);
+        Ok(t.eval.rescale(&next)?)
+    }
+
+    /// The weights, spread, when all steps are done.
+    ///
+    /// # Errors
+    /// [`TrainingError::Count`] before that; [`TrainingError::Eval`].
+    pub fn finish(self) -> Result<Head, TrainingError> {
+        if self.done != self.steps() {
+            return Err(TrainingError::Count {
+                what: "steps done",
+                found: self.done,
+                expected: self.steps(),
+            });
+        }
+        let eval = &self.trainer.eval;
+        let blocks = self.state.into_iter().map(|mut z| {
+            let conjugate = eval.conjugate(&z)?;
+            eval.add_assign(&mut z, &conjugate)?;
+            // 2 w, in units of the bound.
+            z.reinterpret(self.derived.unit / 2.0);
+            z.declare_values(self.derived.unit, self.derived.unit);
+            Ok(z)
+        });
+        let blocks = blocks.collect::<Result<_, TrainingError>>()?;
+        Ok(Head::new(WeightForm::Spread, blocks))
+    }
+}
