@@ -186,11 +186,23 @@ impl Softmax {
             + p.counts.rotate(at(excess), at(excess)) * (period as u64 - 1)
             + p.counts.sum_of_products(at(excess), period)
             + p.counts.relinearize_rescale(at(excess), at(top))
-            + p.doublings(excess - 1, excess, images / period) * 2;
+            + p.doublings(excess - 1, excess, images / period)
+            + p.counts.mul_plain(at(excess - 1));
         let turned = p.counts.rotate_many(at(excess), at(excess), period as u64 - 1);
-        let step = scores + softmax + turned + gradient * blocks as u64;
-        let refreshes = steps * levels.refreshes + (steps - 1) * blocks;
-        let limbs = 2 * top * ((blocks + 1) * batches + 4 * period + 3 * blocks);
+        // Weights are unpacked above the level at which they meet the features, and packed below the excess.
+        let (packs, above) = (layout.packs() as u64, levels.weights + 1);
+        let (many, moved) = (blocks as u64, blocks as u64 - packs);
+        let unpacked = p.counts.mod_up(at(above), at(above)) * packs
+            + p.counts.hoisted_rotation(at(above), at(above)) * moved
+            + (p.counts.mul_plain(at(above)) + p.counts.rescale(at(above), 2)) * many
+            + p.doublings(levels.weights, above, images / period) * many;
+        let packed = p.counts.rotate(at(excess - 1), at(excess)) * moved
+            + (p.counts.rotate(at(top), at(top)) + p.counts.rescale(at(excess - 1), 2)) * packs;
+        let step = scores + softmax + turned + gradient * many + unpacked + packed;
+        let refreshes = steps * levels.refreshes + (steps - 1) * layout.packs();
+        // Data; weights before and after; what a block is multiplied with.
+        let weights = layout.packs() * 2 * top + 2 * blocks * levels.weights;
+        let limbs = 2 * top * ((blocks + 1) * batches + 4 * period) + weights;
         let keys = softmax_keys(self, layout, batches, params)?;
         p.finish(params, keys, (steps, refreshes, step * steps as u64, limbs))
     }

@@ -235,17 +235,52 @@ impl Trainer {
         self.rotations(excess, &steps)
     }
 
-    /// Cuts out the slots `(f, r)` with `r` below the period, times `factor`, and repeats them over the images; not rescaled, for
-    /// the target scale.
-    pub(crate) fn spread_out(
+    /// The slots `(f, r)` with `r` below the period, times `factor`; zero elsewhere. Not rescaled: it is for the target scale.
+    pub(crate) fn cut(
         &self,
         ct: &Ciphertext,
         factor: Complex64,
     ) -> Result<Ciphertext, TrainingError> {
-        let (period, images) = (self.layout.period(), self.layout.images());
-        let cut = self.masked(ct, self.target(), |_, i| {
+        let period = self.layout.period();
+        self.masked(ct, self.target(), |_, i| {
             if i < period { factor } else { Complex64::ZERO }
-        })?;
-        self.window_sum(cut, -(period as i64), images / period)
+        })
+    }
+
+    /// Blocks that [`Self::cut`] made, side by side.
+    pub(crate) fn packed(&self, cuts: &[Ciphertext]) -> Result<Vec<Ciphertext>, TrainingError> {
+        let period = self.layout.period();
+        let pack = |cuts: &[Ciphertext]| {
+            let places = cuts.iter().enumerate();
+            let terms: Vec<_> = places
+                .map(|(place, ct)| (ct, -((place * period) as i64)))
+                .collect();
+            Ok(self.eval.rotate_sum(&terms)?)
+        };
+        cuts.chunks(self.layout.places()).map(pack).collect()
+    }
+
+    /// Spread weights, one ciphertext for each block, from packed ones of values of at most 1. One level below.
+    pub(crate) fn unpacked(&self, packs: &[Ciphertext]) -> Result<Vec<Ciphertext>, TrainingError> {
+        let layout = &self.layout;
+        let (blocks, places, period) = (layout.blocks(), layout.places(), layout.period());
+        let mut out = Vec::with_capacity(blocks);
+        for (pack, first) in packs.iter().zip((0..blocks).step_by(places)) {
+            let count = places.min(blocks - first);
+            let steps: Vec<i64> = (0..count).map(|place| (place * period) as i64).collect();
+            let rotated = self.rotations(pack, &steps)?;
+            let unpacked = rotated
+                .into_par_iter()
+                .map(|ct| {
+                    let cut = self.eval.rescale(&self.cut(&ct, Complex64::ONE)?)?;
+                    drop(ct);
+                    let mut block = self.window_sum(cut, -(period as i64), places)?;
+                    block.declare_values(1.0, 1.0);
+                    Ok(block)
+                })
+                .collect::<Result<Vec<_>, TrainingError>>()?;
+            out.extend(unpacked);
+        }
+        Ok(out)
     }
 }

@@ -73,7 +73,12 @@ pub fn softmax_keys(
 ) -> Result<KeyRequest, TrainingError> {
     let levels = step_levels(softmax, layout, batches, refreshes)?;
     let mut request = KeyRequest::new();
-    meeting(&mut request, layout, levels.weights);
+    // The head ends one level below the last weights.
+    let (weights, end) = (levels.weights, levels.end.saturating_sub(1).max(1));
+    meeting(&mut request, layout, weights);
+    if end > weights {
+        meeting(&mut request, layout, end);
+    }
     let excess = Level::new(levels.excess);
     let period = layout.period();
     for k in 1..period {
@@ -81,10 +86,16 @@ pub fn softmax_keys(
         // Of the features, where the gradient is formed.
         request.rotation(layout.lane_step(k), Level::new(levels.excess + 1));
     }
-    let groups = layout.images() / period;
-    for stride in [period as i64, -(period as i64)] {
-        doublings(&mut request, stride, groups, excess);
+    let places = layout.places();
+    doublings(&mut request, period as i64, places, excess);
+    // Blocks are packed below the excess, and unpacked where the weights meet the features, or at the end.
+    let above = Level::new(weights.max(end) + 1);
+    for place in 1..places.min(layout.blocks()) {
+        let step = (place * period) as i64;
+        request.rotation(-step, excess);
+        request.rotation(step, above);
     }
+    doublings(&mut request, -(period as i64), places, above);
     let sums = Level::new(levels.sums);
     doublings(&mut request, layout.lane_step(1), period, sums);
     request.relin(refreshes.output_level());

@@ -9,6 +9,9 @@
 //! * *plain*: slot `(f, c)` is the weight of feature `f` for class `c < period`; other slots are zero;
 //! * *spread*: slot `(f, i)` is the weight of feature `(f + i mod period) mod lanes` for class `f mod period`. Spread weights
 //!   meet rotated features without any mask.
+//!
+//! Spread weights repeat with the period. Between steps of a training the blocks lie side by side in one ciphertext, *packed*: slot
+//! `(f, place period + r)` is slot `(f, r)` of the block at that place. So one refresh serves all of them.
 
 use crate::error::{TrainingError, check};
 use serde::{Deserialize, Serialize};
@@ -118,6 +121,16 @@ impl FeatureLayout {
     /// Ciphertexts of the features of one group of images.
     pub fn blocks(&self) -> usize {
         self.features.div_ceil(self.lanes())
+    }
+
+    /// Blocks of spread weights that one packed ciphertext holds.
+    pub(crate) fn places(&self) -> usize {
+        self.images / self.period()
+    }
+
+    /// Ciphertexts of packed weights.
+    pub fn packs(&self) -> usize {
+        self.blocks().div_ceil(self.places())
     }
 
     /// Slot of lane `f` and image `i`.

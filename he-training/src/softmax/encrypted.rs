@@ -1,7 +1,7 @@
 //! The steps under encryption.
 //!
-//! Between steps a block of weights is one ciphertext `z = w + i v`, in units of the weights' bound, spread. One refresh gives both
-//! their levels back.
+//! Between steps all blocks of weights are one ciphertext `z = w + i v`, packed, in units of the weights' bound (more ciphertexts
+//! where the blocks do not fit into one). One refresh gives both their levels back.
 
 use ckks_scheme::{Ciphertext, Complex64, Level};
 use rayon::prelude::*;
@@ -116,7 +116,7 @@ pub struct SoftmaxRun<'a> {
     levels: StepLevels,
     batches: usize,
     done: usize,
-    /// `w + i v` in units of the bound, one ciphertext for each block; refreshed when the next step reads it.
+    /// `w + i v` in units of the bound, packed; refreshed when the next step reads it.
     state: Vec<Ciphertext>,
 }
 
@@ -135,14 +135,14 @@ impl Softmax {
         let levels = StepLevels::new(&derived, (input, output))?;
         let scale = ckks_scheme::Scale::new(trainer.target());
         let zero = |_| trainer.eval.zero(Level::new(output), scale);
-        let blocks = 0..trainer.layout.blocks();
+        let packs = 0..trainer.layout.packs();
         Ok(SoftmaxRun {
             settings: *self,
             derived,
             levels,
             batches,
             done: 0,
-            state: blocks.map(zero).collect::<Result<_, _>>()?,
+            state: packs.map(zero).collect::<Result<_, _>>()?,
             trainer,
         })
     }
@@ -193,13 +193,41 @@ impl SoftmaxRun<'_> {
             .par_iter()
             .map(|z| Ok(t.eval.conjugate(z)?))
             .collect::<Result<Vec<_>, TrainingError>>()?;
-        let ahead = state
+        let excess = {
+            let ahead = self.ahead(&state, &conjugates)?;
+            self.excess(&ahead, batch)?
+        };
+        let turned = t.turned_back(&excess)?;
+        drop(excess);
+        let cuts = batch
+            .features
             .iter()
-            .zip(&conjugates)
+            .map(|x| self.change(&turned, x, batch.images))
+            .collect::<Result<Vec<_>, _>>()?;
+        let changes = t.packed(&cuts)?;
+        drop((turned, cuts));
+        self.state = (changes.into_iter().zip(state).zip(conjugates))
+            .map(|((change, z), zc)| self.next(change, &z, &zc))
+            .collect::<Result<_, _>>()?;
+        self.done += 1;
+        Ok(())
+    }
+
+    /// The look-ahead weights `v`, spread, where they meet the features.
+    fn ahead(
+        &self,
+        state: &[Ciphertext],
+        conjugates: &[Ciphertext],
+    ) -> Result<Vec<Ciphertext>, TrainingError> {
+        let t = self.trainer;
+        let above = Level::new(self.levels.weights + 1);
+        let packs = state
+            .iter()
+            .zip(conjugates)
             .map(|(z, zc)| {
                 // z - conj(z) = 2 i v.
-                let mut v = t.eval.copy(z)?;
-                t.eval.sub_assign(&mut v, zc)?;
+                let mut v = t.eval.copy_at_level(z, above)?;
+                t.eval.sub_assign(&mut v, &t.eval.copy_at_level(zc, above)?)?;
                 t.eval.mul_i_assign(&mut v);
                 t.eval.negate_assign(&mut v);
                 v.reinterpret(0.5);
@@ -207,16 +235,7 @@ impl SoftmaxRun<'_> {
                 Ok(v)
             })
             .collect::<Result<Vec<_>, TrainingError>>()?;
-
-        let excess = self.excess(&ahead, batch)?;
-        drop(ahead);
-        let turned = t.turned_back(&excess)?;
-        let next = (batch.features.iter().zip(&state).zip(&conjugates))
-            .map(|((x, z), zc)| self.next_block(&turned, x, batch.images, (z, zc)))
-            .collect::<Result<Vec<_>, _>>()?;
-        self.state = next;
-        self.done += 1;
-        Ok(())
+        t.unpacked(&packs)
     }
 
     /// Probabilities less labels.
@@ -245,28 +264,38 @@ impl SoftmaxRun<'_> {
         excess(&probabilities, schedule, scores, super::levels::LEVELS_AFTER)
     }
 
-    /// The next `w + i v` of a block.
-    fn next_block(
+    /// What the gradient of a block adds to the next `w + i v`: cut out, not rescaled.
+    fn change(
         &self,
         excess: &[Ciphertext],
         x: &Ciphertext,
         images: usize,
-        (z, zc): (&Ciphertext, &Ciphertext),
     ) -> Result<Ciphertext, TrainingError> {
         let t = self.trainer;
-        let Softmax { rate, momentum, decay, .. } = self.settings;
+        let Softmax { rate, momentum, .. } = self.settings;
         let sums = t.correlate(excess, x, t.target())?;
+        let both = 1.0 + I * (1.0 + momentum);
+        t.cut(&sums, -both * rate / (images as f64 * self.derived.unit))
+    }
+
+    /// The next `z = w + i v` from this one, its conjugate, and what the gradients add.
+    fn next(
+        &self,
+        mut next: Ciphertext,
+        z: &Ciphertext,
+        zc: &Ciphertext,
+    ) -> Result<Ciphertext, TrainingError> {
+        let eval = &self.trainer.eval;
+        let Softmax { rate, momentum, decay, .. } = self.settings;
         // w' + i v' = (1 + i (1 + momentum)) (keep v - rate g) - i momentum w, with v = (z - zc) / 2i and w = (z + zc) / 2.
         let both = 1.0 + I * (1.0 + momentum);
-        let factor = -both * rate / (images as f64 * self.derived.unit);
-        let mut next = t.spread_out(&sums, factor)?;
         let ahead = both * (1.0 - rate * decay) / (2.0 * I);
         let last = -I * momentum / 2.0;
-        t.eval.add_scaled_assign(&mut next, z, last + ahead)?;
-        t.eval.add_scaled_assign(&mut next, zc, last - ahead)?;
+        eval.add_scaled_assign(&mut next, z, last + ahead)?;
+        eval.add_scaled_assign(&mut next, zc, last - ahead)?;
         let max = std::f64::consts::SQRT_2;
         next.declare_values(max, max);
-        Ok(t.eval.rescale(&next)?)
+        Ok(eval.rescale(&next)?)
     }
 
     /// The weights, spread, when all steps are done.
@@ -281,16 +310,20 @@ impl SoftmaxRun<'_> {
                 expected: self.steps(),
             });
         }
-        let eval = &self.trainer.eval;
-        let blocks = self.state.into_iter().map(|mut z| {
-            let conjugate = eval.conjugate(&z)?;
-            eval.add_assign(&mut z, &conjugate)?;
-            // 2 w, in units of the bound.
-            z.reinterpret(self.derived.unit / 2.0);
-            z.declare_values(self.derived.unit, self.derived.unit);
+        let (t, unit) = (self.trainer, self.derived.unit);
+        let packs = self.state.into_iter().map(|mut z| {
+            let conjugate = t.eval.conjugate(&z)?;
+            // z + conj(z) = 2 w.
+            t.eval.add_assign(&mut z, &conjugate)?;
+            z.reinterpret(0.5);
+            z.declare_values(1.0, 1.0);
             Ok(z)
         });
-        let blocks = blocks.collect::<Result<_, TrainingError>>()?;
+        let packs = packs.collect::<Result<Vec<_>, TrainingError>>()?;
+        let mut blocks = t.unpacked(&packs)?;
+        for block in &mut blocks {
+            block.reinterpret(unit);
+        }
         Ok(Head::new(WeightForm::Spread, blocks))
     }
 }
