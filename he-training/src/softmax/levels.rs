@@ -148,12 +148,12 @@ mod tests {
     #[test]
     fn weights_start_as_low_as_the_refreshes_allow_and_end_where_they_can_be_refreshed() {
         let derived = Softmax::default().derived(10, 11).expect("settings");
-        let levels = StepLevels::new(&derived, (4, 16)).expect("levels");
+        let levels = StepLevels::new(&derived, (4, 14)).expect("levels");
         assert!(levels.end >= 4);
-        assert!(levels.weights <= 15);
-        let higher = StepLevels::at(&derived, (4, 16), levels.weights + 1);
+        assert!(levels.weights <= 13);
+        let higher = StepLevels::at(&derived, (4, 14), levels.weights + 1);
         assert_eq!(higher.map(|l| l.refreshes).ok(), Some(levels.refreshes));
-        let lower = StepLevels::at(&derived, (4, 16), levels.weights - 1);
+        let lower = StepLevels::at(&derived, (4, 14), levels.weights - 1);
         assert!(lower.map_or(true, |l| l.refreshes > levels.refreshes));
         assert!(StepLevels::new(&derived, (4, 6)).is_err());
     }

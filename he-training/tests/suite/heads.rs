@@ -7,7 +7,7 @@ use he_training::{
 use crate::lab::{blobs, client, refreshes, two_sides};
 
 /// Levels that a refresh gives back: those of the preset `n16-precise`.
-const LEVELS: usize = 12;
+const LEVELS: usize = 10;
 
 /// Scores of images that the training has not seen, by the encrypted head, are those of the clear one.
 fn check_scores(client: &mut Client<'_>, trainer: &Trainer, head: &Head, unseen: &Examples) -> f64 {

@@ -17,3 +17,4 @@ mod sides;
 mod specs;
 mod spoiled;
 mod targets;
+mod training;

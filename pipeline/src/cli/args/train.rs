@@ -24,7 +24,6 @@ fn share(text: &str) -> Result<f64, &'static str> {
         .ok_or("expected a number from 0 up to but not including 1")
 }
 
-
 /// Arguments of `train`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -41,6 +40,10 @@ at the scores of test images, and at the head for comparison. The same training 
 pub struct TrainArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+
+    /// Activation whose channel means are the features [default: the network's last]
+    #[arg(long, value_name = "NAME")]
+    pub until: Option<String>,
 
     /// Labelled images: CIFAR's folder, a folder of PNG or JPEG files by class, or an array file. The head is trained on the
     /// training part and tried on the test part

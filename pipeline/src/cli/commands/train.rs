@@ -95,7 +95,8 @@ fn planned(args: &TrainArgs, task: &TrainTask<'_>) -> Result<TrainPlan, CliError
 /// The network up to its features, in units measured on its own training images, and the largest norm of those images' features.
 fn in_units(args: &TrainArgs, ui: &dyn Progress) -> Result<(Model, f64), CliError> {
     let (spec, weights) = model_files(&args.model.model)?;
-    let raw = features(&spec, &weights, None, None)?;
+    let until = args.until.as_deref();
+    let raw = features(&spec, &weights, until, None)?;
     let count = spec.classes.len();
     let own = data::open_classes(&args.own_data, Split::Train, &raw, count)?;
     let images = args.own_images.get();
@@ -114,5 +115,5 @@ fn in_units(args: &TrainArgs, ui: &dyn Progress) -> Result<(Model, f64), CliErro
         (square / d as f64).sqrt()
     };
     let largest = values.chunks_exact(d).map(norm).fold(0.0, f64::max);
-    Ok((features(&spec, &weights, None, Some(&units))?, largest))
+    Ok((features(&spec, &weights, until, Some(&units))?, largest))
 }
