@@ -20,8 +20,8 @@ use he_training::{
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-/// Mini-batches of an epoch, in the training whose ranges are used.
-const BATCHES: usize = 25;
+/// Groups of images, each a mini-batch, in the training whose ranges are used.
+const GROUPS: usize = 25;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut sizes = [2048, 768, 10, 2];
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Softmax::default()
     };
     let threads = rayon::current_num_threads();
-    let forecast = softmax.forecast(&layout, BATCHES, &params, threads)?;
+    let forecast = softmax.forecast(&layout, GROUPS, &params, threads)?;
     let costs = PrimitiveCosts::built_in(scheme.kernel_name(), scheme.log_n());
     let per_step = costs.seconds(&forecast.work) / forecast.steps as f64;
     println!(
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         examples.images(),
         layout.blocks(),
     );
-    println!("{:?}", step_levels(&softmax, &layout, BATCHES, &params)?);
+    println!("{:?}", step_levels(&softmax, &layout, GROUPS, &params)?);
     println!(
         "keys {:.2} GB, matrices {:.2} GB; a step takes {per_step:.1} s on one thread, as counted",
         forecast.key_bytes as f64 * 1e-9,
@@ -59,18 +59,18 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let refreshes = CosineBootstrapper::new(&params)?;
     let encryption = (params.output_level(), scale_of(&params));
-    let mut request = softmax_keys(&softmax, &layout, BATCHES, &params)?;
+    let mut request = softmax_keys(&softmax, &layout, GROUPS, &params)?;
     request.extend(&refreshes.request());
     let mut rng = rand::rng();
     let keygen = KeyGenerator::new(scheme);
     let secret = keygen.secret_key(&mut rng)?;
     let keys = keygen.evaluation_keys(&secret, &request, &mut rng)?;
     let mut client = Client::new(&secret, layout, encryption, &mut rng);
-    let batch = client.encrypt(&examples)?;
+    let batch = [client.encrypt(&examples)?];
 
     let evaluator = Evaluator::new(scheme, Arc::new(keys));
     let trainer = Trainer::new(evaluator, layout, Arc::new(refreshes), encryption.1)?;
-    let mut run = softmax.begin(&trainer, BATCHES)?;
+    let mut run = softmax.begin(&trainer, GROUPS)?;
     for step in 1..=steps {
         let start = Instant::now();
         run.step(&batch)?;
@@ -82,7 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("largest size of all limbs: {bytes:.2} GB");
 
     let mut clear = None;
-    let same = vec![examples; BATCHES];
+    let same = vec![examples; GROUPS];
     softmax.train_clear(&same, |done, weights| {
         if done == steps {
             clear = Some(weights.clone());

@@ -6,9 +6,9 @@ use ckks_scheme::{
 use rand::{CryptoRng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-use crate::batch::Batch;
 use crate::clear::{Examples, Weights};
 use crate::error::TrainingError;
+use crate::group::Group;
 use crate::head::Head;
 use crate::layout::FeatureLayout;
 
@@ -46,10 +46,10 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     /// [`TrainingError::Count`] for more images than a group holds, [`TrainingError::Encode`], an exhausted pool.
-    pub fn encrypt(&mut self, examples: &Examples) -> Result<Batch, TrainingError> {
+    pub fn encrypt(&mut self, examples: &Examples) -> Result<Group, TrainingError> {
         let features = self.layout.pack_features(examples.rows())?;
         let labels = self.layout.pack_labels(examples.labels())?;
-        Ok(Batch {
+        Ok(Group {
             features: self.encrypt_slots(&features)?,
             labels: self.encrypt_one(&labels)?,
             images: examples.images(),

@@ -152,20 +152,20 @@ impl Ridge {
 }
 
 impl Softmax {
-    /// What a training on `batches` groups of images takes with `threads` threads; features at the level that refreshes give.
+    /// What a training on `groups` groups of images takes with `threads` threads; features at the level that refreshes give.
     ///
     /// # Errors
     /// [`TrainingError::Setting`], [`TrainingError::Bootstrap`].
     pub fn forecast(
         &self,
         layout: &FeatureLayout,
-        batches: usize,
+        groups: usize,
         params: &BootstrapParams,
         threads: usize,
     ) -> Result<Forecast, TrainingError> {
         let p = Parts::new(params, layout, threads);
-        let levels = step_levels(self, layout, batches, params)?;
-        let steps = self.steps(batches);
+        let levels = step_levels(self, layout, groups, params)?;
+        let steps = self.steps(groups);
         let (blocks, lanes, period) = (layout.blocks(), layout.lanes(), layout.period());
         let (images, top) = (layout.images(), p.output);
         let at = Level::new;
@@ -182,10 +182,10 @@ impl Softmax {
         let softmax = p.product(middle, top) * levels.products as u64
             + p.doublings(middle, levels.sums, period) * levels.class_sums as u64;
         let excess = levels.excess;
-        let gradient = p.skewed(excess)
+        let products = p.skewed(excess)
             + p.counts.rotate(at(excess), at(excess)) * (period as u64 - 1)
-            + p.counts.sum_of_products(at(excess), period)
-            + p.counts.relinearize_rescale(at(excess), at(top))
+            + p.counts.sum_of_products(at(excess), period);
+        let gradient = p.counts.relinearize_rescale(at(excess), at(top))
             + p.doublings(excess - 1, excess, images / period)
             + p.counts.mul_plain(at(excess - 1));
         let turned = p.counts.rotate_many(at(excess), at(excess), period as u64 - 1);
@@ -198,12 +198,16 @@ impl Softmax {
             + p.doublings(levels.weights, above, images / period) * many;
         let packed = p.counts.rotate(at(excess - 1), at(excess)) * moved
             + (p.counts.rotate(at(top), at(top)) + p.counts.rescale(at(excess - 1), 2)) * packs;
-        let step = scores + softmax + turned + gradient * many + unpacked + packed;
-        let refreshes = steps * levels.refreshes + (steps - 1) * layout.packs();
-        // Data; weights before and after; what a block is multiplied with.
+        let of_group = scores + softmax + turned + products * many;
+        let of_step = gradient * many + unpacked + packed;
+        let visits = self.epochs * groups;
+        let work = of_group * visits as u64 + of_step * steps as u64;
+        let refreshes = visits * levels.refreshes + (steps - 1) * layout.packs();
+        // Data; weights before and after; what a block of every group is multiplied with.
         let weights = layout.packs() * 2 * top + 2 * blocks * levels.weights;
-        let limbs = 2 * top * ((blocks + 1) * batches + 4 * period) + weights;
-        let keys = softmax_keys(self, layout, batches, params)?;
-        p.finish(params, keys, (steps, refreshes, step * steps as u64, limbs))
+        let products = self.step_groups * 2 * period * 2 * top;
+        let limbs = 2 * top * (blocks + 1) * groups + products + weights;
+        let keys = softmax_keys(self, layout, groups, params)?;
+        p.finish(params, keys, (steps, refreshes, work, limbs))
     }
 }

@@ -204,29 +204,39 @@ impl Trainer {
             .collect()
     }
 
-    /// The spread gradient's products: the sum over images of `excess` times the features, in the slots `(f, r)` with `r`
-    /// below the period; other slots hold numbers of no meaning. One level below `excess`; features one above or higher.
+    /// The spread gradient's products: the sum over all images of `excess` times the features, in the slots `(f, r)` with `r` below
+    /// the period; other slots hold numbers of no meaning. One level below the excess; features one above or higher.
+    /// `groups`: excess as [`Self::turned_back`] gives it, and features of one block.
     pub(crate) fn correlate(
         &self,
-        excess: &[Ciphertext],
-        x: &Ciphertext,
+        groups: &[(&[Ciphertext], &Ciphertext)],
         scale: f64,
     ) -> Result<Ciphertext, TrainingError> {
-        let (period, images) = (self.layout.period(), self.layout.images());
-        let level = excess.first().map_or(Level::new(1), Ciphertext::level);
-        let skewed = self.skewed(x, level, scale, 1.0)?;
-        let moved = skewed
-            .into_par_iter()
-            .enumerate()
-            .map(|(k, ct)| match k {
-                0 => Ok(ct),
-                _ => Ok(self.eval.rotate(&ct, -(k as i64))?),
+        let period = self.layout.period();
+        let level = groups.iter().flat_map(|(excess, _)| *excess);
+        let level = level.map(Ciphertext::level).min().unwrap_or(Level::new(1));
+        let moved = groups
+            .iter()
+            .map(|(_, x)| {
+                let skewed = self.skewed(x, level, scale, 1.0)?;
+                skewed
+                    .into_par_iter()
+                    .enumerate()
+                    .map(|(k, ct)| match k {
+                        0 => Ok(ct),
+                        _ => Ok(self.eval.rotate(&ct, -(k as i64))?),
+                    })
+                    .collect::<Result<Vec<_>, TrainingError>>()
             })
-            .collect::<Result<Vec<_>, TrainingError>>()?;
-        let pairs: Vec<_> = moved.iter().zip(excess).collect();
+            .collect::<Result<Vec<_>, _>>()?;
+        let pairs: Vec<(&Ciphertext, &Ciphertext)> = moved
+            .iter()
+            .zip(groups)
+            .flat_map(|(moved, (excess, _))| moved.iter().zip(*excess))
+            .collect();
         let sum = self.eval.sum_of_products(&pairs, level)?;
         let sum = self.eval.relinearize_rescale(sum)?;
-        self.window_sum(sum, period as i64, images / period)
+        self.window_sum(sum, period as i64, self.layout.places())
     }
 
     /// `excess` rotated back by each number below the period, as [`Self::correlate`] takes it.

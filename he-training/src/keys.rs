@@ -61,17 +61,17 @@ pub fn ridge_keys(
     Ok(request)
 }
 
-/// The keys of a softmax regression on `batches` batches, and of the use of its head.
+/// The keys of a softmax regression on `groups` groups of images, and of the use of its head.
 ///
 /// # Errors
 /// [`TrainingError::Setting`] for settings that do not fit.
 pub fn softmax_keys(
     softmax: &Softmax,
     layout: &FeatureLayout,
-    batches: usize,
+    groups: usize,
     refreshes: &BootstrapParams,
 ) -> Result<KeyRequest, TrainingError> {
-    let levels = step_levels(softmax, layout, batches, refreshes)?;
+    let levels = step_levels(softmax, layout, groups, refreshes)?;
     let mut request = KeyRequest::new();
     // The head ends one level below the last weights.
     let (weights, end) = (levels.weights, levels.end.saturating_sub(1).max(1));
@@ -103,17 +103,17 @@ pub fn softmax_keys(
     Ok(request)
 }
 
-/// Levels of the steps of a softmax regression.
+/// Levels of the steps of a softmax regression on `groups` groups of images.
 ///
 /// # Errors
 /// [`TrainingError::Setting`] for settings that do not fit.
 pub fn step_levels(
     softmax: &Softmax,
     layout: &FeatureLayout,
-    batches: usize,
+    groups: usize,
     refreshes: &BootstrapParams,
 ) -> Result<StepLevels, TrainingError> {
-    let derived = softmax.derived(layout.classes(), batches)?;
+    let derived = softmax.derived(layout.classes(), softmax.steps(groups))?;
     let ends = (refreshes.input_level(), refreshes.output_level());
     StepLevels::new(&derived, (ends.0.limbs(), ends.1.limbs()))
 }

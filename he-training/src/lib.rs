@@ -2,11 +2,11 @@
 #![forbid(unsafe_code)]
 
 pub mod arrange;
-mod batch;
 pub mod clear;
 pub mod client;
 pub mod error;
 mod forecast;
+mod group;
 pub mod head;
 mod keys;
 pub mod layout;
@@ -17,11 +17,11 @@ pub mod trainer;
 /// The crate underneath, so that one dependency is enough.
 pub use ckks_scheme;
 
-pub use batch::Batch;
 pub use clear::{Examples, Weights, accuracy};
 pub use client::Client;
 pub use error::TrainingError;
 pub use forecast::Forecast;
+pub use group::Group;
 pub use head::Head;
 pub use keys::{ridge_keys, softmax_keys, step_levels};
 pub use arrange::{Arrangement, Origin, Transposition};

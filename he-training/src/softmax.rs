@@ -37,8 +37,10 @@ pub struct Softmax {
     pub decay: f64,
     /// Declared bound of the Euclidean norm of an image's features.
     pub norm_bound: f64,
-    /// Passes over the batches.
+    /// Passes over all images.
     pub epochs: usize,
+    /// Groups of images of a mini-batch, 1 or more. They are computed in parallel.
+    pub step_groups: usize,
     /// Largest distance of the sum of an image's probabilities from 1.
     pub tolerance: f64,
 }
@@ -51,12 +53,13 @@ impl Default for Softmax {
             decay: 1.0 / 256.0,
             norm_bound: 1.5,
             epochs: 10,
+            step_groups: 1,
             tolerance: 0.01,
         }
     }
 }
 
-/// What follows from settings, classes and number of batches.
+/// What follows from settings, classes and number of steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Derived {
     /// Bound of the absolute value of a weight, `w` or `v`, in all steps: the unit in which weights are kept.
@@ -85,7 +88,9 @@ impl Softmax {
         within("weight decay", self.decay, 0.0, 1.0 / self.rate, "0 to 1 over the rate")?;
         within("norm of features", self.norm_bound, 1e-6, 1e3, "1e-6 to 1000")?;
         within("tolerance", self.tolerance, 1e-9, 0.5, "1e-9 to 0.5")?;
-        check(self.epochs > 0, "number of epochs", self.epochs, "1 or more")
+        check(self.epochs > 0, "number of epochs", self.epochs, "1 or more")?;
+        let groups = self.step_groups;
+        check(groups > 0, "groups of a mini-batch", groups, "1 or more")
     }
 
     /// Bound of the absolute value of a weight in the first `steps` steps, see the module.
@@ -102,14 +107,14 @@ impl Softmax {
         sums.0.max(sums.1) * self.norm_bound * (1.0 + self.tolerance)
     }
 
-    /// Number of steps on `batches` batches.
-    pub fn steps(&self, batches: usize) -> usize {
+    /// Number of steps on `groups` groups of images.
+    pub fn steps(&self, groups: usize) -> usize {
+        let batches = groups.div_ceil(self.step_groups.max(1));
         self.epochs.saturating_mul(batches)
     }
 
-    pub(crate) fn derived(&self, classes: usize, batches: usize) -> Result<Derived, TrainingError> {
+    pub(crate) fn derived(&self, classes: usize, steps: usize) -> Result<Derived, TrainingError> {
         self.validate()?;
-        let steps = self.steps(batches);
         check(
             (1..=MOST_STEPS).contains(&steps),
             "number of steps",
@@ -162,7 +167,7 @@ mod tests {
     #[test]
     fn impossible_settings_are_refused() {
         let good = Softmax::default();
-        assert!(good.derived(10, 11).is_ok());
+        assert!(good.derived(10, 110).is_ok());
         for bad in [
             Softmax { rate: 0.0, ..good },
             Softmax { rate: f64::NAN, ..good },
@@ -172,10 +177,13 @@ mod tests {
             Softmax { norm_bound: f64::INFINITY, ..good },
             Softmax { norm_bound: 500.0, ..good },
             Softmax { epochs: 0, ..good },
+            Softmax { step_groups: 0, ..good },
             Softmax { tolerance: 0.0, ..good },
         ] {
-            assert!(bad.derived(10, 11).is_err(), "{bad:?}");
+            assert!(bad.derived(10, 110).is_err(), "{bad:?}");
         }
         assert!(good.derived(10, 0).is_err());
+        let pairs = Softmax { step_groups: 2, ..good };
+        assert_eq!([4, 5].map(|groups| pairs.steps(groups)), [20, 30]);
     }
 }

@@ -228,7 +228,7 @@ pub fn train(
     let test_groups: Vec<Examples> = test.examples.groups(layout.capacity()).collect();
 
     // The clear twin.
-    let clear = clear_twin(&task.loss, &training.examples, &groups, progress)?;
+    let clear = clear_twin(&task.loss, &training.examples, layout.capacity(), progress)?;
     let decay = REFERENCE_DECAY / training.examples.images() as f64;
     let reference = logistic_regression(&training.examples, decay, 1e-5, REFERENCE_STEPS);
 
@@ -280,14 +280,14 @@ pub fn train(
     let seconds_features = seconds_network + start.elapsed().as_secs_f64();
 
     // The training itself.
-    let batches = {
+    let encrypted = {
         let mut client = client.heads(layout, encryption);
         let labels = groups.iter().map(|g| client.encrypt_labels(g.labels()));
-        server::batches(features, labels.collect::<Result<_, _>>()?, &groups)
+        server::groups(features, labels.collect::<Result<_, _>>()?, &groups)
     };
     let features_refreshed = trainer.refreshes();
     let start = Instant::now();
-    let head = server::train(&trainer, &task.loss, batches, progress)?;
+    let head = server::train(&trainer, &task.loss, encrypted, progress)?;
     let seconds_train = start.elapsed().as_secs_f64();
     let bootstraps_train = trainer.refreshes() - features_refreshed;
 
@@ -353,19 +353,20 @@ fn decrypted(
     Ok((weights, all))
 }
 
-/// The same training in the clear.
+/// The same training in the clear; `group`: images of a group.
 fn clear_twin(
     loss: &Loss,
     all: &Examples,
-    groups: &[Examples],
+    group: usize,
     progress: &dyn Progress,
 ) -> Result<Weights, TrainError> {
     Ok(match loss {
         Loss::Ridge(ridge) => ridge.train_clear(all)?,
         Loss::Softmax(softmax) => {
-            let steps = softmax.steps(groups.len()) as u64;
+            let batches: Vec<Examples> = all.groups(group * softmax.step_groups).collect();
+            let steps = (softmax.epochs * batches.len()) as u64;
             progress.begin("the same in the clear", Some(steps), Unit::Things("steps"));
-            let weights = softmax.train_clear(groups, |_, _| progress.advance(1))?;
+            let weights = softmax.train_clear(&batches, |_, _| progress.advance(1))?;
             progress.finish();
             weights
         }

@@ -9,8 +9,8 @@ use ckks_scheme::{Ciphertext, Complex64};
 use rayon::prelude::*;
 
 use super::Ridge;
-use crate::batch::Batch;
 use crate::error::TrainingError;
+use crate::group::Group;
 use crate::layout::FeatureLayout;
 use crate::trainer::Trainer;
 
@@ -71,16 +71,16 @@ impl<'a> Moments<'a> {
     /// Adds a group of images. All groups at one level and scale. Parallel on the current rayon pool.
     ///
     /// # Errors
-    /// [`TrainingError::Count`] for a batch of another number of blocks, [`TrainingError::Eval`].
-    pub fn add(&mut self, batch: &Batch) -> Result<(), TrainingError> {
+    /// [`TrainingError::Count`] for a group of another number of blocks, [`TrainingError::Eval`].
+    pub fn add(&mut self, group: &Group) -> Result<(), TrainingError> {
         let t = self.trainer;
         let layout = &t.layout;
-        t.check_blocks("blocks of features", batch.features.len())?;
+        t.check_blocks("blocks of features", group.features.len())?;
         let (width, lanes) = (width(layout), layout.lanes());
         let babies: Vec<i64> = (0..width).map(|r| layout.lane_step(r)).collect();
         let giants: Vec<i64> = (0..lanes / width).map(|g| -layout.lane_step(g * width)).collect();
         let of_all = |steps: &[i64]| {
-            let features = batch.features.iter();
+            let features = group.features.iter();
             features.map(|x| t.rotations(x, steps)).collect::<Result<Vec<_>, _>>()
         };
         let (forward, back) = (of_all(&babies)?, of_all(&giants)?);
@@ -96,15 +96,15 @@ impl<'a> Moments<'a> {
             .par_iter_mut()
             .zip(summed(layout))
             .try_for_each(|(sum, (a, b, k))| add(sum, &back[a][k / width], &forward[b][k % width]))?;
-        let labels = t.rotations(&batch.labels, &babies[..layout.period()])?;
+        let labels = t.rotations(&group.labels, &babies[..layout.period()])?;
         self.cross
             .par_iter_mut()
             .enumerate()
             .try_for_each(|(at, sum)| {
                 let (block, k) = (at / layout.period(), at % layout.period());
-                add(sum, &batch.features[block], &labels[k])
+                add(sum, &group.features[block], &labels[k])
             })?;
-        self.images += batch.images;
+        self.images += group.images;
         Ok(())
     }
 

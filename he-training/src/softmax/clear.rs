@@ -77,7 +77,7 @@ fn excess_of(derived: &Derived, scores: &[f64], examples: &Examples) -> Vec<f64>
 
 impl Softmax {
     /// The weights that the encrypted training approximates: the same steps with the same polynomials in double precision.
-    /// `batches` in the order of the steps of an epoch. `after` is called after every step, with the number of steps so far
+    /// `batches`: the mini-batches of an epoch, in the order of the steps. `after` is called after every step, with the number of steps so far
     /// and the weights.
     ///
     /// # Errors
@@ -106,10 +106,11 @@ impl Softmax {
             }
             batch.check_norm(self.norm_bound)?;
         }
-        let derived = self.derived(classes, batches.len())?;
+        let steps = self.epochs.saturating_mul(batches.len());
+        let derived = self.derived(classes, steps)?;
         let mut w = Weights::new(d, classes, vec![0.0; d * classes]);
         let mut v = w.clone();
-        for step in 0..self.steps(batches.len()) {
+        for step in 0..steps {
             let batch = &batches[step % batches.len()];
             let excess = excess_of(&derived, &v.scores(batch.rows()), batch);
             let gradient = gradient(batch, &excess);
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn polynomial_softmax_is_near_the_softmax_over_the_whole_declared_range() {
         let settings = Softmax { epochs: 2, ..Softmax::default() };
-        let derived = settings.derived(3, 4).expect("settings");
+        let derived = settings.derived(3, 8).expect("settings");
         let range = derived.score_unit;
         // Scores of usual size: near the softmax. At the edge: still probabilities.
         let scores = [0.3, -1.2, 2.0, 0.0, 0.0, 0.0, -4.0, 3.5, 3.0, range, -range, 0.0, -range, -range, range];

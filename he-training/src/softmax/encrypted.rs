@@ -3,14 +3,16 @@
 //! Between steps all blocks of weights are one ciphertext `z = w + i v`, packed, in units of the weights' bound (more ciphertexts
 //! where the blocks do not fit into one). One refresh gives both their levels back.
 
+use std::ops::Range;
+
 use ckks_scheme::{Ciphertext, Complex64, Level};
 use rayon::prelude::*;
 
 use super::circuit::{Arithmetic, excess};
 use super::levels::StepLevels;
 use super::{Derived, Softmax};
-use crate::batch::Batch;
-use crate::error::TrainingError;
+use crate::error::{TrainingError, check};
+use crate::group::Group;
 use crate::head::{Head, Meeting};
 use crate::layout::WeightForm;
 use crate::trainer::Trainer;
@@ -114,23 +116,23 @@ pub struct SoftmaxRun<'a> {
     settings: Softmax,
     derived: Derived,
     levels: StepLevels,
-    batches: usize,
+    groups: usize,
     done: usize,
     /// `w + i v` in units of the bound, packed; refreshed when the next step reads it.
     state: Vec<Ciphertext>,
 }
 
 impl Softmax {
-    /// Begins a training of `epochs` passes over `batches` batches, from weights of zero.
+    /// Begins a training of `epochs` passes over `groups` groups of images, from weights of zero.
     ///
     /// # Errors
     /// [`TrainingError::Setting`] for settings that do not fit, or refreshes that give too few levels.
     pub fn begin<'a>(
         &self,
         trainer: &'a Trainer,
-        batches: usize,
+        groups: usize,
     ) -> Result<SoftmaxRun<'a>, TrainingError> {
-        let derived = self.derived(trainer.layout.classes(), batches)?;
+        let derived = self.derived(trainer.layout.classes(), self.steps(groups))?;
         let (input, output) = trainer.refresh_levels();
         let levels = StepLevels::new(&derived, (input, output))?;
         let scale = ckks_scheme::Scale::new(trainer.target());
@@ -140,7 +142,7 @@ impl Softmax {
             settings: *self,
             derived,
             levels,
-            batches,
+            groups,
             done: 0,
             state: packs.map(zero).collect::<Result<_, _>>()?,
             trainer,
@@ -156,29 +158,37 @@ impl SoftmaxRun<'_> {
 
     /// Steps in all.
     pub fn steps(&self) -> usize {
-        self.settings.steps(self.batches)
+        self.settings.steps(self.groups)
     }
 
-    /// Number of the batch that the next step reads.
-    pub fn next_batch(&self) -> usize {
-        self.done % self.batches
+    /// Numbers of the groups that the next step reads: one mini-batch.
+    pub fn next_groups(&self) -> Range<usize> {
+        let size = self.settings.step_groups;
+        let first = self.done % self.groups.div_ceil(size) * size;
+        first..self.groups.min(first + size)
     }
 
-    /// Does the next step, on its batch. Parallel on the current rayon pool.
+    /// Does the next step, on its mini-batch. Parallel on the current rayon pool.
     ///
     /// # Errors
-    /// [`TrainingError::Count`] after the last step, and for a batch of another number of blocks; [`TrainingError::Eval`],
-    /// [`TrainingError::Bootstrap`].
-    pub fn step(&mut self, batch: &Batch) -> Result<(), TrainingError> {
-        if self.done == self.steps() {
+    /// [`TrainingError::Count`] for another number of groups than [`Self::next_groups`] says, and for one of another number of
+    /// blocks; [`TrainingError::Setting`] after the last step; [`TrainingError::Eval`], [`TrainingError::Bootstrap`].
+    pub fn step(&mut self, batch: &[Group]) -> Result<(), TrainingError> {
+        let steps = self.steps();
+        check(self.done < steps, "next step", self.done + 1, format_args!("{steps} at most"))?;
+        let (found, expected) = (batch.len(), self.next_groups().len());
+        if found != expected {
             return Err(TrainingError::Count {
-                what: "steps done",
-                found: self.done,
-                expected: self.done.saturating_sub(1),
+                what: "groups of a mini-batch",
+                found,
+                expected,
             });
         }
+        for group in batch {
+            let found = group.features.len();
+            self.trainer.check_blocks("blocks of features", found)?;
+        }
         let t = self.trainer;
-        t.check_blocks("blocks of features", batch.features.len())?;
         let (_, output) = t.refresh_levels();
         let state = std::mem::take(&mut self.state)
             .into_par_iter()
@@ -193,16 +203,19 @@ impl SoftmaxRun<'_> {
             .par_iter()
             .map(|z| Ok(t.eval.conjugate(z)?))
             .collect::<Result<Vec<_>, TrainingError>>()?;
-        let excess = {
-            let ahead = self.ahead(&state, &conjugates)?;
-            self.excess(&ahead, batch)?
-        };
-        let turned = t.turned_back(&excess)?;
-        drop(excess);
-        let cuts = batch
-            .features
-            .iter()
-            .map(|x| self.change(&turned, x, batch.images))
+        let ahead = self.ahead(&state, &conjugates)?;
+        let turned = batch
+            .par_iter()
+            .map(|group| t.turned_back(&self.excess(&ahead, group)?))
+            .collect::<Result<Vec<_>, _>>()?;
+        drop(ahead);
+        let images = batch.iter().map(|group| group.images).sum();
+        let cuts = (0..t.layout.blocks())
+            .map(|block| {
+                let groups = turned.iter().zip(batch);
+                let of_block = groups.map(|(t, group)| (&t[..], &group.features[block]));
+                self.change(&of_block.collect::<Vec<_>>(), images)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let changes = t.packed(&cuts)?;
         drop((turned, cuts));
@@ -238,11 +251,11 @@ impl SoftmaxRun<'_> {
         t.unpacked(&packs)
     }
 
-    /// Probabilities less labels.
+    /// Probabilities less labels, of one group.
     fn excess(
         &self,
         ahead: &[Ciphertext],
-        batch: &Batch,
+        group: &Group,
     ) -> Result<Ciphertext, TrainingError> {
         let t = self.trainer;
         let level = Level::new(self.levels.weights);
@@ -254,11 +267,11 @@ impl SoftmaxRun<'_> {
             // Squared, divided by a prime and by the gain, it is the target.
             scale: (gain * t.target() * t.prime(below)).sqrt(),
         };
-        let mut scores = t.meet(&meeting, &batch.features, level)?;
+        let mut scores = t.meet(&meeting, &group.features, level)?;
         scores.declare_values(1.0, 1.0);
         let probabilities = Probabilities {
             trainer: t,
-            labels: &batch.labels,
+            labels: &group.labels,
         };
         let schedule = &self.derived.schedule;
         excess(&probabilities, schedule, scores, super::levels::LEVELS_AFTER)
@@ -267,13 +280,12 @@ impl SoftmaxRun<'_> {
     /// What the gradient of a block adds to the next `w + i v`: cut out, not rescaled.
     fn change(
         &self,
-        excess: &[Ciphertext],
-        x: &Ciphertext,
+        groups: &[(&[Ciphertext], &Ciphertext)],
         images: usize,
     ) -> Result<Ciphertext, TrainingError> {
         let t = self.trainer;
         let Softmax { rate, momentum, .. } = self.settings;
-        let sums = t.correlate(excess, x, t.target())?;
+        let sums = t.correlate(groups, t.target())?;
         let both = 1.0 + I * (1.0 + momentum);
         t.cut(&sums, -both * rate / (images as f64 * self.derived.unit))
     }

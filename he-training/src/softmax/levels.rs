@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn weights_start_as_low_as_the_refreshes_allow_and_end_where_they_can_be_refreshed() {
-        let derived = Softmax::default().derived(10, 11).expect("settings");
+        let derived = Softmax::default().derived(10, 110).expect("settings");
         let levels = StepLevels::new(&derived, (4, 14)).expect("levels");
         assert!(levels.end >= 4);
         assert!(levels.weights <= 13);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ckks_scheme::{Ciphertext, Evaluator, Scale};
 use he_layers::EncryptedTensor;
 use he_training::{
-    Arrangement, Batch, Examples, Head, Moments, Trainer, Transposition, TrainingError,
+    Arrangement, Examples, Group, Head, Moments, Trainer, Transposition, TrainingError,
 };
 
 use super::assignment::Assignment;
@@ -189,19 +189,19 @@ pub(super) fn refreshed(
     joined.collect()
 }
 
-/// Batches from features and encrypted labels. The numbers of images of the groups are known.
-pub(super) fn batches(
+/// Groups from features and encrypted labels. Their numbers of images are known.
+pub(super) fn groups(
     features: Vec<Vec<Ciphertext>>,
     labels: Vec<Ciphertext>,
-    groups: &[Examples],
-) -> Vec<Batch> {
-    let batches = features.into_iter().zip(labels).zip(groups);
-    let batch = |((features, labels), group): ((_, _), &Examples)| Batch {
+    examples: &[Examples],
+) -> Vec<Group> {
+    let groups = features.into_iter().zip(labels).zip(examples);
+    let group = |((features, labels), examples): ((_, _), &Examples)| Group {
         features,
         labels,
-        images: group.images(),
+        images: examples.images(),
     };
-    batches.map(batch).collect()
+    groups.map(group).collect()
 }
 
 /// Trains a head.
@@ -211,16 +211,16 @@ pub(super) fn batches(
 pub(super) fn train(
     trainer: &Trainer,
     loss: &Loss,
-    batches: Vec<Batch>,
+    groups: Vec<Group>,
     progress: &dyn Progress,
 ) -> Result<Head, TrainingError> {
     match loss {
         Loss::Ridge(ridge) => {
-            let groups = Some(batches.len() as u64);
-            progress.begin("sums over images", groups, Unit::Things("groups"));
+            let count = Some(groups.len() as u64);
+            progress.begin("sums over images", count, Unit::Things("groups"));
             let mut moments = Moments::new(trainer);
-            for batch in batches {
-                moments.add(&batch)?;
+            for group in groups {
+                moments.add(&group)?;
                 progress.advance(1);
             }
             progress.finish();
@@ -231,11 +231,11 @@ pub(super) fn train(
             Ok(head)
         }
         Loss::Softmax(softmax) => {
-            let mut run = softmax.begin(trainer, batches.len())?;
+            let mut run = softmax.begin(trainer, groups.len())?;
             let steps = run.steps() as u64;
             progress.begin("steps", Some(steps), Unit::Things("steps"));
             while run.done() < run.steps() {
-                run.step(&batches[run.next_batch()])?;
+                run.step(&groups[run.next_groups()])?;
                 progress.advance(1);
             }
             progress.finish();

@@ -47,6 +47,7 @@ fn run(args: &TrainArgs, ui: &dyn Progress) -> Result<Option<TrainReport>, CliEr
             Loss::Softmax(Softmax {
                 norm_bound,
                 epochs: args.epochs.get(),
+                step_groups: args.step_groups.get(),
                 rate: args.rate.unwrap_or(default.rate),
                 momentum: args.momentum.unwrap_or(default.momentum),
                 decay: args.decay.unwrap_or(default.decay),

@@ -4,7 +4,7 @@ use ckks_scheme::Ciphertext;
 
 /// The encrypted features and labels of one group of images.
 #[derive(Debug)]
-pub struct Batch {
+pub struct Group {
     /// One ciphertext for each block of features.
     pub features: Vec<Ciphertext>,
     /// The labels, see [`crate::FeatureLayout::pack_labels`].
