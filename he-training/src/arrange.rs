@@ -10,7 +10,7 @@
 
 use ckks_scheme::{
     Ciphertext, Complex64, DiagonalMatrix, DiagonalPattern, KeyRequest, Level, LinearTransform,
-    Scale, TransformPlan,
+    ModulusChain, Scale, TransformPlan,
 };
 
 use crate::error::{TrainingError, check};
@@ -58,11 +58,12 @@ impl Arrangement {
             "a power of two, no more than slots",
         )?;
         let lanes = features.next_power_of_two().min(cells);
+        // As many bits of the images' numbers change places with those of the features'.
         check(
-            lanes * lanes <= slots,
-            "number of features",
-            features,
-            "fewer: their square must not exceed the slots",
+            lanes <= slots / cells,
+            "images in one part of a network's output",
+            slots / cells,
+            format_args!("{lanes} or more: run the network on more images at a time"),
         )?;
         check(
             features_per_ct.is_power_of_two() && features_per_ct <= cells,
@@ -138,14 +139,28 @@ impl Arrangement {
         matrix
     }
 
+    fn plan(&self, level: Level) -> Result<TransformPlan, TrainingError> {
+        let pattern = DiagonalPattern::of(&self.matrix(&self.kept(0, usize::MAX)));
+        let degree = 2 * self.layout.slots();
+        Ok(TransformPlan::new(&pattern, degree, level, GIANT_COST)?)
+    }
+
+    /// Size in bytes of the keys and the encoded transform for outputs that are transposed at `level`.
+    ///
+    /// # Errors
+    /// [`TrainingError::Eval`].
+    pub fn bytes(&self, level: Level, chain: &ModulusChain) -> Result<u64, TrainingError> {
+        let mut request = KeyRequest::new();
+        self.request(level, &mut request)?;
+        Ok(request.bytes(chain) + self.plan(level)?.bytes(chain))
+    }
+
     /// Adds the keys for outputs that are transposed at `level`.
     ///
     /// # Errors
     /// [`TrainingError::Eval`].
     pub fn request(&self, level: Level, request: &mut KeyRequest) -> Result<(), TrainingError> {
-        let pattern = DiagonalPattern::of(&self.matrix(&self.kept(0, usize::MAX)));
-        let degree = 2 * self.layout.slots();
-        TransformPlan::new(&pattern, degree, level, GIANT_COST)?.request(request);
+        self.plan(level)?.request(request);
         let below = Level::new(level.limbs().saturating_sub(1).max(1));
         for source in 1..self.sources() {
             request.rotation(-self.layout.lane_step(self.first_lane(source)), below);

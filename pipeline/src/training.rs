@@ -238,7 +238,7 @@ pub fn train(
     let specs = (prepared.input(), prepared.output());
     let mut client = TrainingClient::generate(&params, specs, Randomness::new(seed))?;
     progress.begin("keys of the network", None, Unit::Parts);
-    let keys = client.keys(&plan.feature_keys())?;
+    let keys = client.keys(&plan.feature_keys()?)?;
     progress.finish();
     let encryption = plan.encryption();
     let evaluator = Evaluator::new(&params, Arc::new(keys));

@@ -4,12 +4,13 @@ use std::fmt;
 use std::num::NonZeroUsize;
 
 use ckks_scheme::{BootstrapParams, Bootstrapper, KeyRequest, Level, Scale};
-use he_layers::Packing;
+use he_layers::{Packing, TensorSpec};
 use he_models::Model;
-use he_training::{Arrangement, Forecast, scale_of};
+use he_training::{Arrangement, Forecast, TrainingError, scale_of};
 
 use super::assignment::Assignment;
 use super::{Loss, TrainError};
+use crate::decisions::Instance;
 use crate::inference::Batch;
 use crate::planner::{self, Machine, Pins, Planned, Task};
 use crate::units::gb;
@@ -48,6 +49,8 @@ pub struct TrainPlan {
     pub seconds_train: f64,
     /// Estimated seconds of the network on all images.
     pub seconds_network: f64,
+    /// Size in bytes of what transposing the features takes, beside the network.
+    pub transposition_bytes: u64,
     /// Estimated largest resident memory of the training, without the features, in bytes.
     pub train_bytes: u64,
     /// Memory that may be used, in bytes.
@@ -78,23 +81,36 @@ pub fn plan(
         batch: task.batch,
         max_logit_error: task.max_error,
     };
-    let literal = refreshes.literal();
-    let planned = planner::plan_over(&of_network, machine, pins, params, Some(literal))?;
+    let network = |machine: &Machine| -> Result<(Planned, Arrangement, u64), TrainError> {
+        let literal = refreshes.literal();
+        let planned = planner::plan_over(&of_network, machine, pins, params, Some(literal))?;
+        let prepared = &planned.instance.prepared;
+        let arrangement = arranged(prepared.output(), task.classes)?;
+        // Features of all runs wait for their refresh.
+        let level = transposition_level(prepared.output());
+        let runs = runs(task, &arrangement, prepared.images());
+        let limbs = runs * arrangement.layout().blocks() * 2 * (level.limbs() - 1);
+        let waiting = limbs as u64 * params.limb_bytes();
+        let bytes = arrangement.bytes(level, params.chain())? + waiting;
+        Ok((planned, arrangement, bytes))
+    };
+    let peak = |planned: &Planned| planned.plan.forecast.predicted_peak_bytes;
+    let (mut planned, mut arrangement, mut transposition_bytes) = network(machine)?;
+    if peak(&planned) + transposition_bytes > machine.memory_bytes {
+        let less = Machine {
+            memory_bytes: machine.memory_bytes.saturating_sub(transposition_bytes),
+            ..machine.clone()
+        };
+        (planned, arrangement, transposition_bytes) = network(&less)?;
+        // What was kept free is for the transposition.
+        let fixed = peak(&planned) - planned.plan.forecast.pool_bytes;
+        let budget = machine.memory_bytes.saturating_sub(fixed);
+        planned.instance.params.pool().set_budget(Some(budget));
+    }
     let prepared = &planned.instance.prepared;
-    let output = &prepared.output().layout;
-    let features = output.shape().channels;
-    let arrangement = Arrangement::new(
-        params.slots(),
-        output.slots() / (output.images() / output.packing().images_per_slot()),
-        output.channels_per_ct(),
-        (features, task.classes),
-        output.packing() == Packing::Complex,
-    )?;
     let layout = arrangement.layout();
-    let assignment =
-        |images| Assignment::new(&arrangement, prepared.images(), images, layout.capacity());
-    let groups = assignment(task.train.images).groups();
-    let runs = assignment(task.train.images).runs() + assignment(task.test.images).runs();
+    let groups = task.train.images.div_ceil(layout.capacity());
+    let runs = runs(task, &arrangement, prepared.images());
     let forecast = match &task.loss {
         Loss::Ridge(ridge) => ridge.forecast(layout, groups, refreshes, machine.threads)?,
         Loss::Softmax(softmax) => softmax.forecast(layout, groups, refreshes, machine.threads)?,
@@ -112,6 +128,7 @@ pub fn plan(
     Ok(TrainPlan {
         seconds_train: costs.seconds(&forecast.work),
         seconds_network: per_run * runs as f64,
+        transposition_bytes,
         train_bytes,
         memory_bytes: machine.memory_bytes,
         refreshes: refreshes.clone(),
@@ -122,26 +139,50 @@ pub fn plan(
     })
 }
 
+/// How outputs of a network become features of groups.
+fn arranged(output: &TensorSpec, classes: usize) -> Result<Arrangement, TrainError> {
+    let layout = &output.layout;
+    let cells = layout.slots() / (layout.images() / layout.packing().images_per_slot());
+    Ok(Arrangement::new(
+        layout.slots(),
+        cells,
+        layout.channels_per_ct(),
+        (layout.shape().channels, classes),
+        layout.packing() == Packing::Complex,
+    )?)
+}
+
+/// Level of a network's output when it is transposed.
+fn transposition_level(output: &TensorSpec) -> Level {
+    Level::new(output.level.limbs() - 1)
+}
+
+/// Runs of the network on all images.
+fn runs(task: &TrainTask<'_>, arrangement: &Arrangement, per_run: usize) -> usize {
+    let capacity = arrangement.layout().capacity();
+    let of = |images| Assignment::new(arrangement, per_run, images, capacity).runs();
+    of(task.train.images) + of(task.test.images)
+}
+
 impl TrainPlan {
     /// Level and scale of features and labels.
     pub fn encryption(&self) -> (Level, Scale) {
         (self.refreshes.output_level(), scale_of(&self.refreshes))
     }
 
-    /// Level of features when they are transposed.
-    pub(super) fn transposition_level(&self) -> Level {
-        let output = self.planned.instance.prepared.output().level;
-        Level::new(output.limbs() - 1)
-    }
-
     /// The switching keys for the features.
-    pub fn feature_keys(&self) -> KeyRequest {
-        let instance = &self.planned.instance;
+    ///
+    /// # Errors
+    /// [`TrainingError::Eval`].
+    pub fn feature_keys(&self) -> Result<KeyRequest, TrainingError> {
+        let Instance {
+            params, prepared, ..
+        } = &self.planned.instance;
         let steps = &self.planned.plan.decisions.key_steps.0;
-        let mut request = instance.prepared.keys_at(steps, instance.params.log_n());
-        // What the arrangement was made of has been checked.
-        let _ = self.arrangement.request(self.transposition_level(), &mut request);
-        request
+        let mut request = prepared.keys_at(steps, params.log_n());
+        let level = transposition_level(prepared.output());
+        self.arrangement.request(level, &mut request)?;
+        Ok(request)
     }
 
     /// The switching keys for the training.
@@ -183,6 +224,11 @@ impl fmt::Display for TrainPlan {
             refreshes.output_level(),
             gb(self.forecast.key_bytes),
             gb(self.train_bytes),
+        )?;
+        writeln!(
+            f,
+            "transposing the features takes {:.2} GB beside the network",
+            gb(self.transposition_bytes),
         )?;
         write!(
             f,
