@@ -69,6 +69,10 @@ pub fn plan(
     machine: &Machine,
     pins: &Pins,
 ) -> Result<TrainPlan, TrainError> {
+    match &task.loss {
+        Loss::Ridge(ridge) => ridge.validate()?,
+        Loss::Softmax(softmax) => softmax.validate()?,
+    }
     let params = refreshes.scheme();
     let lowered = task.model.lower().map_err(crate::inference::InferenceError::from)?;
     let mut program = lowered.program;
