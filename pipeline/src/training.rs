@@ -25,17 +25,23 @@ use he_training::{
 };
 use thiserror::Error;
 
+use crate::checkpoint::{Begun, Checkpoint};
 use crate::client::{Randomness, TrainingClient};
+use crate::exchange::ExchangeError;
+use crate::exchange::sealed::hex;
 use crate::inference::{Batch, InferenceError};
 use crate::planner::PlanError;
 use crate::progress::{Progress, Unit};
 use crate::references::{self, rows};
+use crate::server::run_group;
 use crate::system;
 use assignment::Assignment;
 pub use planning::{TrainPlan, TrainTask, plan};
 pub use report::TrainReport;
 use server::{FeatureServer, Features};
 
+/// What is hashed to tell images apart.
+const IMAGES_CONTEXT: &str = "polyphase pipeline 1 images of a training";
 /// Weight decay of the logistic regression that results are compared with, over the number of images: as weak as usual.
 const REFERENCE_DECAY: f64 = 1.0;
 /// Most steps of it.
@@ -151,6 +157,12 @@ impl From<KeyError> for TrainError {
     }
 }
 
+impl From<ExchangeError> for TrainError {
+    fn from(error: ExchangeError) -> Self {
+        InferenceError::from(error).into()
+    }
+}
+
 impl From<EvalError> for TrainError {
     fn from(error: EvalError) -> Self {
         InferenceError::from(error).into()
@@ -210,7 +222,8 @@ fn select(
     })
 }
 
-/// Trains a head and applies it, in the current rayon pool.
+/// Trains a head and applies it, in the current rayon pool. The checkpoint keeps what the network gives; the head is trained anew by
+/// each process.
 ///
 /// # Errors
 /// [`TrainError`].
@@ -218,6 +231,7 @@ pub fn train(
     task: &TrainTask<'_>,
     plan: TrainPlan,
     seed: Option<u64>,
+    mut checkpoint: Option<&mut Checkpoint>,
     progress: &dyn Progress,
 ) -> Result<TrainReport, TrainError> {
     let bound = task.loss.norm_bound();
@@ -236,31 +250,57 @@ pub fn train(
     let params = plan.planned.instance.params.clone();
     let prepared = &plan.planned.instance.prepared;
     let specs = (prepared.input(), prepared.output());
-    let mut client = TrainingClient::generate(&params, specs, Randomness::new(seed))?;
+    if let Some(checkpoint) = &mut checkpoint {
+        checkpoint.check("seed", seed.map_or("none".to_owned(), |s| s.to_string()))?;
+        checkpoint.check("images", digest(&[&training, &test]))?;
+    }
+    // With a seed the key is made again.
+    let stored = checkpoint.as_deref().filter(|_| seed.is_none());
+    let mut client = TrainingClient::generate(&params, specs, Randomness::new(seed), stored)?;
     progress.begin("keys of the network", None, Unit::Parts);
     let keys = client.keys(&plan.feature_keys()?)?;
     progress.finish();
-    let encryption = plan.encryption();
+    let (key, encryption) = (client.key(), plan.encryption());
+    if let Some(checkpoint) = &mut checkpoint {
+        checkpoint.begin(&plan.planned.plan.decisions, key)?;
+    }
     let evaluator = Evaluator::new(&params, Arc::new(keys));
-    let mut feature_server = FeatureServer::new(&plan, evaluator, encryption.1)?;
+    let mut feature_server = FeatureServer::new(&plan, &evaluator, encryption.1)?;
     let assignments = [&training, &test].map(|s| {
         let capacity = layout.capacity();
         Assignment::new(&plan.arrangement, prepared.images(), s.numbers.len(), capacity)
     });
     let datas = [(task.train, &training), (task.test, &test)];
-    let start = Instant::now();
+    let (mut number, mut seconds_features) = (0, 0.0);
     let mut transposed: Vec<Features> = Vec::new();
     for ((batch, selection), assignment) in datas.iter().zip(&assignments) {
         let mut features = Features::default();
         for run in 0..assignment.runs() {
-            let images = assignment.pictures(task.model, batch.data, &selection.numbers, run)?;
-            let images = client.encrypt(&images)?;
-            feature_server.run(images, assignment, run, &mut features, progress)?;
+            let executor = feature_server.executor();
+            let kept = checkpoint.as_deref_mut();
+            let mut kept = kept.map(|checkpoint| checkpoint.group(&params, key, prepared, number));
+            let found = kept.as_mut().map(|kept| kept.find(executor, progress));
+            let begun = if let Some(begun) = found.transpose()?.flatten() {
+                client.skip_group();
+                begun
+            } else {
+                let numbers = &selection.numbers;
+                let images = assignment.pictures(task.model, batch.data, numbers, run)?;
+                let start = Instant::now();
+                let encrypted = client.encrypt(&images)?;
+                seconds_features += start.elapsed().as_secs_f64();
+                Begun::at(executor.begin(encrypted)?)
+            };
+            let done = run_group(begun, kept, None, progress)?;
+            seconds_features += done.seconds;
+            let start = Instant::now();
+            feature_server.transpose(done.logits, assignment, run, &mut features)?;
+            seconds_features += start.elapsed().as_secs_f64();
+            number += 1;
         }
         transposed.push(features);
     }
-    drop(feature_server);
-    let seconds_network = start.elapsed().as_secs_f64();
+    drop((feature_server, evaluator));
 
     // Keys for the training; refreshed features.
     progress.begin("keys of the training", None, Unit::Parts);
@@ -277,7 +317,7 @@ pub fn train(
     }
     let test_features = refreshed.pop().unwrap_or_default();
     let features = refreshed.pop().unwrap_or_default();
-    let seconds_features = seconds_network + start.elapsed().as_secs_f64();
+    seconds_features += start.elapsed().as_secs_f64();
 
     // The training itself.
     let encrypted = {
@@ -334,7 +374,19 @@ pub fn train(
         seeded: seed.is_some(),
         processor: system::processor(),
         revision: system::revision().to_owned(),
+        checkpoint: checkpoint.map(|checkpoint| checkpoint.report()),
     })
+}
+
+/// What images are compared by, in hexadecimal digits: their features, which follow from them and the network.
+fn digest(selections: &[&Selection]) -> String {
+    let mut hasher = blake3::Hasher::new_derive_key(IMAGES_CONTEXT);
+    for selection in selections {
+        for value in selection.examples.rows() {
+            hasher.update(&value.to_le_bytes());
+        }
+    }
+    hex(hasher.finalize().as_bytes())
 }
 
 /// The client's look at the head and at all scores.

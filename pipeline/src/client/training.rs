@@ -1,10 +1,15 @@
 //! The client of a training: one secret key for a network's images and for features, labels and heads.
 
-use ckks_scheme::{EvaluationKeys, KeyError, KeyGenerator, KeyRequest, Level, Parameters, Scale};
+use ckks_scheme::{
+    EvaluationKeys, KeyError, KeyGenerator, KeyId, KeyRequest, Level, Parameters, Scale,
+};
 use he_layers::{EncryptedTensor, LayerError, PlainTensor, TensorSpec};
 use he_training::FeatureLayout;
 
 use super::Randomness;
+use super::kept::kept_secret;
+use crate::checkpoint::Checkpoint;
+use crate::exchange::ExchangeError;
 
 /// A secret key, and what is encrypted under it.
 #[derive(Debug)]
@@ -14,19 +19,34 @@ pub struct TrainingClient {
 }
 
 impl TrainingClient {
-    /// A client with a fresh secret key, for a network that reads `input` and gives `output`.
+    /// A client for a network that reads `input` and gives `output`. Its secret key is fresh, or that of the checkpoint.
     ///
     /// # Errors
-    /// When the pool's budget is exhausted.
-    pub fn generate(
+    /// [`ExchangeError::Key`] when the pool's budget is exhausted; [`ExchangeError::Serial`] for a checkpoint's key that cannot be
+    /// written or read.
+    pub(crate) fn generate(
         params: &Parameters,
         (input, output): (&TensorSpec, &TensorSpec),
         mut randomness: Randomness,
-    ) -> Result<Self, KeyError> {
-        let secret = KeyGenerator::new(params).secret_key(&mut randomness.keys)?;
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<Self, ExchangeError> {
+        let secret = match checkpoint {
+            Some(checkpoint) => kept_secret(params, &mut randomness, checkpoint)?,
+            None => KeyGenerator::new(params).secret_key(&mut randomness.keys)?,
+        };
         let (input, output) = (input.clone(), output.clone());
         let inner = he_layers::Client::with_secret(secret, input, output, &mut randomness.images);
         Ok(Self { inner, randomness })
+    }
+
+    /// Names the secret key, and tells nothing about it.
+    pub fn key(&self) -> KeyId {
+        self.inner.secret().id()
+    }
+
+    /// Leaves a group of images out: the next one is encrypted as if this one had been.
+    pub(crate) fn skip_group(&mut self) {
+        self.inner.skip_group();
     }
 
     /// The switching keys of a request, for the server.

@@ -99,18 +99,21 @@ pub fn plan(
         Ok((planned, arrangement, bytes))
     };
     let peak = |planned: &Planned| planned.plan.forecast.predicted_peak_bytes;
-    let (mut planned, mut arrangement, mut transposition_bytes) = network(machine)?;
-    if peak(&planned) + transposition_bytes > machine.memory_bytes {
+    let mut found = network(machine)?;
+    let (planned, _, bytes) = &found;
+    if peak(planned) + bytes > machine.memory_bytes {
         let less = Machine {
-            memory_bytes: machine.memory_bytes.saturating_sub(transposition_bytes),
+            memory_bytes: machine.memory_bytes.saturating_sub(*bytes),
             ..machine.clone()
         };
-        (planned, arrangement, transposition_bytes) = network(&less)?;
+        drop(found);
+        found = network(&less)?;
         // What was kept free is for the transposition.
-        let fixed = peak(&planned) - planned.plan.forecast.pool_bytes;
+        let fixed = peak(&found.0) - found.0.plan.forecast.pool_bytes;
         let budget = machine.memory_bytes.saturating_sub(fixed);
-        planned.instance.params.pool().set_budget(Some(budget));
+        params.pool().set_budget(Some(budget));
     }
+    let (planned, arrangement, transposition_bytes) = found;
     let prepared = &planned.instance.prepared;
     let layout = arrangement.layout();
     let groups = task.train.images.div_ceil(layout.capacity());

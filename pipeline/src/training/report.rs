@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::checkpoint::CheckpointReport;
 use crate::units::gb;
 
 /// A training under encryption, beside the same in the clear.
@@ -71,6 +72,9 @@ pub struct TrainReport {
     pub processor: String,
     /// Revision of the program.
     pub revision: String,
+    /// What checkpoints took, where there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointReport>,
 }
 
 impl fmt::Display for TrainReport {
@@ -118,8 +122,11 @@ impl fmt::Display for TrainReport {
             self.security_bits,
             self.threads,
         )?;
-        match self.peak_rss_bytes {
-            Some(bytes) => write!(f, ", peak memory {:.2} GB", gb(bytes)),
+        if let Some(bytes) = self.peak_rss_bytes {
+            write!(f, ", peak memory {:.2} GB", gb(bytes))?;
+        }
+        match &self.checkpoint {
+            Some(checkpoint) => write!(f, "\n{checkpoint}"),
             None => Ok(()),
         }
     }

@@ -22,7 +22,7 @@ pub struct Features(Vec<(Vec<Option<(usize, usize)>>, Vec<Ciphertext>)>);
 pub struct FeatureServer<'a> {
     plan: &'a TrainPlan,
     trainer: Trainer,
-    evaluator: Evaluator,
+    executor: Executor<'a>,
     /// By section, and by images of a group: encoded transpositions.
     transpositions: BTreeMap<(usize, usize), Transposition>,
 }
@@ -65,42 +65,41 @@ impl<'a> FeatureServer<'a> {
     /// A server whose evaluator has the keys of [`TrainPlan::feature_keys`].
     ///
     /// # Errors
-    /// [`TrainingError`].
+    /// [`TrainError`].
     pub fn new(
         plan: &'a TrainPlan,
-        evaluator: Evaluator,
+        evaluator: &'a Evaluator,
         scale: Scale,
-    ) -> Result<Self, TrainingError> {
+    ) -> Result<Self, TrainError> {
         let never = Never(plan.refreshes.input_level());
         let layout = *plan.arrangement.layout();
         let trainer = Trainer::new(evaluator.clone(), layout, std::sync::Arc::new(never), scale)?;
+        let planned = &plan.planned;
+        let (prepared, steps) = (&planned.instance.prepared, &planned.plan.forecast.steps);
         Ok(Self {
             plan,
             trainer,
-            evaluator,
+            executor: Executor::new(evaluator, prepared, steps)?,
             transpositions: BTreeMap::new(),
         })
     }
 
-    /// Runs the network on a group of images and transposes what comes out. Parallel on the current rayon pool.
+    /// Runs the network.
+    pub(super) fn executor(&self) -> &Executor<'a> {
+        &self.executor
+    }
+
+    /// Transposes what a run of the network gave. Parallel on the current rayon pool.
     ///
     /// # Errors
-    /// [`TrainError`].
-    pub(super) fn run(
+    /// [`TrainingError`].
+    pub(super) fn transpose(
         &mut self,
-        images: EncryptedTensor,
+        output: EncryptedTensor,
         assignment: &Assignment,
         run: usize,
         features: &mut Features,
-        progress: &dyn Progress,
-    ) -> Result<(), TrainError> {
-        let planned = &self.plan.planned;
-        let executor = Executor::new(
-            &self.evaluator,
-            &planned.instance.prepared,
-            &planned.plan.forecast.steps,
-        )?;
-        let (output, _) = executor.run(images, progress)?;
+    ) -> Result<(), TrainingError> {
         let (_, output) = output.into_parts();
         let output = output
             .into_iter()

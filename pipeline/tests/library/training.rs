@@ -7,6 +7,7 @@ use ckks_scheme::{BootstrapLiteral, BootstrapParams, Parameters};
 use datasets::{DataError, Dataset, Images, Shape};
 use he_models::{FeatureUnits, Model, features, model_files};
 use he_training::{Ridge, Softmax};
+use pipeline::checkpoint::Checkpoint;
 use pipeline::inference::Batch;
 use pipeline::planner::Pins;
 use pipeline::progress::Silent;
@@ -117,6 +118,7 @@ fn trained(
     model: &Model,
     data: &Waves,
     (images, test_images): (usize, usize),
+    checkpoint: Option<&mut Checkpoint>,
 ) -> Result<TrainReport, TrainError> {
     let batch = |first, images| Batch {
         data,
@@ -134,7 +136,7 @@ fn trained(
     };
     let plan = training::plan(&task, &refreshes(), &machine(4 * GIB), &Pins::default())?;
     assert!(plan.to_string().contains("8 features x 3 classes"));
-    training::train(&task, plan, Some(1), &Silent)
+    training::train(&task, plan, Some(1), checkpoint, &Silent)
 }
 
 fn check(report: &TrainReport) {
@@ -156,10 +158,29 @@ fn ridge_head_on_encrypted_images_is_that_of_the_clear_twin() {
         regularisation: 0.02,
         ..Ridge::default()
     });
+    let dir = tempfile::tempdir().unwrap();
+    let mut checkpoint = Checkpoint::open(dir.path()).unwrap();
+    let data = Waves { labelled: true };
     // One group and a part of a second one.
-    let report = trained(loss, &model, &Waves { labelled: true }, (90, 30)).unwrap();
+    let report = trained(loss, &model, &data, (90, 30), Some(&mut checkpoint)).unwrap();
     assert_eq!((report.images, report.features), (90, 8));
     check(&report);
+
+    // What the network gave is found again.
+    drop(checkpoint);
+    let mut checkpoint = Checkpoint::open(dir.path()).unwrap();
+    let again = trained(loss, &model, &data, (90, 30), Some(&mut checkpoint)).unwrap();
+    let runs = report.checkpoint.unwrap().writes;
+    let kept = again.checkpoint.unwrap();
+    assert!(kept.groups_found > 0 && kept.groups_found <= runs);
+    assert_eq!(kept.writes, 0);
+    let weights = |report: &TrainReport| report.largest_weight_difference;
+    assert_eq!(weights(&again), weights(&report));
+    drop(checkpoint);
+    let mut checkpoint = Checkpoint::open(dir.path()).unwrap();
+    let other = trained(loss, &model, &data, (80, 30), Some(&mut checkpoint)).unwrap_err();
+    assert!(other.to_string().contains("images"), "{other}");
+    checkpoint.remove().unwrap();
 }
 
 #[test]
@@ -172,7 +193,7 @@ fn softmax_head_on_encrypted_images_is_that_of_the_clear_twin() {
         epochs: 3,
         ..Softmax::default()
     });
-    let report = trained(loss, &model, &Waves { labelled: true }, (90, 30)).unwrap();
+    let report = trained(loss, &model, &Waves { labelled: true }, (90, 30), None).unwrap();
     assert_eq!(report.steps, 6);
     check(&report);
 }
@@ -187,12 +208,12 @@ fn trainings_without_labels_or_images_that_fit_are_refused() {
         })
     };
     let unlabelled = Waves { labelled: false };
-    let error = trained(loss(norm_bound), &model, &unlabelled, (20, 20)).unwrap_err();
+    let error = trained(loss(norm_bound), &model, &unlabelled, (20, 20), None).unwrap_err();
     let text = "waves: images without labels, expected labelled images";
     assert_eq!(error.to_string(), text);
     assert!(error.is_bad_input());
     // All images are longer than that.
     let labelled = Waves { labelled: true };
-    let error = trained(loss(1e-3), &model, &labelled, (20, 20)).unwrap_err();
+    let error = trained(loss(1e-3), &model, &labelled, (20, 20), None).unwrap_err();
     assert!(error.is_bad_input(), "{error}");
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::precision::presets;
-use super::{JsonArgs, MachineArgs, ModelArgs, error_bound, positive};
+use super::{CheckpointArgs, JsonArgs, MachineArgs, ModelArgs, error_bound, positive};
 
 /// A number above 0.
 fn above_zero(text: &str) -> Result<f64, &'static str> {
@@ -113,6 +113,13 @@ pub struct TrainArgs {
     /// Show the plan, and stop
     #[arg(long)]
     pub plan_only: bool,
+
+    #[command(flatten)]
+    pub checkpoint: CheckpointArgs,
+
+    /// Keep the folder of --checkpoint, secret key included: a training with another loss finds the network's outputs there
+    #[arg(long, requires = "checkpoint")]
+    pub keep_checkpoint: bool,
 
     /// Keys and encryptions from a seed: reproducible, for experiments, not secure
     #[arg(long, value_name = "S")]

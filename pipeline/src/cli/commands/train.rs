@@ -4,6 +4,7 @@ use ckks_scheme::BootstrapPreset;
 use datasets::Split;
 use he_models::{FeatureUnits, Model, features, model_files};
 use he_training::{Ridge, Softmax};
+use pipeline::checkpoint::Checkpoint;
 use pipeline::inference::Batch;
 use pipeline::planner::Pins;
 use pipeline::progress::Progress;
@@ -13,6 +14,7 @@ use pipeline::training::{self, Loss, TrainPlan, TrainReport, TrainTask};
 
 use super::plan::{Place, machine};
 use crate::cli::args::{LossName, TrainArgs};
+use crate::cli::checkpoint;
 use crate::cli::data;
 use crate::cli::output::Output;
 use crate::error::CliError;
@@ -24,13 +26,22 @@ const NORM_MARGIN: f64 = 1.25;
 pub fn command(args: &TrainArgs, ui: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
     let pool = args.machine.threads.pool(ui)?;
-    match pool.install(|| run(args, ui))? {
-        Some(report) => output.write(&report),
-        None => Ok(()),
+    if args.plan_only {
+        pool.install(|| run(args, None, ui))?;
+        return Ok(());
     }
+    let mut checkpoint = checkpoint::open(&args.checkpoint)?;
+    if let Some(report) = pool.install(|| run(args, checkpoint.as_mut(), ui))? {
+        output.write(&report)?;
+    }
+    checkpoint::remove(checkpoint.filter(|_| !args.keep_checkpoint))
 }
 
-fn run(args: &TrainArgs, ui: &dyn Progress) -> Result<Option<TrainReport>, CliError> {
+fn run(
+    args: &TrainArgs,
+    mut checkpoint: Option<&mut Checkpoint>,
+    ui: &dyn Progress,
+) -> Result<Option<TrainReport>, CliError> {
     let (model, largest) = in_units(args, ui)?;
     let norm_bound = args.norm_bound.unwrap_or(NORM_MARGIN * largest);
     let loss = match args.loss {
@@ -82,7 +93,11 @@ fn run(args: &TrainArgs, ui: &dyn Progress) -> Result<Option<TrainReport>, CliEr
     if args.seed.is_some() {
         ui.note(report::SEEDED);
     }
-    Ok(Some(training::train(&task, plan, args.seed, ui)?))
+    if let Some(checkpoint) = &mut checkpoint {
+        checkpoint::check(checkpoint, "train", &model.lower()?)?;
+    }
+    let report = training::train(&task, plan, args.seed, checkpoint, ui)?;
+    Ok(Some(report))
 }
 
 fn planned(args: &TrainArgs, task: &TrainTask<'_>) -> Result<TrainPlan, CliError> {
