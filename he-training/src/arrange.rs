@@ -275,16 +275,13 @@ impl Trainer {
                 1 => None,
                 _ => {
                     let mut part = self.eval.copy(&real)?;
-                    self.eval.sub_assign(&mut part, &conjugate)?;
-                    self.eval.mul_i_assign(&mut part);
-                    self.eval.negate_assign(&mut part);
+                    self.take_imaginary(&mut part, &conjugate)?;
                     Some(part)
                 }
             };
-            self.eval.add_assign(&mut real, &conjugate)?;
-            for (part, ct) in parts.iter_mut().zip(std::iter::once(real).chain(imaginary)) {
-                let mut ct = ct;
-                ct.reinterpret(max / 2.0);
+            self.take_real(&mut real, &conjugate)?;
+            for (part, mut ct) in parts.iter_mut().zip(std::iter::once(real).chain(imaginary)) {
+                ct.reinterpret(max);
                 ct.declare_values(max, max);
                 part.push(ct);
             }

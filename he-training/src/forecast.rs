@@ -202,7 +202,7 @@ impl Softmax {
         let of_step = gradient * many + unpacked + packed;
         let visits = self.epochs * groups;
         let work = of_group * visits as u64 + of_step * steps as u64;
-        let refreshes = visits * levels.refreshes + (steps - 1) * layout.packs();
+        let refreshes = self.refreshes(groups, levels.refreshes, layout.packs());
         // Data; weights before and after; what a block of every group is multiplied with.
         let weights = layout.packs() * 2 * top + 2 * blocks * levels.weights;
         let products = self.step_groups * 2 * period * 2 * top;

@@ -14,7 +14,10 @@ mod clear;
 pub(crate) mod encrypted;
 mod inverse;
 pub(crate) mod levels;
+mod probabilities;
 mod schedule;
+
+use std::ops::Range;
 
 use crate::error::{TrainingError, check};
 use schedule::Schedule;
@@ -39,7 +42,7 @@ pub struct Softmax {
     pub norm_bound: f64,
     /// Passes over all images.
     pub epochs: usize,
-    /// Groups of images of a mini-batch, 1 or more. They are computed in parallel.
+    /// Groups of images of a mini-batch, 1 or more. Two share every refresh of probabilities; more are computed in parallel.
     pub step_groups: usize,
     /// Largest distance of the sum of an image's probabilities from 1.
     pub tolerance: f64,
@@ -109,8 +112,24 @@ impl Softmax {
 
     /// Number of steps on `groups` groups of images.
     pub fn steps(&self, groups: usize) -> usize {
-        let batches = groups.div_ceil(self.step_groups.max(1));
-        self.epochs.saturating_mul(batches)
+        self.epochs.saturating_mul(self.batches(groups))
+    }
+
+    fn batches(&self, groups: usize) -> usize {
+        groups.div_ceil(self.step_groups.max(1))
+    }
+
+    /// Numbers of the groups of a step, from 0, of a training on `groups` groups.
+    pub(crate) fn groups_of_step(&self, step: usize, groups: usize) -> Range<usize> {
+        let first = step % self.batches(groups).max(1) * self.step_groups;
+        first.min(groups)..groups.min(first + self.step_groups)
+    }
+
+    /// Refreshes of a training on `groups` groups, `within` of them within each softmax, which two groups of a mini-batch share.
+    pub(crate) fn refreshes(&self, groups: usize, within: usize, packs: usize) -> usize {
+        let together = |step| self.groups_of_step(step, groups).len().div_ceil(2);
+        let of_epoch: usize = (0..self.batches(groups)).map(together).sum();
+        self.epochs * of_epoch * within + (self.steps(groups) - 1) * packs
     }
 
     pub(crate) fn derived(&self, classes: usize, steps: usize) -> Result<Derived, TrainingError> {
@@ -185,5 +204,6 @@ mod tests {
         assert!(good.derived(10, 0).is_err());
         let pairs = Softmax { step_groups: 2, ..good };
         assert_eq!([4, 5].map(|groups| pairs.steps(groups)), [20, 30]);
+        assert_eq!([3, 5].map(|step| pairs.groups_of_step(step, 5)), [0..2, 4..5]);
     }
 }

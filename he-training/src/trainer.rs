@@ -126,24 +126,44 @@ impl Trainer {
         Ok(ct)
     }
 
-    /// `gain a b`, one level below the lower of the two.
-    pub(crate) fn product(
+    /// The real part of `z` in its place; `conjugate` is its conjugate. The scale doubles.
+    pub(crate) fn take_real(
         &self,
-        a: &Ciphertext,
-        b: &Ciphertext,
-        gain: f64,
-    ) -> Result<Ciphertext, TrainingError> {
-        let level = a.level().min(b.level());
-        let product = self.eval.sum_of_products(&[(a, b)], level)?;
-        let mut product = self.eval.relinearize_rescale(product)?;
-        product.reinterpret(gain);
-        self.recentred(product)
+        z: &mut Ciphertext,
+        conjugate: &Ciphertext,
+    ) -> Result<(), TrainingError> {
+        self.eval.add_assign(z, conjugate)?;
+        z.reinterpret(0.5);
+        Ok(())
     }
 
-    /// The same values at a scale above half the target, if it was lower: multiplied by an integer. Scales would fall from
-    /// square to square otherwise.
+    /// The imaginary part of `z` in its place; `conjugate` is its conjugate. The scale doubles.
+    pub(crate) fn take_imaginary(
+        &self,
+        z: &mut Ciphertext,
+        conjugate: &Ciphertext,
+    ) -> Result<(), TrainingError> {
+        // z - conj(z) is 2 i times the imaginary part.
+        self.eval.sub_assign(z, conjugate)?;
+        self.eval.mul_i_assign(z);
+        self.eval.negate_assign(z);
+        z.reinterpret(0.5);
+        Ok(())
+    }
+
+    /// [`Self::recentred_below`] the target.
     pub(crate) fn recentred(&self, ct: Ciphertext) -> Result<Ciphertext, TrainingError> {
-        let factor = (self.target / ct.scale().value()).floor();
+        self.recentred_below(ct, self.target)
+    }
+
+    /// The same values at a scale above half of `most`, if it was lower: multiplied by an integer. Scales would fall from square to
+    /// square otherwise.
+    pub(crate) fn recentred_below(
+        &self,
+        ct: Ciphertext,
+        most: f64,
+    ) -> Result<Ciphertext, TrainingError> {
+        let factor = (most / ct.scale().value()).floor();
         if factor < 2.0 {
             return Ok(ct);
         }

@@ -135,17 +135,13 @@ fn refreshed(t: &Trainer, packed: Vec<Ciphertext>, top: Level) -> Result<State, 
             let mut z = t.refresh(z, std::f64::consts::SQRT_2)?;
             t.eval.drop_level(&mut z, top)?;
             let conjugate = t.eval.conjugate(&z)?;
-            let mut now = t.eval.copy(&z)?;
-            t.eval.add_assign(&mut now, &conjugate)?;
-            // z - conj(z) = 2 i before.
-            t.eval.sub_assign(&mut z, &conjugate)?;
-            t.eval.mul_i_assign(&mut z);
-            t.eval.negate_assign(&mut z);
-            for part in [&mut now, &mut z] {
-                part.reinterpret(0.5);
+            let (mut now, mut before) = (t.eval.copy(&z)?, z);
+            t.take_real(&mut now, &conjugate)?;
+            t.take_imaginary(&mut before, &conjugate)?;
+            for part in [&mut now, &mut before] {
                 part.declare_values(1.0, 1.0);
             }
-            Ok((now, z))
+            Ok((now, before))
         })
         .collect::<Result<Vec<_>, TrainingError>>()?;
     let (now, before) = parts.into_iter().unzip();

@@ -8,9 +8,9 @@ use std::ops::Range;
 use ckks_scheme::{Ciphertext, Complex64, Level};
 use rayon::prelude::*;
 
-use super::circuit::{Arithmetic, excess};
-use super::levels::StepLevels;
-use super::{Derived, Softmax};
+use super::levels::{LEVELS_AFTER, StepLevels};
+use super::probabilities::{Probabilities, score_scale};
+use super::{Derived, Softmax, circuit};
 use crate::error::{TrainingError, check};
 use crate::group::Group;
 use crate::head::{Head, Meeting};
@@ -18,96 +18,6 @@ use crate::layout::WeightForm;
 use crate::trainer::Trainer;
 
 const I: Complex64 = Complex64::I;
-
-/// The softmax of ciphertexts.
-struct Probabilities<'a> {
-    trainer: &'a Trainer,
-    labels: &'a Ciphertext,
-}
-
-impl Arithmetic for Probabilities<'_> {
-    type Value = Ciphertext;
-    type Error = TrainingError;
-
-    fn start(&self, mut x: Ciphertext, gain: f64) -> Result<Ciphertext, TrainingError> {
-        let (t, layout) = (self.trainer, &self.trainer.layout);
-        let (period, classes) = (layout.period(), layout.classes());
-        let is_class = |f: usize, _| Complex64::from(f64::from(u8::from(f % period < classes)));
-        let level = x.level();
-        let mask = t.plain(level, x.scale().value(), is_class)?;
-        t.eval.add_plain_assign(&mut x, &mask)?;
-        x.declare_values(2.0, 2.0);
-        let mut square = t.eval.sum_of_products(&[(&x, &x)], level)?;
-        let mask = t.plain(level, square.scale().value(), is_class)?;
-        t.eval.add_plain_assign(&mut square, &mask)?;
-        let mut out = t.eval.relinearize_rescale(square)?;
-        out.reinterpret(gain);
-        out.declare_values(1.0, 1.0);
-        t.recentred(out)
-    }
-
-    fn class_sum(&self, x: &Ciphertext) -> Result<Ciphertext, TrainingError> {
-        let (t, layout) = (self.trainer, &self.trainer.layout);
-        let mut sum = t.window_sum(t.eval.copy(x)?, layout.lane_step(1), layout.period())?;
-        sum.declare_values(1.0, 1.0);
-        Ok(sum)
-    }
-
-    fn subtracted_from(&self, a: f64, x: &Ciphertext) -> Result<Ciphertext, TrainingError> {
-        let mut out = self.trainer.eval.copy(x)?;
-        self.trainer.eval.negate_assign(&mut out);
-        self.trainer.eval.add_const_assign(&mut out, a.into())?;
-        Ok(out)
-    }
-
-    fn quadratic(
-        &self,
-        x: &Ciphertext,
-        centre: f64,
-        offset: f64,
-    ) -> Result<Ciphertext, TrainingError> {
-        let t = self.trainer;
-        let mut shifted = t.eval.copy(x)?;
-        t.eval.add_const_assign(&mut shifted, (-centre).into())?;
-        let mut out = t.product(&shifted, &shifted, 1.0)?;
-        t.eval.add_const_assign(&mut out, offset.into())?;
-        Ok(out)
-    }
-
-    fn product(
-        &self,
-        a: &Ciphertext,
-        b: &Ciphertext,
-        gain: f64,
-    ) -> Result<Ciphertext, TrainingError> {
-        self.trainer.product(a, b, gain)
-    }
-
-    fn product_less_labels(
-        &self,
-        a: &Ciphertext,
-        b: &Ciphertext,
-        gain: f64,
-    ) -> Result<Ciphertext, TrainingError> {
-        let eval = &self.trainer.eval;
-        let level = a.level().min(b.level());
-        let mut product = eval.sum_of_products(&[(a, b)], level)?;
-        product.reinterpret(gain);
-        eval.add_scaled_assign(&mut product, self.labels, -1.0)?;
-        let mut out = eval.relinearize_rescale(product)?;
-        out.declare_values(1.5, 1.5);
-        self.trainer.recentred(out)
-    }
-
-    fn with_levels(&self, mut x: Ciphertext, levels: usize) -> Result<Ciphertext, TrainingError> {
-        let (input, _) = self.trainer.refresh_levels();
-        x.declare_values(1.0, 1.0);
-        if x.level().limbs() >= input + levels {
-            return Ok(x);
-        }
-        self.trainer.refresh(x, 1.0)
-    }
-}
 
 /// A training under way, step by step.
 #[derive(Debug)]
@@ -163,9 +73,7 @@ impl SoftmaxRun<'_> {
 
     /// Numbers of the groups that the next step reads: one mini-batch.
     pub fn next_groups(&self) -> Range<usize> {
-        let size = self.settings.step_groups;
-        let first = self.done % self.groups.div_ceil(size) * size;
-        first..self.groups.min(first + size)
+        self.settings.groups_of_step(self.done, self.groups)
     }
 
     /// Does the next step, on its mini-batch. Parallel on the current rayon pool.
@@ -204,11 +112,12 @@ impl SoftmaxRun<'_> {
             .map(|z| Ok(t.eval.conjugate(z)?))
             .collect::<Result<Vec<_>, TrainingError>>()?;
         let ahead = self.ahead(&state, &conjugates)?;
-        let turned = batch
-            .par_iter()
-            .map(|group| t.turned_back(&self.excess(&ahead, group)?))
-            .collect::<Result<Vec<_>, _>>()?;
+        let excess = self.excess(&ahead, batch)?;
         drop(ahead);
+        let turned = excess
+            .into_par_iter()
+            .map(|excess| t.turned_back(&excess))
+            .collect::<Result<Vec<_>, _>>()?;
         let images = batch.iter().map(|group| group.images).sum();
         let cuts = (0..t.layout.blocks())
             .map(|block| {
@@ -238,12 +147,8 @@ impl SoftmaxRun<'_> {
             .iter()
             .zip(conjugates)
             .map(|(z, zc)| {
-                // z - conj(z) = 2 i v.
                 let mut v = t.eval.copy_at_level(z, above)?;
-                t.eval.sub_assign(&mut v, &t.eval.copy_at_level(zc, above)?)?;
-                t.eval.mul_i_assign(&mut v);
-                t.eval.negate_assign(&mut v);
-                v.reinterpret(0.5);
+                t.take_imaginary(&mut v, &t.eval.copy_at_level(zc, above)?)?;
                 v.declare_values(1.0, 1.0);
                 Ok(v)
             })
@@ -251,30 +156,33 @@ impl SoftmaxRun<'_> {
         t.unpacked(&packs)
     }
 
-    /// Probabilities less labels, of one group.
+    /// Probabilities less labels, of each group.
     fn excess(
         &self,
         ahead: &[Ciphertext],
-        group: &Group,
-    ) -> Result<Ciphertext, TrainingError> {
+        batch: &[Group],
+    ) -> Result<Vec<Ciphertext>, TrainingError> {
         let t = self.trainer;
         let level = Level::new(self.levels.weights);
-        let below = Level::new(self.levels.weights - 1);
-        let gain = self.derived.schedule.first_gain;
+        let schedule = &self.derived.schedule;
         let meeting = Meeting {
             weights: ahead,
             factor: self.derived.unit / self.derived.score_unit,
-            // Squared, divided by a prime and by the gain, it is the target.
-            scale: (gain * t.target() * t.prime(below)).sqrt(),
+            scale: score_scale(t, schedule, self.levels.weights),
         };
-        let mut scores = t.meet(&meeting, &group.features, level)?;
-        scores.declare_values(1.0, 1.0);
+        let scores = batch
+            .par_iter()
+            .map(|group| {
+                let mut scores = t.meet(&meeting, &group.features, level)?;
+                scores.declare_values(1.0, 1.0);
+                Ok(scores)
+            })
+            .collect::<Result<Vec<_>, TrainingError>>()?;
         let probabilities = Probabilities {
             trainer: t,
-            labels: &group.labels,
+            labels: batch.iter().map(|group| &group.labels).collect(),
         };
-        let schedule = &self.derived.schedule;
-        excess(&probabilities, schedule, scores, super::levels::LEVELS_AFTER)
+        circuit::excess(&probabilities, schedule, scores, LEVELS_AFTER)
     }
 
     /// What the gradient of a block adds to the next `w + i v`: cut out, not rescaled.
@@ -318,9 +226,7 @@ impl SoftmaxRun<'_> {
         let (t, unit) = (self.trainer, self.derived.unit);
         let packs = self.state.into_iter().map(|mut z| {
             let conjugate = t.eval.conjugate(&z)?;
-            // z + conj(z) = 2 w.
-            t.eval.add_assign(&mut z, &conjugate)?;
-            z.reinterpret(0.5);
+            t.take_real(&mut z, &conjugate)?;
             z.declare_values(1.0, 1.0);
             Ok(z)
         });

@@ -16,7 +16,7 @@ pub struct StepLevels {
     pub excess: usize,
     /// Of the weights at the end of a step, before they are refreshed.
     pub end: usize,
-    /// Refreshes within the softmax.
+    /// Refreshes within the softmax, of one group of images or of two together.
     pub refreshes: usize,
     /// Products within the softmax.
     pub products: usize,

@@ -78,7 +78,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "E", default_value = "10", value_parser = positive, allow_negative_numbers = true)]
     pub epochs: NonZeroUsize,
 
-    /// softmax: groups of images of a mini-batch; they are computed in parallel. A plan says how many images a group holds
+    /// softmax: groups of images of a mini-batch: two share every refresh, more are computed in parallel. A plan says how many
+    /// images a group holds
     #[arg(long, value_name = "G", default_value = "2", value_parser = positive, allow_negative_numbers = true)]
     pub step_groups: NonZeroUsize,
 
