@@ -33,7 +33,13 @@ const RULES: [Rule; 8] = [
     rule("he-models", &["he-layers"], &["datasets"]),
     rule(
         "pipeline",
-        &["he-models", "he-training", "he-layers", "ckks-scheme", "datasets"],
+        &[
+            "he-models",
+            "he-training",
+            "he-layers",
+            "ckks-scheme",
+            "datasets",
+        ],
         &[],
     ),
     rule(

@@ -26,7 +26,9 @@ impl FeatureUnits {
     pub fn of(features: &[f64], count: usize) -> Self {
         let images = (features.len() / count.max(1)).max(1) as f64;
         let column = |f: usize| features.iter().skip(f).step_by(count.max(1));
-        let mean: Vec<f64> = (0..count).map(|f| column(f).sum::<f64>() / images).collect();
+        let mean: Vec<f64> = (0..count)
+            .map(|f| column(f).sum::<f64>() / images)
+            .collect();
         let deviation = |f: usize| {
             let square = column(f).map(|x| (x - mean[f]).powi(2)).sum::<f64>();
             (square / images).sqrt()
@@ -52,7 +54,10 @@ pub fn model_files(name_or_path: &str) -> Result<(ModelSpec, Vec<u8>), ModelErro
     }
     let model = Model::open(name_or_path)?;
     let path = std::path::Path::new(name_or_path).with_file_name(&model.spec().weights.file);
-    Ok((model.spec().clone(), files::read(&path, files::MAX_WEIGHTS)?))
+    Ok((
+        model.spec().clone(),
+        files::read(&path, files::MAX_WEIGHTS)?,
+    ))
 }
 
 /// The network up to an activation, with the mean of each channel in the place of logits, in the given units: a network whose
@@ -77,23 +82,30 @@ pub fn features(
                 shape: vec![count],
                 values: values.to_vec(),
             }),
-            false => {
-                Err(ModelError::Value {
-                    model: front.name.clone(),
-                    field: what.to_owned(),
-                    found: values.len().to_string(),
-                    expected: format!("{count}, one for each feature"),
-                })
-            }
+            false => Err(ModelError::Value {
+                model: front.name.clone(),
+                field: what.to_owned(),
+                found: values.len().to_string(),
+                expected: format!("{count}, one for each feature"),
+            }),
         };
         let variance: Vec<f64> = units.deviation.iter().map(|d| d * d).collect();
         let root = (count as f64).sqrt();
         let mut tensors = Weights::parse(&front.name, &bytes, None)?.into_tensors();
         let entries = [
-            ("features.weight", of_channels("gains", &vec![1.0 / root; count])?),
+            (
+                "features.weight",
+                of_channels("gains", &vec![1.0 / root; count])?,
+            ),
             ("features.bias", of_channels("offsets", &vec![0.0; count])?),
-            ("features.mean", of_channels("means of features", &units.mean)?),
-            ("features.variance", of_channels("deviations of features", &variance)?),
+            (
+                "features.mean",
+                of_channels("means of features", &units.mean)?,
+            ),
+            (
+                "features.variance",
+                of_channels("deviations of features", &variance)?,
+            ),
         ];
         tensors.extend(entries.map(|(name, tensor)| (name.to_owned(), tensor)));
         let pooled = front.nodes.last().map(|node| node.name.clone());

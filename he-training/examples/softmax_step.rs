@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ckks_scheme::counts::PrimitiveCosts;
-use he_training::ckks_scheme::{
-    self, BootstrapPreset, Bootstrapper, CosineBootstrapper, Evaluator, KernelChoice, KeyGenerator,
+use ckks_scheme::{
+    BootstrapPreset, Bootstrapper, CosineBootstrapper, Evaluator, KernelChoice, KeyGenerator,
 };
 use he_training::{
     Client, Examples, FeatureLayout, Softmax, Trainer, scale_of, softmax_keys, step_levels,
@@ -24,10 +24,11 @@ use rand_chacha::ChaCha20Rng;
 const GROUPS: usize = 25;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut sizes = [2048, 768, 10, 2];
+    let mut sizes: [usize; 4] = [2048, 768, 10, 2];
     for (size, text) in sizes.iter_mut().zip(std::env::args().skip(1)) {
-        let wrong = |_| format!("{text}: expected a number of images, features, classes or steps");
-        *size = text.parse().map_err(wrong)?;
+        *size = text.parse::<usize>().map_err(|error| {
+            format!("{text}: {error}, expected a number of images, features, classes or steps")
+        })?;
     }
     let [images, features, classes, steps] = sizes;
 
@@ -100,7 +101,9 @@ fn blobs(images: usize, features: usize, classes: usize) -> Result<Examples, Box
     let mut number = || rng.random_range(-1.0..1.0) / (features as f64).sqrt();
     let means: Vec<f64> = (0..features * classes).map(|_| number()).collect();
     let labels: Vec<usize> = (0..images).map(|i| i % classes).collect();
-    let rows = labels.iter().flat_map(|label| &means[label * features..(label + 1) * features]);
+    let rows = labels
+        .iter()
+        .flat_map(|label| &means[label * features..(label + 1) * features]);
     let rows = rows.map(|mean| mean + number()).collect();
     Ok(Examples::new(features, classes, rows, labels)?)
 }

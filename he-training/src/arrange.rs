@@ -239,7 +239,9 @@ impl Trainer {
         let mut blocks: Vec<Option<Ciphertext>> = Vec::new();
         blocks.resize_with(self.layout.blocks(), || None);
         for (source, ct) in output.iter().enumerate() {
-            let moved = self.eval.linear_transform_rescale(ct, &transposition.transform)?;
+            let moved = self
+                .eval
+                .linear_transform_rescale(ct, &transposition.transform)?;
             let step = -self.layout.lane_step(arrangement.first_lane(source));
             let mut moved = self.eval.rotate(&moved, step)?;
             moved.declare_values(ct.tracked().max, ct.tracked().max);
@@ -332,13 +334,20 @@ mod tests {
 
     #[test]
     fn every_feature_of_every_image_gets_to_its_place() {
-        for (slots, cells, per_ct, features) in
-            [(256, 16, 16, 16), (256, 16, 16, 9), (512, 32, 32, 12), (512, 16, 4, 14), (256, 8, 8, 16)]
-        {
+        for (slots, cells, per_ct, features) in [
+            (256, 16, 16, 16),
+            (256, 16, 16, 9),
+            (512, 32, 32, 12),
+            (512, 16, 4, 14),
+            (256, 8, 8, 16),
+        ] {
             let a = Arrangement::new(slots, cells, per_ct, (features, 3), true).expect("fits");
             let layout = a.layout;
             let places: Vec<usize> = (0..layout.images()).collect();
-            let places: Vec<usize> = places.into_iter().filter(|p| a.origin(*p).section == 0).collect();
+            let places: Vec<usize> = places
+                .into_iter()
+                .filter(|p| a.origin(*p).section == 0)
+                .collect();
             let matrix = a.matrix(&places);
             let number = |feature: usize, image: usize| (1 + feature + 100 * image) as f64;
             let mut outputs = vec![vec![Complex64::new(-1.0, 0.0); slots]; a.sources()];

@@ -81,12 +81,13 @@ impl Examples {
     /// The examples in groups of at most `size` images, in order.
     pub fn groups(&self, size: usize) -> impl Iterator<Item = Self> + '_ {
         let rows = self.rows.chunks(size * self.features);
-        rows.zip(self.labels.chunks(size)).map(|(rows, labels)| Self {
-            features: self.features,
-            classes: self.classes,
-            rows: rows.to_vec(),
-            labels: labels.to_vec(),
-        })
+        rows.zip(self.labels.chunks(size))
+            .map(|(rows, labels)| Self {
+                features: self.features,
+                classes: self.classes,
+                rows: rows.to_vec(),
+                labels: labels.to_vec(),
+            })
     }
 
     /// Largest Euclidean norm of an image's features.
@@ -100,7 +101,11 @@ impl Examples {
     }
 
     pub(crate) fn check_norm(&self, bound: f64) -> Result<(), TrainingError> {
-        match self.norms().enumerate().find(|(_, norm)| *norm > bound * (1.0 + 1e-12)) {
+        match self
+            .norms()
+            .enumerate()
+            .find(|(_, norm)| *norm > bound * (1.0 + 1e-12))
+        {
             Some((image, norm)) => Err(TrainingError::Norm { image, norm, bound }),
             None => Ok(()),
         }
@@ -194,7 +199,9 @@ pub(crate) mod tests {
     /// Images of classes that lie around means of their own.
     pub(crate) fn blobs(images: usize, features: usize, classes: usize, seed: u64) -> Examples {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let means: Vec<f64> = (0..features * classes).map(|_| rng.random_range(-0.6..0.6)).collect();
+        let means: Vec<f64> = (0..features * classes)
+            .map(|_| rng.random_range(-0.6..0.6))
+            .collect();
         let labels: Vec<usize> = (0..images).map(|i| i % classes).collect();
         let mut rows = Vec::new();
         for label in &labels {

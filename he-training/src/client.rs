@@ -94,7 +94,11 @@ impl<'a> Client<'a> {
         let blocks = head.blocks().iter().map(|ct| self.slots(ct));
         let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
         let values = self.layout.unpack_weights(head.form(), &blocks)?;
-        Ok(Weights::new(self.layout.features(), self.layout.classes(), values))
+        Ok(Weights::new(
+            self.layout.features(),
+            self.layout.classes(),
+            values,
+        ))
     }
 
     fn encrypt_slots(&mut self, slots: &[Vec<f64>]) -> Result<Vec<Ciphertext>, TrainingError> {

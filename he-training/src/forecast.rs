@@ -65,7 +65,9 @@ impl<'a> Parts<'a> {
         let above = Level::new(level + 1);
         let period = self.layout.period();
         let rotations = self.counts.rotate_many(above, above, period as u64 - 1);
-        let products = self.counts.matmul(above, (period, period), period, period * period);
+        let products = self
+            .counts
+            .matmul(above, (period, period), period, period * period);
         rotations + products + self.counts.rescale(above, 2) * period as u64
     }
 
@@ -136,7 +138,8 @@ impl Ridge {
             let inner = p.counts.sum_of_products(at(level), pairs)
                 + p.counts.relinearize(at(level), at(top))
                 + p.counts.rotate(at(level), at(top));
-            iterations += p.counts.rotate_many(at(level), at(top), width as u64 - 1) * blocks as u64
+            iterations += p.counts.rotate_many(at(level), at(top), width as u64 - 1)
+                * blocks as u64
                 + inner * (blocks * giants) as u64;
             level -= 1;
             if level == p.input && step + 1 < steps {
@@ -170,7 +173,8 @@ impl Softmax {
         let (images, top) = (layout.images(), p.output);
         let at = Level::new;
         let of_block = |level: usize| {
-            p.counts.rotate_many(at(level), at(level), period as u64 - 1)
+            p.counts
+                .rotate_many(at(level), at(level), period as u64 - 1)
                 + p.counts.sum_of_products(at(level), period)
                 + p.skewed(level)
         };
@@ -188,7 +192,9 @@ impl Softmax {
         let gradient = p.counts.relinearize_rescale(at(excess), at(top))
             + p.doublings(excess - 1, excess, images / period)
             + p.counts.mul_plain(at(excess - 1));
-        let turned = p.counts.rotate_many(at(excess), at(excess), period as u64 - 1);
+        let turned = p
+            .counts
+            .rotate_many(at(excess), at(excess), period as u64 - 1);
         // Weights are unpacked above the level at which they meet the features, and packed below the excess.
         let (packs, above) = (layout.packs() as u64, levels.weights + 1);
         let (many, moved) = (blocks as u64, blocks as u64 - packs);

@@ -53,9 +53,9 @@ impl Trainer {
     /// [`TrainingError::Eval`] without the keys, or at level 1.
     pub fn spread(&self, head: &Head) -> Result<Head, TrainingError> {
         let blocks = head.blocks.iter();
-        let blocks = match head.form {
+        let blocks: Result<Vec<_>, TrainingError> = match head.form {
             WeightForm::Spread => blocks.map(|ct| Ok(self.eval.copy(ct)?)).collect(),
-            WeightForm::Plain => blocks.map(|ct| self.spread_block(ct)).collect::<Result<_, _>>(),
+            WeightForm::Plain => blocks.map(|ct| self.spread_block(ct)).collect(),
         };
         Ok(Head::new(WeightForm::Spread, blocks?))
     }
@@ -81,7 +81,9 @@ impl Trainer {
             .map(|shift| {
                 let mut sum: Option<Ciphertext> = None;
                 for (r, rotated) in lanes.iter().enumerate() {
-                    let Some(mask) = usize::try_from(r as i64 + shift).ok().and_then(|c| masks.get(c))
+                    let Some(mask) = usize::try_from(r as i64 + shift)
+                        .ok()
+                        .and_then(|c| masks.get(c))
                     else {
                         continue;
                     };
@@ -114,7 +116,11 @@ impl Trainer {
     /// # Errors
     /// [`TrainingError::Setting`] for weights that are not spread, [`TrainingError::Count`] for features of another number of
     /// blocks, [`TrainingError::Eval`] for too few levels: the features need two more than the scores, the weights one.
-    pub fn scores(&self, head: &Head, features: &[Ciphertext]) -> Result<Ciphertext, TrainingError> {
+    pub fn scores(
+        &self,
+        head: &Head,
+        features: &[Ciphertext],
+    ) -> Result<Ciphertext, TrainingError> {
         if head.form != WeightForm::Spread {
             let (what, expected) = ("form of the weights", "spread, as by Trainer::spread");
             return Err(TrainingError::setting(what, "plain", expected));
@@ -240,7 +246,10 @@ impl Trainer {
     }
 
     /// `excess` rotated back by each number below the period, as [`Self::correlate`] takes it.
-    pub(crate) fn turned_back(&self, excess: &Ciphertext) -> Result<Vec<Ciphertext>, TrainingError> {
+    pub(crate) fn turned_back(
+        &self,
+        excess: &Ciphertext,
+    ) -> Result<Vec<Ciphertext>, TrainingError> {
         let steps: Vec<i64> = (0..self.layout.period()).map(|k| -(k as i64)).collect();
         self.rotations(excess, &steps)
     }

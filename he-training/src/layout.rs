@@ -278,7 +278,9 @@ mod tests {
 
     #[test]
     fn every_weight_has_a_slot_of_its_own_in_both_forms() {
-        for (slots, images, features, classes) in [(256, 32, 8, 3), (256, 16, 16, 4), (512, 16, 70, 8)] {
+        for (slots, images, features, classes) in
+            [(256, 32, 8, 3), (256, 16, 16, 4), (512, 16, 70, 8)]
+        {
             let layout = FeatureLayout::new(slots, images, features, classes).expect("a layout");
             for form in [WeightForm::Plain, WeightForm::Spread] {
                 let mut seen = vec![false; slots];

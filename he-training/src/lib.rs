@@ -17,6 +17,7 @@ pub mod trainer;
 /// The crate underneath, so that one dependency is enough.
 pub use ckks_scheme;
 
+pub use arrange::{Arrangement, Origin, Transposition};
 pub use clear::{Examples, Weights, accuracy};
 pub use client::Client;
 pub use error::TrainingError;
@@ -24,7 +25,6 @@ pub use forecast::Forecast;
 pub use group::Group;
 pub use head::Head;
 pub use keys::{ridge_keys, softmax_keys, step_levels};
-pub use arrange::{Arrangement, Origin, Transposition};
 pub use layout::{FeatureLayout, WeightForm};
 pub use ridge::{Moments, Ridge};
 pub use softmax::encrypted::SoftmaxRun;

@@ -158,7 +158,10 @@ mod tests {
                 (before, now) = (now, next);
                 assert!(now.abs() <= 1.0 + 1e-12);
             }
-            assert!(now.abs() <= ridge.tolerance * (1.0 + 1e-9), "{eigenvalue}: {now}");
+            assert!(
+                now.abs() <= ridge.tolerance * (1.0 + 1e-9),
+                "{eigenvalue}: {now}"
+            );
         }
         // And not with one iteration fewer.
         let (middle, half) = ridge.middle_and_half();
@@ -171,12 +174,30 @@ mod tests {
         let good = Ridge::default();
         assert!(good.validate().is_ok());
         for bad in [
-            Ridge { regularisation: 0.0, ..good },
-            Ridge { regularisation: 1e-12, ..good },
-            Ridge { regularisation: f64::NAN, ..good },
-            Ridge { norm_bound: -1.0, ..good },
-            Ridge { tolerance: 1.0, ..good },
-            Ridge { tolerance: 0.0, ..good },
+            Ridge {
+                regularisation: 0.0,
+                ..good
+            },
+            Ridge {
+                regularisation: 1e-12,
+                ..good
+            },
+            Ridge {
+                regularisation: f64::NAN,
+                ..good
+            },
+            Ridge {
+                norm_bound: -1.0,
+                ..good
+            },
+            Ridge {
+                tolerance: 1.0,
+                ..good
+            },
+            Ridge {
+                tolerance: 0.0,
+                ..good
+            },
         ] {
             assert!(bad.iterations().is_err(), "{bad:?}");
         }

@@ -20,9 +20,9 @@ mod schedule;
 use std::ops::Range;
 
 use crate::error::{TrainingError, check};
-use schedule::Schedule;
 pub use clear::logistic_regression;
 pub(crate) use schedule::MOST_SQUARINGS;
+use schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
 /// Most steps of a training.
@@ -88,10 +88,27 @@ impl Softmax {
             self.momentum,
             "0 up to but not including 1",
         )?;
-        within("weight decay", self.decay, 0.0, 1.0 / self.rate, "0 to 1 over the rate")?;
-        within("norm of features", self.norm_bound, 1e-6, 1e3, "1e-6 to 1000")?;
+        within(
+            "weight decay",
+            self.decay,
+            0.0,
+            1.0 / self.rate,
+            "0 to 1 over the rate",
+        )?;
+        within(
+            "norm of features",
+            self.norm_bound,
+            1e-6,
+            1e3,
+            "1e-6 to 1000",
+        )?;
         within("tolerance", self.tolerance, 1e-9, 0.5, "1e-9 to 0.5")?;
-        check(self.epochs > 0, "number of epochs", self.epochs, "1 or more")?;
+        check(
+            self.epochs > 0,
+            "number of epochs",
+            self.epochs,
+            "1 or more",
+        )?;
         let groups = self.step_groups;
         check(groups > 0, "groups of a mini-batch", groups, "1 or more")
     }
@@ -163,7 +180,12 @@ mod tests {
     #[test]
     fn weights_never_leave_the_bound_whatever_the_gradients() {
         for (momentum, decay, rate) in [(0.0, 0.0, 0.7), (0.9, 0.01, 1.0), (0.5, 0.2, 2.0)] {
-            let softmax = Softmax { rate, momentum, decay, ..Softmax::default() };
+            let softmax = Softmax {
+                rate,
+                momentum,
+                decay,
+                ..Softmax::default()
+            };
             let steps = 60;
             let bound = softmax.weight_bound(steps);
             // Gradients of the largest length, all one way, and turning about.
@@ -178,7 +200,11 @@ mod tests {
                 }
             }
         }
-        let decayed = Softmax { decay: 0.1, momentum: 0.0, ..Softmax::default() };
+        let decayed = Softmax {
+            decay: 0.1,
+            momentum: 0.0,
+            ..Softmax::default()
+        };
         let limit = decayed.norm_bound * 1.01 / decayed.decay;
         assert!((decayed.weight_bound(10_000) / limit - 1.0).abs() < 1e-9);
     }
@@ -189,21 +215,48 @@ mod tests {
         assert!(good.derived(10, 110).is_ok());
         for bad in [
             Softmax { rate: 0.0, ..good },
-            Softmax { rate: f64::NAN, ..good },
-            Softmax { momentum: 1.0, ..good },
-            Softmax { decay: -1.0, ..good },
+            Softmax {
+                rate: f64::NAN,
+                ..good
+            },
+            Softmax {
+                momentum: 1.0,
+                ..good
+            },
+            Softmax {
+                decay: -1.0,
+                ..good
+            },
             Softmax { decay: 2.0, ..good },
-            Softmax { norm_bound: f64::INFINITY, ..good },
-            Softmax { norm_bound: 500.0, ..good },
+            Softmax {
+                norm_bound: f64::INFINITY,
+                ..good
+            },
+            Softmax {
+                norm_bound: 500.0,
+                ..good
+            },
             Softmax { epochs: 0, ..good },
-            Softmax { step_groups: 0, ..good },
-            Softmax { tolerance: 0.0, ..good },
+            Softmax {
+                step_groups: 0,
+                ..good
+            },
+            Softmax {
+                tolerance: 0.0,
+                ..good
+            },
         ] {
             assert!(bad.derived(10, 110).is_err(), "{bad:?}");
         }
         assert!(good.derived(10, 0).is_err());
-        let pairs = Softmax { step_groups: 2, ..good };
+        let pairs = Softmax {
+            step_groups: 2,
+            ..good
+        };
         assert_eq!([4, 5].map(|groups| pairs.steps(groups)), [20, 30]);
-        assert_eq!([3, 5].map(|step| pairs.groups_of_step(step, 5)), [0..2, 4..5]);
+        assert_eq!(
+            [3, 5].map(|step| pairs.groups_of_step(step, 5)),
+            [0..2, 4..5]
+        );
     }
 }

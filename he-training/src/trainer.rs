@@ -77,7 +77,10 @@ impl Trainer {
     /// Lowest level of what can be refreshed, and level of what was.
     pub(crate) fn refresh_levels(&self) -> (usize, usize) {
         let refresher = &self.refresher;
-        (refresher.input_level().limbs(), refresher.output_level().limbs())
+        (
+            refresher.input_level().limbs(),
+            refresher.output_level().limbs(),
+        )
     }
 
     /// The scale that values keep near to.
@@ -90,7 +93,11 @@ impl Trainer {
     }
 
     /// Refreshes a ciphertext of values of at most `max`, with root mean square `max` at most.
-    pub(crate) fn refresh(&self, mut ct: Ciphertext, max: f64) -> Result<Ciphertext, TrainingError> {
+    pub(crate) fn refresh(
+        &self,
+        mut ct: Ciphertext,
+        max: f64,
+    ) -> Result<Ciphertext, TrainingError> {
         ct.declare_values(max, max);
         self.refreshes.fetch_add(1, Ordering::Relaxed);
         let mut out = self.refresher.bootstrap(&self.eval, &ct)?;
@@ -197,7 +204,11 @@ impl Trainer {
     }
 
     /// Checks that there is one ciphertext for each block.
-    pub(crate) fn check_blocks(&self, what: &'static str, found: usize) -> Result<(), TrainingError> {
+    pub(crate) fn check_blocks(
+        &self,
+        what: &'static str,
+        found: usize,
+    ) -> Result<(), TrainingError> {
         let expected = self.layout.blocks();
         if found == expected {
             return Ok(());

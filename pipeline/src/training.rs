@@ -95,8 +95,19 @@ fn select(
         });
     };
     let (features, d) = (reference.evaluation.logits, reference.evaluation.classes);
-    let leaving: Vec<usize> = reference.evaluation.out_of_range.iter().map(|e| e.image).collect();
-    let norm = |i: &usize| features[i * d..(i + 1) * d].iter().map(|x| x * x).sum::<f64>().sqrt();
+    let leaving: Vec<usize> = reference
+        .evaluation
+        .out_of_range
+        .iter()
+        .map(|e| e.image)
+        .collect();
+    let norm = |i: &usize| {
+        features[i * d..(i + 1) * d]
+            .iter()
+            .map(|x| x * x)
+            .sum::<f64>()
+            .sqrt()
+    };
     let positions: Vec<usize> = (0..batch.images)
         .filter(|i| leaving.binary_search(i).is_err() && norm(i) <= bound)
         .collect();
@@ -161,7 +172,12 @@ pub fn train(
     let mut feature_server = FeatureServer::new(&plan, &evaluator, encryption.1)?;
     let assignments = [&training, &test].map(|s| {
         let capacity = layout.capacity();
-        Assignment::new(&plan.arrangement, prepared.images(), s.numbers.len(), capacity)
+        Assignment::new(
+            &plan.arrangement,
+            prepared.images(),
+            s.numbers.len(),
+            capacity,
+        )
     });
     let datas = [(task.train, &training), (task.test, &test)];
     let (mut number, mut seconds_features) = (0, 0.0);
@@ -207,7 +223,13 @@ pub fn train(
     let start = Instant::now();
     let mut refreshed = Vec::new();
     for features in transposed {
-        refreshed.push(server::refreshed(&trainer, &plan.arrangement, features, bound, progress)?);
+        refreshed.push(server::refreshed(
+            &trainer,
+            &plan.arrangement,
+            features,
+            bound,
+            progress,
+        )?);
     }
     let test_features = refreshed.pop().unwrap_or_default();
     let features = refreshed.pop().unwrap_or_default();
@@ -233,8 +255,7 @@ pub fn train(
         scores.push(trainer.scores(&spread, features)?);
     }
     let seconds_scores = start.elapsed().as_secs_f64();
-    let (found, encrypted_scores) =
-        decrypted(&mut client, &plan, &head, (&scores, &test_groups))?;
+    let (found, encrypted_scores) = decrypted(&mut client, &plan, &head, (&scores, &test_groups))?;
     let encrypted_accuracy = accuracy(&encrypted_scores, task.classes, test.examples.labels());
     Ok(TrainReport {
         model: task.model.name().to_owned(),

@@ -1,6 +1,7 @@
 use crate::fixture::{Fixture, max_error, params, rotated, zip};
 use ckks_scheme::{
-    Ciphertext, Encryptor, EvalError, KeyError, KeyGenerator, KeyRequest, Level, Scale, SecretEncryptor,
+    Ciphertext, Encryptor, EvalError, KeyError, KeyGenerator, KeyRequest, Level, Scale,
+    SecretEncryptor,
 };
 use num_complex::Complex64;
 
@@ -107,13 +108,20 @@ fn sum_of_products_matches_plain_and_takes_operands_of_higher_levels() {
     f.assert_within_bound(&f.eval.relinearize(sum).unwrap(), &expected);
 
     let other = f.encrypt(&x, 4, SCALE * 2.0);
-    let refused = |pairs: &[_], level| f.eval.sum_of_products(pairs, Level::new(level)).unwrap_err();
+    let refused = |pairs: &[_], level| {
+        f.eval
+            .sum_of_products(pairs, Level::new(level))
+            .unwrap_err()
+    };
     let none: [(&Ciphertext, &Ciphertext); 0] = [];
     assert!(matches!(refused(&none, 3), EvalError::Shape { .. }));
     assert!(matches!(refused(&pairs, 4), EvalError::LevelTooLow { .. }));
     assert!(matches!(refused(&pairs, 5), EvalError::NoSuchLevel { .. }));
     let mixed = [(&a, &a), (&a, &other)];
-    assert!(matches!(refused(&mixed, 3), EvalError::ScaleMismatch { .. }));
+    assert!(matches!(
+        refused(&mixed, 3),
+        EvalError::ScaleMismatch { .. }
+    ));
 }
 
 #[test]

@@ -111,5 +111,10 @@ fn features_that_there_are_not_are_refused() {
         deviation: vec![1.0; 3],
     };
     let error = features(&spec, &weights, None, Some(&units)).unwrap_err();
-    assert!(error.to_string().contains("expected 8, one for each feature"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("expected 8, one for each feature"),
+        "{error}"
+    );
 }

@@ -56,7 +56,9 @@ mod tests {
         }
         for row in (0..d).rev() {
             for c in 0..classes {
-                let known: f64 = (row + 1..d).map(|g| a[row * d + g] * b[g * classes + c]).sum();
+                let known: f64 = (row + 1..d)
+                    .map(|g| a[row * d + g] * b[g * classes + c])
+                    .sum();
                 b[row * classes + c] = (b[row * classes + c] - known) / a[row * d + row];
             }
         }
@@ -75,8 +77,17 @@ mod tests {
             let exact = direct(&ridge, &examples);
             let found = ridge.train_clear(&examples).expect("training");
             let norm = |x: &[f64]| x.iter().map(|v| v * v).sum::<f64>().sqrt();
-            let off: Vec<f64> = found.values().iter().zip(&exact).map(|(a, b)| a - b).collect();
-            assert!(norm(&off) <= allowed * norm(&exact), "{tolerance}: {}", norm(&off));
+            let off: Vec<f64> = found
+                .values()
+                .iter()
+                .zip(&exact)
+                .map(|(a, b)| a - b)
+                .collect();
+            assert!(
+                norm(&off) <= allowed * norm(&exact),
+                "{tolerance}: {}",
+                norm(&off)
+            );
             let bound = ridge.weight_bound();
             assert!(found.values().iter().all(|w| w.abs() <= bound));
         }

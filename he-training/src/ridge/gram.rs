@@ -78,14 +78,20 @@ impl<'a> Moments<'a> {
         t.check_blocks("blocks of features", group.features.len())?;
         let (width, lanes) = (width(layout), layout.lanes());
         let babies: Vec<i64> = (0..width).map(|r| layout.lane_step(r)).collect();
-        let giants: Vec<i64> = (0..lanes / width).map(|g| -layout.lane_step(g * width)).collect();
+        let giants: Vec<i64> = (0..lanes / width)
+            .map(|g| -layout.lane_step(g * width))
+            .collect();
         let of_all = |steps: &[i64]| {
             let features = group.features.iter();
-            features.map(|x| t.rotations(x, steps)).collect::<Result<Vec<_>, _>>()
+            features
+                .map(|x| t.rotations(x, steps))
+                .collect::<Result<Vec<_>, _>>()
         };
         let (forward, back) = (of_all(&babies)?, of_all(&giants)?);
         let add = |sum: &mut Option<Ciphertext>, a: &Ciphertext, b: &Ciphertext| {
-            let term = t.eval.sum_of_products(&[(a, b)], a.level().min(b.level()))?;
+            let term = t
+                .eval
+                .sum_of_products(&[(a, b)], a.level().min(b.level()))?;
             match sum {
                 None => *sum = Some(term),
                 Some(sum) => t.eval.add_assign(sum, &term)?,
@@ -95,7 +101,9 @@ impl<'a> Moments<'a> {
         self.gram
             .par_iter_mut()
             .zip(summed(layout))
-            .try_for_each(|(sum, (a, b, k))| add(sum, &back[a][k / width], &forward[b][k % width]))?;
+            .try_for_each(|(sum, (a, b, k))| {
+                add(sum, &back[a][k / width], &forward[b][k % width])
+            })?;
         let labels = t.rotations(&group.labels, &babies[..layout.period()])?;
         self.cross
             .par_iter_mut()
@@ -225,7 +233,11 @@ fn all_diagonals(
         .collect();
     // Both lists are in the order of `wanted`.
     for (a, b, k) in wanted {
-        let next = if mirrored(a, b, k) { &mut rotated } else { &mut direct };
+        let next = if mirrored(a, b, k) {
+            &mut rotated
+        } else {
+            &mut direct
+        };
         out[a][b].extend(next.next());
     }
     Ok(out)

@@ -62,7 +62,10 @@ impl Ridge {
                 refreshed(t, next, top)?
             } else {
                 let before = std::mem::replace(&mut state.now, next);
-                State { now: state.now, before }
+                State {
+                    now: state.now,
+                    before,
+                }
             };
             after(index + 1);
         }
@@ -116,9 +119,12 @@ impl Ridge {
                 let mut next = t.eval.rotate_sum(&terms)?;
                 t.eval.negate_assign(&mut next);
                 next.reinterpret(step.alpha);
-                t.eval.add_scaled_assign(&mut next, &state.now[block], present)?;
-                t.eval.add_scaled_assign(&mut next, &state.before[block], -step.beta)?;
-                t.eval.add_scaled_assign(&mut next, &sums.cross[block], step.alpha)?;
+                t.eval
+                    .add_scaled_assign(&mut next, &state.now[block], present)?;
+                t.eval
+                    .add_scaled_assign(&mut next, &state.before[block], -step.beta)?;
+                t.eval
+                    .add_scaled_assign(&mut next, &sums.cross[block], step.alpha)?;
                 next.declare_values(1.0, 1.0);
                 Ok(t.eval.rescale(&next)?)
             })

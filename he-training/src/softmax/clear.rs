@@ -133,7 +133,10 @@ impl Softmax {
 fn gradient(batch: &Examples, excess: &[f64]) -> Vec<f64> {
     let (d, classes) = (batch.features(), batch.classes());
     let mut out = vec![0.0; d * classes];
-    let rows = batch.rows().chunks_exact(d).zip(excess.chunks_exact(classes));
+    let rows = batch
+        .rows()
+        .chunks_exact(d)
+        .zip(excess.chunks_exact(classes));
     for (row, e) in rows {
         for (x, sums) in row.iter().zip(out.chunks_exact_mut(classes)) {
             for (sum, e) in sums.iter_mut().zip(e) {
@@ -165,10 +168,20 @@ pub fn logistic_regression(
             row[*label] -= 1.0;
         }
         let mut g = gradient(examples, &p);
-        g.iter_mut().zip(v.values()).for_each(|(g, v)| *g += decay * v);
+        g.iter_mut()
+            .zip(v.values())
+            .for_each(|(g, v)| *g += decay * v);
         let length = g.iter().map(|g| g * g).sum::<f64>().sqrt();
-        let next: Vec<f64> = g.iter().zip(v.values()).map(|(g, v)| v - g / lipschitz).collect();
-        let ahead = next.iter().zip(&w).map(|(n, w)| n + momentum * (n - w)).collect();
+        let next: Vec<f64> = g
+            .iter()
+            .zip(v.values())
+            .map(|(g, v)| v - g / lipschitz)
+            .collect();
+        let ahead = next
+            .iter()
+            .zip(&w)
+            .map(|(n, w)| n + momentum * (n - w))
+            .collect();
         v = Weights::new(d, classes, ahead);
         w = next;
         if length <= precision {
@@ -193,20 +206,33 @@ mod tests {
 
     #[test]
     fn polynomial_softmax_is_near_the_softmax_over_the_whole_declared_range() {
-        let settings = Softmax { epochs: 2, ..Softmax::default() };
+        let settings = Softmax {
+            epochs: 2,
+            ..Softmax::default()
+        };
         let derived = settings.derived(3, 8).expect("settings");
         let range = derived.score_unit;
         // Scores of usual size: near the softmax. At the edge: still probabilities.
-        let scores = [0.3, -1.2, 2.0, 0.0, 0.0, 0.0, -4.0, 3.5, 3.0, range, -range, 0.0, -range, -range, range];
+        let scores = [
+            0.3, -1.2, 2.0, 0.0, 0.0, 0.0, -4.0, 3.5, 3.0, range, -range, 0.0, -range, -range,
+            range,
+        ];
         let examples = Examples::new(1, 3, vec![0.0; 5], vec![0; 5]).expect("examples");
         let found = excess_of(&derived, &scores, &examples);
-        for (row, (found, scores)) in found.chunks_exact(3).zip(scores.chunks_exact(3)).enumerate() {
+        for (row, (found, scores)) in found
+            .chunks_exact(3)
+            .zip(scores.chunks_exact(3))
+            .enumerate()
+        {
             let mut exact = scores.to_vec();
             exact_softmax(&mut exact);
             let p = [found[0] + 1.0, found[1], found[2]];
             let sum: f64 = p.iter().sum();
             assert!((sum - 1.0).abs() <= settings.tolerance);
-            assert!(p.iter().all(|p| (-1e-12..=1.0 + settings.tolerance).contains(p)));
+            assert!(
+                p.iter()
+                    .all(|p| (-1e-12..=1.0 + settings.tolerance).contains(p))
+            );
             if row < 3 {
                 for (p, e) in p.iter().zip(&exact) {
                     assert!((p - e).abs() < 0.02, "{row}: {p} {e}");
@@ -239,7 +265,9 @@ mod tests {
                 row[*label] -= 1.0;
             }
             let mut step = gradient(examples, &p);
-            step.iter_mut().zip(w.values()).for_each(|(g, w)| *g += decay * w);
+            step.iter_mut()
+                .zip(w.values())
+                .for_each(|(g, w)| *g += decay * w);
             solve(&mut hessian, &mut step);
             let next = w.values().iter().zip(&step).map(|(w, s)| w - s).collect();
             w = Weights::new(d, classes, next);
@@ -270,7 +298,11 @@ mod tests {
         let examples = blobs(90, 4, 3, 2);
         let exact = newton(&examples, 0.02);
         let found = logistic_regression(&examples, 0.02, 1e-10, 5000);
-        assert!(exact.difference(&found) < 1e-6, "{}", exact.difference(&found));
+        assert!(
+            exact.difference(&found) < 1e-6,
+            "{}",
+            exact.difference(&found)
+        );
     }
 
     #[test]
@@ -284,7 +316,9 @@ mod tests {
             epochs: 400,
             tolerance: 1e-4,
         };
-        let found = settings.train_clear(std::slice::from_ref(&examples), |_, _| {}).expect("training");
+        let found = settings
+            .train_clear(std::slice::from_ref(&examples), |_, _| {})
+            .expect("training");
         let exact = newton(&examples, 0.02);
         // What is left is the polynomial in the place of the exponential.
         let difference = exact.difference(&found);
@@ -294,10 +328,19 @@ mod tests {
     #[test]
     fn mini_batches_lower_the_loss_and_steps_are_reported() {
         let batches: Vec<Examples> = blobs(120, 6, 4, 3).groups(30).collect();
-        let largest = batches.iter().map(Examples::largest_norm).fold(0.0, f64::max);
-        let settings = Softmax { norm_bound: largest, epochs: 5, ..Softmax::default() };
+        let largest = batches
+            .iter()
+            .map(Examples::largest_norm)
+            .fold(0.0, f64::max);
+        let settings = Softmax {
+            norm_bound: largest,
+            epochs: 5,
+            ..Softmax::default()
+        };
         let mut steps = Vec::new();
-        let weights = settings.train_clear(&batches, |step, _| steps.push(step)).expect("training");
+        let weights = settings
+            .train_clear(&batches, |step, _| steps.push(step))
+            .expect("training");
         assert_eq!(steps, (1..=20).collect::<Vec<_>>());
         let accuracy: f64 = batches.iter().map(|b| weights.accuracy(b)).sum::<f64>() / 4.0;
         assert!(accuracy > 0.8, "{accuracy}");

@@ -83,7 +83,12 @@ impl SoftmaxRun<'_> {
     /// blocks; [`TrainingError::Setting`] after the last step; [`TrainingError::Eval`], [`TrainingError::Bootstrap`].
     pub fn step(&mut self, batch: &[Group]) -> Result<(), TrainingError> {
         let steps = self.steps();
-        check(self.done < steps, "next step", self.done + 1, format_args!("{steps} at most"))?;
+        check(
+            self.done < steps,
+            "next step",
+            self.done + 1,
+            format_args!("{steps} at most"),
+        )?;
         let (found, expected) = (batch.len(), self.next_groups().len());
         if found != expected {
             return Err(TrainingError::Count {
@@ -206,7 +211,12 @@ impl SoftmaxRun<'_> {
         zc: &Ciphertext,
     ) -> Result<Ciphertext, TrainingError> {
         let eval = &self.trainer.eval;
-        let Softmax { rate, momentum, decay, .. } = self.settings;
+        let Softmax {
+            rate,
+            momentum,
+            decay,
+            ..
+        } = self.settings;
         // w' + i v' = (1 + i (1 + momentum)) (keep v - rate g) - i momentum w, with v = (z - zc) / 2i and w = (z + zc) / 2.
         let both = 1.0 + I * (1.0 + momentum);
         let ahead = both * (1.0 - rate * decay) / (2.0 * I);

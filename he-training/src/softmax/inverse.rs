@@ -71,7 +71,10 @@ mod tests {
             for j in 0..=4000 {
                 let s = least + (1.0 - least) * f64::from(j) / 4000.0;
                 let off = 1.0 - s * z.value(s);
-                assert!(off.abs() <= z.error * (1.0 + 1e-9), "{least} {degree} {s}: {off}");
+                assert!(
+                    off.abs() <= z.error * (1.0 + 1e-9),
+                    "{least} {degree} {s}: {off}"
+                );
                 extremes = [extremes[0].min(off), extremes[1].max(off)];
             }
             assert!((extremes[1] / z.error - 1.0).abs() < 1e-3);

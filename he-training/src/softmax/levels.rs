@@ -1,7 +1,7 @@
 //! Levels of one step, counted before anything is encrypted.
 
-use super::circuit::{Arithmetic, excess};
 use super::Derived;
+use super::circuit::{Arithmetic, excess};
 use crate::error::{TrainingError, check};
 use std::cell::Cell;
 
@@ -108,7 +108,8 @@ impl StepLevels {
     ) -> Result<Self, TrainingError> {
         // The features are no higher than refreshed ones, and their skewed forms one lower.
         let highest = Self::at(derived, (input, output), output.saturating_sub(1))?;
-        let lower = (input + 2..output.saturating_sub(1)).map(|at| Self::at(derived, (input, output), at));
+        let lower =
+            (input + 2..output.saturating_sub(1)).map(|at| Self::at(derived, (input, output), at));
         let same = |levels: &Self| levels.refreshes == highest.refreshes;
         Ok(lower.flatten().find(same).unwrap_or(highest))
     }

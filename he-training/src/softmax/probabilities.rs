@@ -69,7 +69,8 @@ impl Probabilities<'_> {
     }
 
     fn recentred(&self, ct: Ciphertext) -> Result<Ciphertext, TrainingError> {
-        self.trainer.recentred_below(ct, ROOM * self.trainer.target())
+        self.trainer
+            .recentred_below(ct, ROOM * self.trainer.target())
     }
 
     /// One or two groups, refreshed. One alone is taken apart too, so that all have one scale.

@@ -86,7 +86,9 @@ struct Search {
 
 impl Search {
     fn worse(&self, levels: usize) -> bool {
-        self.best.as_ref().is_some_and(|(least, ..)| levels >= *least)
+        self.best
+            .as_ref()
+            .is_some_and(|(least, ..)| levels >= *least)
     }
 
     /// `least`: least sum of the numbers that come in, where the largest is 1.

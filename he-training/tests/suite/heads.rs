@@ -27,7 +27,11 @@ fn check_scores(client: &mut Client<'_>, trainer: &Trainer, head: &Head, unseen:
 
 /// Examples to train on in groups as large as a layout holds, and others.
 fn examples(layout: &FeatureLayout, groups: usize) -> (Vec<Examples>, Examples, f64) {
-    let all = blobs((groups + 1) * layout.capacity() - 5, layout.features(), layout.classes());
+    let all = blobs(
+        (groups + 1) * layout.capacity() - 5,
+        layout.features(),
+        layout.classes(),
+    );
     let mut groups: Vec<Examples> = all.groups(layout.capacity()).collect();
     let unseen = groups.pop().unwrap();
     (groups, unseen, all.largest_norm())
@@ -56,7 +60,9 @@ fn ridge_end_to_end(layout: FeatureLayout, log_n: u32) {
         moments.add(&client.encrypt(group).unwrap()).unwrap();
     }
     let mut iterations = 0;
-    let head = ridge.solve(moments, &trainer, |done| iterations = done).unwrap();
+    let head = ridge
+        .solve(moments, &trainer, |done| iterations = done)
+        .unwrap();
     assert_eq!(iterations, ridge.iterations().unwrap().len());
     // Several cycles between refreshes.
     assert!(trainer.refreshes() >= 2, "{}", trainer.refreshes());
@@ -64,9 +70,16 @@ fn ridge_end_to_end(layout: FeatureLayout, log_n: u32) {
     let all = joined(&groups);
     let clear = ridge.train_clear(&all).unwrap();
     let forecast = ridge.forecast(&layout, groups.len(), &params, 1).unwrap();
-    assert_eq!((forecast.steps, forecast.refreshes), (iterations, trainer.refreshes()));
+    assert_eq!(
+        (forecast.steps, forecast.refreshes),
+        (iterations, trainer.refreshes())
+    );
     let difference = clear.difference(&client.decrypt_head(&head).unwrap());
-    println!("ridge, {} iterations, {} refreshes: {difference:e}", iterations, trainer.refreshes());
+    println!(
+        "ridge, {} iterations, {} refreshes: {difference:e}",
+        iterations,
+        trainer.refreshes()
+    );
     assert!(difference < 1e-3, "{difference}");
     let found = check_scores(&mut client, &trainer, &head, &unseen);
     assert_eq!(found, clear.accuracy(&unseen));
@@ -103,7 +116,9 @@ fn softmax_end_to_end(layout: FeatureLayout, groups: usize, epochs: usize, step_
     let all = joined(&groups);
     let batches: Vec<Examples> = all.groups(layout.capacity() * step_groups).collect();
     let mut clear_steps = Vec::new();
-    let clear = softmax.train_clear(&batches, |_, w| clear_steps.push(w.clone())).unwrap();
+    let clear = softmax
+        .train_clear(&batches, |_, w| clear_steps.push(w.clone()))
+        .unwrap();
 
     let mut run = softmax.begin(&trainer, encrypted.len()).unwrap();
     while run.done() < run.steps() {
@@ -116,7 +131,11 @@ fn softmax_end_to_end(layout: FeatureLayout, groups: usize, epochs: usize, step_
     let counted = (clear_steps.len(), trainer.refreshes());
     assert_eq!((forecast.steps, forecast.refreshes), counted);
     let difference = clear.difference(&client.decrypt_head(&head).unwrap());
-    println!("softmax, {} steps, {} refreshes: {difference:e}", clear_steps.len(), trainer.refreshes());
+    println!(
+        "softmax, {} steps, {} refreshes: {difference:e}",
+        clear_steps.len(),
+        trainer.refreshes()
+    );
     assert!(difference < 1e-3, "{difference}");
     let found = check_scores(&mut client, &trainer, &head, &unseen);
     assert_eq!(found, clear.accuracy(&unseen));
@@ -155,7 +174,10 @@ fn what_does_not_fit_a_training_is_refused() {
     let softmax = Softmax::default();
     assert!(softmax.begin(&trainer, 0).is_err());
     let none = Ridge::default().solve(Moments::new(&trainer), &trainer, |_| {});
-    assert_eq!(none.unwrap_err().to_string(), "training: 0 images, expected 1");
+    assert_eq!(
+        none.unwrap_err().to_string(),
+        "training: 0 images, expected 1"
+    );
     let short = refreshes(10, 3);
     assert!(softmax_keys(&softmax, &layout, 2, &short).is_err());
 }

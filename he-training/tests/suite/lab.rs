@@ -71,7 +71,12 @@ pub fn client<'a>(
     layout: FeatureLayout,
 ) -> Client<'a> {
     let encryption = (params.output_level(), scale_of(params));
-    Client::new(secret, layout, encryption, &mut ChaCha20Rng::seed_from_u64(4))
+    Client::new(
+        secret,
+        layout,
+        encryption,
+        &mut ChaCha20Rng::seed_from_u64(4),
+    )
 }
 
 /// Images of classes that lie around means of their own.

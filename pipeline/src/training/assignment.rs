@@ -35,7 +35,8 @@ impl Assignment {
 
     /// Images of a group.
     pub fn of_group(&self, group: usize) -> usize {
-        self.capacity.min(self.images.saturating_sub(group * self.capacity))
+        self.capacity
+            .min(self.images.saturating_sub(group * self.capacity))
     }
 
     /// Runs of the network.
@@ -62,7 +63,12 @@ impl Assignment {
         let shape = model.input_shape();
         let volume = shape.volume();
         let filler = model.spec().input.mean_picture();
-        let pixels = filler.iter().copied().cycle().take(self.per_run * volume).collect();
+        let pixels = filler
+            .iter()
+            .copied()
+            .cycle()
+            .take(self.per_run * volume)
+            .collect();
         let mut out = PlainTensor::new(self.per_run, shape, pixels)?;
         let per_part = self.per_run / self.arrangement.parts();
         for part in 0..self.arrangement.parts() {

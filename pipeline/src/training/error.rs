@@ -55,7 +55,9 @@ impl TrainError {
             Self::Labels { .. } => true,
             Self::Training(error) => matches!(
                 error,
-                TrainingError::Setting { .. } | TrainingError::Count { .. } | TrainingError::Norm { .. }
+                TrainingError::Setting { .. }
+                    | TrainingError::Count { .. }
+                    | TrainingError::Norm { .. }
             ),
             Self::Inference(error) => error.is_bad_input(),
             Self::Plan(_) | Self::Bootstrap(_) | Self::Memory { .. } => false,

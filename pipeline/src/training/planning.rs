@@ -74,7 +74,10 @@ pub fn plan(
         Loss::Softmax(softmax) => softmax.validate()?,
     }
     let params = refreshes.scheme();
-    let lowered = task.model.lower().map_err(crate::inference::InferenceError::from)?;
+    let lowered = task
+        .model
+        .lower()
+        .map_err(crate::inference::InferenceError::from)?;
     let mut program = lowered.program;
     // A rescale and the transposition come before the refresh.
     program.leave_levels(refreshes.input_level().limbs());
@@ -123,8 +126,8 @@ pub fn plan(
         Loss::Softmax(softmax) => softmax.forecast(layout, groups, refreshes, machine.threads)?,
     };
     let costs = machine.speed.at(params.log_n(), machine.threads);
-    let per_run = planned.plan.forecast.predicted_seconds_infer
-        / planned.plan.forecast.groups.max(1) as f64;
+    let per_run =
+        planned.plan.forecast.predicted_seconds_infer / planned.plan.forecast.groups.max(1) as f64;
     let train_bytes = forecast.key_bytes + forecast.matrix_bytes + forecast.ciphertext_bytes;
     if train_bytes > machine.memory_bytes {
         return Err(TrainError::Memory {

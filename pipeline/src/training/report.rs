@@ -93,10 +93,7 @@ impl fmt::Display for TrainReport {
         writeln!(
             f,
             "accuracy on {} other images: {:.4} encrypted, {:.4} in the clear, {:.4} by logistic regression",
-            self.test_images,
-            self.accuracy_encrypted,
-            self.accuracy_plain,
-            self.accuracy_reference,
+            self.test_images, self.accuracy_encrypted, self.accuracy_plain, self.accuracy_reference,
         )?;
         writeln!(
             f,

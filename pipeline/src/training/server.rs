@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ckks_scheme::{Ciphertext, Evaluator, Scale};
 use he_layers::EncryptedTensor;
 use he_training::{
-    Arrangement, Examples, Group, Head, Moments, Trainer, Transposition, TrainingError,
+    Arrangement, Examples, Group, Head, Moments, Trainer, TrainingError, Transposition,
 };
 
 use super::assignment::Assignment;
@@ -106,7 +106,9 @@ impl<'a> FeatureServer<'a> {
             .map(|ct| self.trainer.ready_to_transpose(&ct))
             .collect::<Result<Vec<_>, _>>()?;
         let parts = self.plan.arrangement.parts();
-        let sections: Vec<_> = (0..parts).map(|part| assignment.section(run, part)).collect();
+        let sections: Vec<_> = (0..parts)
+            .map(|part| assignment.section(run, part))
+            .collect();
         // Both parts are moved by one transform: what it keeps must be the same for both. Where it is not, each part is
         // moved by itself, and the other one is dropped when they are taken apart.
         let wanted: Vec<(usize, usize)> = sections
@@ -150,10 +152,13 @@ impl<'a> FeatureServer<'a> {
             let from = (first.level(), first.scale());
             let (section, images) = wanted;
             let arrangement = self.plan.arrangement;
-            let made = self.trainer.transposition(arrangement, from, section, images)?;
+            let made = self
+                .trainer
+                .transposition(arrangement, from, section, images)?;
             self.transpositions.insert(wanted, made);
         }
-        self.trainer.transpose(&self.transpositions[&wanted], output)
+        self.trainer
+            .transpose(&self.transpositions[&wanted], output)
     }
 }
 

@@ -23,7 +23,16 @@ fn trainings_that_cannot_be_are_refused_in_a_sentence() {
         (&["--own-images", "41"], 3, "41"),
         (&["--own-images", "40", "--images", "41"], 3, "41"),
         (
-            &["--own-images", "40", "--images", "9", "--test-images", "9", "--norm-bound", "1e4"],
+            &[
+                "--own-images",
+                "40",
+                "--images",
+                "9",
+                "--test-images",
+                "9",
+                "--norm-bound",
+                "1e4",
+            ],
             3,
             "norm of features",
         ),

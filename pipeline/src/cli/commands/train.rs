@@ -105,7 +105,12 @@ fn planned(args: &TrainArgs, task: &TrainTask<'_>) -> Result<TrainPlan, CliError
     // The names are those that clap allows.
     let preset = BootstrapPreset::named(&args.preset).unwrap_or(BootstrapPreset::ALL[0]);
     let refreshes = preset.build(args.machine.kernel(), None)?;
-    Ok(training::plan(task, &refreshes, &machine, &Pins::default())?)
+    Ok(training::plan(
+        task,
+        &refreshes,
+        &machine,
+        &Pins::default(),
+    )?)
 }
 
 /// The network up to its features, in units measured on its own training images, and the largest norm of those images' features.
