@@ -10,6 +10,7 @@ mod examples;
 mod networks;
 mod obeyed;
 mod plans;
+mod properties;
 mod refreshes;
 mod runs;
 mod security;

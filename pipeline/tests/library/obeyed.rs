@@ -1,7 +1,7 @@
 //! Plans that are obeyed, and those that are none of this network's.
 
 use he_layers::LayerError;
-use pipeline::decisions::{Decisions, FORMAT};
+use pipeline::decisions::{Decisions, FORMAT_UNEQUAL};
 use pipeline::executor::Executor;
 use pipeline::plan::Plan;
 use pipeline::planner::{self, PlanError, Planned};
@@ -75,7 +75,7 @@ fn decisions_for_something_else_are_refused() {
         change(&mut decisions);
         decisions
     };
-    refused(with(&|d| d.format = FORMAT + 1), "format", "3");
+    refused(with(&|d| d.format = FORMAT_UNEQUAL + 1), "format", "4");
     refused(with(&|d| d.model = "other".to_owned()), "model", "other");
     refused(
         with(&|d| d.model_checksum = "00".to_owned()),

@@ -11,9 +11,10 @@ use he_layers::{Grid, Packing};
 use he_models::Model;
 use pipeline::answers::Answer::{Blanked, Given, Spoiled};
 use pipeline::client::{Client, Randomness, SECRET_KEY_FILE, SERVER_FOLDER, SPEC_FILE, Sharing};
+use pipeline::decisions::{Decisions, FORMAT, FORMAT_UNEQUAL, LastGroup};
 use pipeline::exchange::{ClientSpec, ExchangeError, PLAN_FILE};
 use pipeline::inference::{self, Batch, Options};
-use pipeline::planner::{self, Planned};
+use pipeline::planner::{self, PlanError, Planned};
 use pipeline::progress::Silent;
 use pipeline::screening::Inputs;
 use pipeline::server::{self, Server};
@@ -43,11 +44,34 @@ pub fn planned(model: &Model, packing: Packing) -> Planned {
     Planned { plan, instance }
 }
 
+/// The same, with a layout of its own for the last 3 images: one of 16.
+pub fn planned_with_last(model: &Model) -> Planned {
+    let program = model.lower().unwrap().program;
+    let equal = planned(model, Packing::Real);
+    let decisions = Decisions {
+        format: FORMAT_UNEQUAL,
+        last: Some(LastGroup {
+            log_scale: equal.plan.decisions.log_scale,
+            packing: Packing::Complex,
+            grid: Grid::new(4, 8),
+            blocks_at_a_time: equal.plan.decisions.blocks_at_a_time.clone(),
+            threads_at_a_time: Vec::new(),
+        }),
+        ..equal.plan.decisions
+    };
+    let params = &equal.instance.params;
+    let instance = decisions.instantiate_over(&program, params).unwrap();
+    let task = task(&program, IMAGES);
+    let plan = planner::forecast(&decisions, &instance, &task, &machine(GIB)).unwrap();
+    assert_eq!(plan.decisions, decisions);
+    Planned { plan, instance }
+}
+
 fn spec(model: &Model, planned: &Planned) -> ClientSpec {
-    let (decisions, prepared) = (&planned.plan.decisions, &planned.instance.prepared);
+    let (decisions, instance) = (&planned.plan.decisions, &planned.instance);
     ClientSpec::new(
         decisions,
-        prepared,
+        instance,
         model.classes(),
         model.conditioning(),
         None,
@@ -66,7 +90,11 @@ impl Folder {
     pub fn new(packing: Packing, seed: u64) -> Self {
         let model = Model::bundled("tiny").unwrap();
         let planned = planned(&model, packing);
-        let spec = spec(&model, &planned);
+        Self::of(&model, planned, seed)
+    }
+
+    fn of(model: &Model, planned: Planned, seed: u64) -> Self {
+        let spec = spec(model, &planned);
         let dir = tempfile::tempdir().unwrap();
         let mut randomness = Randomness::new(Some(seed));
         let params = &planned.instance.params;
@@ -137,8 +165,11 @@ pub fn refused<T: std::fmt::Debug>(result: Result<T, ExchangeError>, says: &str)
 #[test]
 fn the_split_run_gives_the_logits_of_one_process_to_the_last_bit() {
     let model = Model::bundled("tiny").unwrap();
-    for packing in [Packing::Real, Packing::Complex] {
-        let folder = Folder::new(packing, 5);
+    let real = || planned(&model, Packing::Real);
+    let complex = || planned(&model, Packing::Complex);
+    let with_last = || planned_with_last(&model);
+    for planned in [&real as &dyn Fn() -> Planned, &complex, &with_last] {
+        let folder = Folder::of(&model, planned(), 5);
         let split = folder
             .client(5)
             .decrypt_file(&folder.result(5), None, &[], &Silent)
@@ -156,8 +187,11 @@ fn the_split_run_gives_the_logits_of_one_process_to_the_last_bit() {
             logits: true,
             ..Options::default()
         };
-        let whole = planned(&model, packing);
-        let report = inference::infer(&model, whole, batch, options, &Silent).unwrap();
+        let report = inference::infer(&model, planned(), batch, options, &Silent).unwrap();
+        assert_eq!(
+            (report.agreement, report.groups),
+            (1.0, folder.spec.grouping().count(IMAGES))
+        );
         let logits = report.logits.unwrap();
         let whole: Vec<f64> = logits
             .iter()
@@ -421,4 +455,49 @@ fn groups_with_logits_beyond_the_bounds_get_no_answers() {
     spec.save(&folder.path(SPEC_FILE)).unwrap();
     let found = folder.client(8).decrypt_file(&file, None, &[], &Silent);
     assert_eq!(found.unwrap().answers.images, [Given; IMAGES]);
+}
+
+#[test]
+fn a_last_group_of_its_own_is_smaller_and_asked_for_in_its_format() {
+    let model = Model::bundled("tiny").unwrap();
+    let (equal, unequal) = (planned(&model, Packing::Real), planned_with_last(&model));
+    let forecast = &unequal.plan.forecast;
+    let last = forecast.last.as_ref().unwrap();
+    assert_eq!((forecast.groups, last.images), (2, 3));
+    let step = |steps: &[pipeline::plan::StepForecast]| steps[0].ciphertexts_in;
+    // Half as many cells an image: two ciphertexts for a map.
+    assert!(step(&last.steps) > step(&forecast.steps));
+    // The keys of both layouts.
+    assert!(forecast.keys > equal.plan.forecast.keys);
+    let [ours, theirs] = [&equal, &unequal].map(|planned| spec(&model, planned));
+    assert_ne!(ours.id(), theirs.id());
+
+    let program = model.lower().unwrap().program;
+    let params = &unequal.instance.params;
+    let refused = |decisions: &Decisions, images, says: &str| {
+        let task = task(&program, images);
+        let ready = decisions.instantiate_over(&program, params);
+        let plan =
+            ready.and_then(|ready| planner::forecast(decisions, &ready, &task, &machine(GIB)));
+        let error = plan.unwrap_err();
+        assert!(matches!(error, PlanError::Foreign { .. }), "{error}");
+        assert!(
+            error.to_string().contains(says),
+            "{says:?} is not in {error}"
+        );
+    };
+    let decisions = unequal.plan.decisions;
+    let old = Decisions {
+        format: FORMAT,
+        ..decisions.clone()
+    };
+    refused(&old, IMAGES, "format is 2, expected 3");
+    refused(
+        &decisions,
+        8,
+        "images of the last group is 0, expected 1 or more",
+    );
+    let mut short = decisions;
+    short.last.as_mut().unwrap().blocks_at_a_time.pop();
+    refused(&short, IMAGES, "steps is ");
 }
