@@ -13,7 +13,8 @@ use pipeline::progress::{Progress, Silent, Unit};
 use pipeline::report::InferReport;
 use tempfile::TempDir;
 
-use crate::sides::{Folder, IMAGES, images, planned, planned_with_last, refused};
+use crate::sides::{Folder, IMAGES, images, planned, refused};
+use crate::unequal::planned_with_last;
 
 /// An inference of the tiny network in two groups.
 struct Inference {

@@ -7,6 +7,7 @@ mod comparisons;
 #[path = "../../../he-models/tests/suite/corpus.rs"]
 mod corpus;
 mod examples;
+mod machines;
 mod networks;
 mod obeyed;
 mod plans;
@@ -18,3 +19,4 @@ mod sides;
 mod specs;
 mod spoiled;
 mod targets;
+mod unequal;

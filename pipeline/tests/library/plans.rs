@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use he_layers::{Chw, Conv2d, Grid, Packing, Program, Term};
 use pipeline::decisions::FORMAT_UNEQUAL;
-use pipeline::plan::{Plan, StepForecast, ThreadsAre};
-use pipeline::planner::{self, Machine, PlanError, Task};
+use pipeline::plan::Plan;
+use pipeline::planner::{self, PlanError, Task};
 
 use crate::networks::{GIB, chain, kernel, lowered, machine, pins, task};
 
@@ -319,120 +319,4 @@ fn few_images_beyond_full_groups_get_a_layout_of_their_own() {
     // Full groups need none.
     let (_, full) = seconds(512, &["bootstrap=never"]);
     assert!(full.decisions.last.is_none());
-}
-
-/// One line a plan, with what matters of it.
-fn line(batch: usize, cores: usize, plan: Result<Plan, PlanError>) -> String {
-    let plan = match plan {
-        Ok(plan) => plan,
-        Err(error) => return format!("{batch:>5} {cores:>4}  {error}"),
-    };
-    let (d, f) = (plan.decisions, plan.forecast);
-    let last = d.last.as_ref().zip(f.last.as_ref());
-    let last = last.map_or_else(String::new, |(last, forecast)| {
-        format!(" + {} at {} {}", forecast.images, last.packing, last.grid)
-    });
-    let steps = || {
-        f.steps
-            .iter()
-            .chain(f.last.iter().flat_map(|last| &last.steps))
-    };
-    let threads = steps().map(|step| step.threads).min().unwrap_or(0);
-    format!(
-        "{batch:>5} {cores:>4}  2^{} {} {}, {} of {}{last}; keys at {}; {threads} threads or more; {:.2e} s, {:.2} GB",
-        d.params.log_n,
-        d.packing,
-        d.grid,
-        f.groups,
-        f.images_per_group,
-        1 + d.key_steps.0.len(),
-        f.predicted_seconds_infer,
-        f.predicted_peak_bytes as f64 / 1e9
-    )
-}
-
-/// Memory of a machine: 4 GiB, and half as much for each core.
-fn sized(cores: usize) -> Machine {
-    Machine {
-        threads: cores,
-        ..machine(4 * GIB + cores as u64 * GIB / 2)
-    }
-}
-
-fn lines(model: &str, batches: &[usize], cores: &[usize], pinned: &[&str]) -> String {
-    let program = lowered(model).program;
-    let pins = pins(pinned);
-    let pairs = batches
-        .iter()
-        .flat_map(|b| cores.iter().map(move |c| (*b, *c)));
-    let lines = pairs.map(|(batch, cores)| {
-        let plan = planner::choose(&task(&program, batch), &sized(cores), &pins, &kernel());
-        line(batch, cores, plan)
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-#[test]
-fn plans_of_many_batches_and_machines_are_as_before() {
-    let batches: Vec<usize> = (0..=12).map(|log| 1 << log).collect();
-    let tiny = lines("tiny", &batches, &[2, 8, 64, 192], &[]);
-    insta::assert_snapshot!("tiny_many", tiny);
-    let pinned = ["log_n=16", "bootstrap=never"];
-    let resnet20 = lines("resnet20", &[1, 32, 257, 512, 4096], &[2, 64], &pinned);
-    insta::assert_snapshot!("resnet20_many", resnet20);
-}
-
-#[test]
-fn under_a_budget_steps_take_the_threads_that_their_temporaries_leave_room_for() {
-    let program = lowered("resnet20").program;
-    let choose = |threads, memory| {
-        let machine = Machine {
-            threads,
-            ..machine(memory)
-        };
-        let pins = pins(&[
-            "log_n=16",
-            "packing=complex",
-            "grid=8x16",
-            "bootstrap=never",
-        ]);
-        planner::choose(&task(&program, 512), &machine, &pins, &kernel())
-    };
-    let ample = choose(64, 256 * GIB).unwrap();
-    assert!(ample.decisions.threads_at_a_time.is_empty());
-    assert!(ample.forecast.steps.iter().all(|step| step.threads == 64));
-    let plan = choose(64, 12 * GIB).unwrap();
-    let limited = |step: &&StepForecast| step.threads_are == ThreadsAre::ThoseThatFit;
-    let steps = &plan.forecast.steps;
-    let fewest = steps.iter().filter(limited).map(|step| step.threads).min();
-    assert!(
-        fewest.is_some_and(|threads| (1..64).contains(&threads)),
-        "{plan}"
-    );
-    assert!(plan.forecast.predicted_peak_bytes <= 12 * GIB);
-    assert_eq!(plan.decisions.threads_at_a_time.len(), steps.len());
-    let words = plan.to_string();
-    assert!(words.contains("the memory has room for the temporaries of so many threads"));
-    // Fewer threads do not need less time: a run on few is no faster than this.
-    let few = choose(2, 12 * GIB).unwrap();
-    let seconds = |plan: &Plan| plan.forecast.predicted_seconds_infer;
-    assert!(seconds(&plan) < seconds(&few) && seconds(&ample) <= seconds(&plan));
-}
-
-#[test]
-fn one_image_does_not_gain_from_threads_what_a_batch_does() {
-    let program = lowered("resnet20").program;
-    let seconds = |batch, threads| {
-        let machine = Machine {
-            threads,
-            ..machine(64 * GIB)
-        };
-        let pins = pins(&["log_n=15", "bootstrap=never"]);
-        let plan = planner::choose(&task(&program, batch), &machine, &pins, &kernel());
-        plan.unwrap().forecast.predicted_seconds_infer
-    };
-    let gain = |batch| seconds(batch, 1) / seconds(batch, 64);
-    let (one, many) = (gain(1), gain(512));
-    assert!(one > 1.5 && one < 40.0, "{one}");
-    assert!(many > one && many <= 64.0, "{many}, {one}");
 }

@@ -11,10 +11,9 @@ use he_layers::{Grid, Packing};
 use he_models::Model;
 use pipeline::answers::Answer::{Blanked, Given, Spoiled};
 use pipeline::client::{Client, Randomness, SECRET_KEY_FILE, SERVER_FOLDER, SPEC_FILE, Sharing};
-use pipeline::decisions::{Decisions, FORMAT, FORMAT_UNEQUAL, LastGroup};
 use pipeline::exchange::{ClientSpec, ExchangeError, PLAN_FILE};
 use pipeline::inference::{self, Batch, Options};
-use pipeline::planner::{self, PlanError, Planned};
+use pipeline::planner::{self, Planned};
 use pipeline::progress::Silent;
 use pipeline::screening::Inputs;
 use pipeline::server::{self, Server};
@@ -22,6 +21,7 @@ use tempfile::TempDir;
 
 use crate::networks::{GIB, Small, machine, task};
 use crate::spoiled::Pictures;
+use crate::unequal::planned_with_last;
 
 pub const IMAGES: usize = 7;
 
@@ -44,30 +44,7 @@ pub fn planned(model: &Model, packing: Packing) -> Planned {
     Planned { plan, instance }
 }
 
-/// The same, with a layout of its own for the last 3 images: one of 16.
-pub fn planned_with_last(model: &Model) -> Planned {
-    let program = model.lower().unwrap().program;
-    let equal = planned(model, Packing::Real);
-    let decisions = Decisions {
-        format: FORMAT_UNEQUAL,
-        last: Some(LastGroup {
-            log_scale: equal.plan.decisions.log_scale,
-            packing: Packing::Complex,
-            grid: Grid::new(4, 8),
-            blocks_at_a_time: equal.plan.decisions.blocks_at_a_time.clone(),
-            threads_at_a_time: Vec::new(),
-        }),
-        ..equal.plan.decisions
-    };
-    let params = &equal.instance.params;
-    let instance = decisions.instantiate_over(&program, params).unwrap();
-    let task = task(&program, IMAGES);
-    let plan = planner::forecast(&decisions, &instance, &task, &machine(GIB)).unwrap();
-    assert_eq!(plan.decisions, decisions);
-    Planned { plan, instance }
-}
-
-fn spec(model: &Model, planned: &Planned) -> ClientSpec {
+pub fn spec(model: &Model, planned: &Planned) -> ClientSpec {
     let (decisions, instance) = (&planned.plan.decisions, &planned.instance);
     ClientSpec::new(
         decisions,
@@ -455,49 +432,4 @@ fn groups_with_logits_beyond_the_bounds_get_no_answers() {
     spec.save(&folder.path(SPEC_FILE)).unwrap();
     let found = folder.client(8).decrypt_file(&file, None, &[], &Silent);
     assert_eq!(found.unwrap().answers.images, [Given; IMAGES]);
-}
-
-#[test]
-fn a_last_group_of_its_own_is_smaller_and_asked_for_in_its_format() {
-    let model = Model::bundled("tiny").unwrap();
-    let (equal, unequal) = (planned(&model, Packing::Real), planned_with_last(&model));
-    let forecast = &unequal.plan.forecast;
-    let last = forecast.last.as_ref().unwrap();
-    assert_eq!((forecast.groups, last.images), (2, 3));
-    let step = |steps: &[pipeline::plan::StepForecast]| steps[0].ciphertexts_in;
-    // Half as many cells an image: two ciphertexts for a map.
-    assert!(step(&last.steps) > step(&forecast.steps));
-    // The keys of both layouts.
-    assert!(forecast.keys > equal.plan.forecast.keys);
-    let [ours, theirs] = [&equal, &unequal].map(|planned| spec(&model, planned));
-    assert_ne!(ours.id(), theirs.id());
-
-    let program = model.lower().unwrap().program;
-    let params = &unequal.instance.params;
-    let refused = |decisions: &Decisions, images, says: &str| {
-        let task = task(&program, images);
-        let ready = decisions.instantiate_over(&program, params);
-        let plan =
-            ready.and_then(|ready| planner::forecast(decisions, &ready, &task, &machine(GIB)));
-        let error = plan.unwrap_err();
-        assert!(matches!(error, PlanError::Foreign { .. }), "{error}");
-        assert!(
-            error.to_string().contains(says),
-            "{says:?} is not in {error}"
-        );
-    };
-    let decisions = unequal.plan.decisions;
-    let old = Decisions {
-        format: FORMAT,
-        ..decisions.clone()
-    };
-    refused(&old, IMAGES, "format is 2, expected 3");
-    refused(
-        &decisions,
-        8,
-        "images of the last group is 0, expected 1 or more",
-    );
-    let mut short = decisions;
-    short.last.as_mut().unwrap().blocks_at_a_time.pop();
-    refused(&short, IMAGES, "steps is ");
 }
