@@ -16,6 +16,9 @@ pub(super) enum Joining {
     Scaled,
 }
 
+/// Part of an operation's time in which its limbs are not shared out, or threads wait for the last of them: an estimate.
+const ALONE: f64 = 0.1;
+
 /// A part of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
@@ -28,23 +31,22 @@ pub struct Phase {
 }
 
 impl Phase {
-    /// The pieces that `threads` threads share, and how many of them the busiest thread does.
-    fn rounds(&self, threads: usize) -> (usize, usize) {
-        let shares = (threads / self.pieces).clamp(1, self.splits);
-        let pieces = self.pieces.saturating_mul(shares);
-        (pieces, pieces.div_ceil(threads.max(1)))
+    /// How many of `threads` threads share a piece.
+    fn sharing(&self, threads: usize) -> usize {
+        (threads / self.pieces).clamp(1, self.splits)
     }
 
     /// Threads that are at work at the same time, of `threads`.
     pub fn busy(&self, threads: usize) -> usize {
-        let (pieces, rounds) = self.rounds(threads);
-        pieces.div_ceil(rounds)
+        let rounds = self.pieces.div_ceil(threads.max(1));
+        self.pieces.div_ceil(rounds) * self.sharing(threads)
     }
 
     /// The time that `threads` threads take, as a part of the time of one. More threads never take longer.
     pub fn share(&self, threads: usize) -> f64 {
-        let (pieces, rounds) = self.rounds(threads);
-        rounds as f64 / pieces as f64
+        let rounds = self.pieces.div_ceil(threads.max(1));
+        let of_piece = ALONE + (1.0 - ALONE) / self.sharing(threads) as f64;
+        rounds as f64 * of_piece / self.pieces as f64
     }
 }
 
@@ -61,27 +63,28 @@ impl PreparedProgram {
         counts
     }
 
-    /// The same in parts that are done one after another, with what each leaves threads to share: stages, rotations, products,
+    /// The same in parts that are done one after another, with what each leaves threads to share: stages and rotations, products,
     /// the ends of nodes.
     ///
     /// # Panics
     /// If there is no such step.
-    pub fn phases(&self, step: usize, blocks_at_a_time: usize) -> [Phase; 4] {
+    pub fn phases(&self, step: usize, blocks_at_a_time: usize) -> [Phase; 3] {
         let mut opened = Opened::before(self, step);
         let step = &self.steps[step];
         let layout = &self.values[step.tensor].spec.layout;
         let (blocks, part) = (layout.blocks(), blocks_at_a_time.max(1));
         let at_a_time = layout.ciphertexts_per_block() * part.min(blocks);
-        let [reading, turning] = self.reading(step, at_a_time.max(1));
-        let multiplying = self.multiplying(step, (blocks, part), &mut opened);
-        [reading, turning, multiplying, self.finishing(step)]
+        [
+            self.reading(step, at_a_time.max(1)),
+            self.multiplying(step, (blocks, part), &mut opened),
+            self.finishing(step),
+        ]
     }
 
-    /// What is made of each ciphertext, `at_a_time` of them at a time: stages, and what rotations share; then the rotations, which
-    /// are shared out where there are fewer ciphertexts than threads.
-    fn reading(&self, step: &Step, at_a_time: usize) -> [Phase; 2] {
-        let (mut counts, mut rotations) = (OpCounts::default(), OpCounts::default());
-        let mut most_rotations = 1;
+    /// What is made of each ciphertext, `at_a_time` of them at a time: stages and rotations. Limbs are shared out where there are
+    /// fewer ciphertexts than threads.
+    fn reading(&self, step: &Step, at_a_time: usize) -> Phase {
+        let mut counts = OpCounts::default();
         for &index in &step.values {
             let value = &self.values[index];
             if let Some(stage) = &value.stage {
@@ -91,16 +94,14 @@ impl PreparedProgram {
             for steps in &value.steps {
                 let moved = steps.iter().filter(|s| **s != 0).count();
                 counts.add(Op::Hoist, value.spec.level, usize::from(moved > 0));
-                rotations.add(Op::HoistedRotation, value.spec.level, moved);
-                most_rotations = most_rotations.max(moved);
+                counts.add(Op::HoistedRotation, value.spec.level, moved);
             }
         }
-        let phase = |counts, splits| Phase {
+        Phase {
             counts,
             pieces: at_a_time,
-            splits,
-        };
-        [phase(counts, 1), phase(rotations, most_rotations)]
+            splits: self.values[step.tensor].spec.level.limbs(),
+        }
     }
 
     /// Products, limb by limb.
@@ -127,7 +128,8 @@ impl PreparedProgram {
         }
     }
 
-    /// The ends of nodes, output by output; the inner sums of one can be shared out.
+    /// The ends of nodes, output by output. The inner sums of one are shared out, and their limbs where there are fewer sums
+    /// than threads.
     fn finishing(&self, step: &Step) -> Phase {
         let mut counts = OpCounts::default();
         let (mut pieces, mut splits) = (usize::MAX, 1);
@@ -137,7 +139,7 @@ impl PreparedProgram {
             node.finish
                 .count_ops(sums, node.products.len(), &mut counts);
             pieces = pieces.min(node.finish.giants.len());
-            splits = splits.max(node.finish.parts());
+            splits = splits.max(node.finish.parts() * sums.level.limbs());
         }
         Phase {
             counts,
@@ -239,36 +241,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_share_pieces_and_where_there_are_few_their_parts() {
+    fn threads_share_pieces_and_where_there_are_few_their_limbs() {
         let phase = |pieces, splits| Phase {
             counts: OpCounts::default(),
             pieces,
             splits,
         };
-        let shares = |phase: &Phase| [1, 2, 3, 4, 8, 64].map(|t| (phase.busy(t), phase.share(t)));
-        let one = [(1, 1.0); 6];
-        assert_eq!(shares(&phase(1, 1)), one);
+        let found = |phase: &Phase| [1, 2, 3, 4, 8, 64].map(|t| (phase.busy(t), phase.share(t)));
+        assert_eq!(found(&phase(1, 1)), [(1, 1.0); 6]);
         let third = 1.0 / 3.0;
-        let found = shares(&phase(3, 1));
-        let expected = [
-            (1, 1.0),
-            (2, 2.0 * third),
-            (3, third),
-            (3, third),
-            (3, third),
-            (3, third),
-        ];
-        assert_eq!(found, expected);
-        let found = shares(&phase(2, 4));
-        let expected = [
-            (1, 1.0),
-            (2, 0.5),
-            (2, 0.5),
-            (4, 0.25),
-            (8, 0.125),
-            (8, 0.125),
-        ];
-        assert_eq!(found, expected);
+        let all = (3, third);
+        let expected = [(1, 1.0), (2, 2.0 / 3.0), all, all, all, all];
+        assert_eq!(found(&phase(3, 1)), expected);
+        let shared = |pieces: f64, threads: f64| (ALONE + (1.0 - ALONE) / threads) / pieces;
+        let all = (8, shared(2.0, 4.0));
+        let halves = [(1, 1.0), (2, 0.5), (2, 0.5)];
+        let expected = [&halves[..], &[(4, shared(2.0, 2.0)), all, all]].concat();
+        assert_eq!(found(&phase(2, 4))[..], expected);
         // Two rounds of 31 pieces keep 16 threads at work, of 30 too.
         assert_eq!(phase(31, 1).busy(16), 16);
         assert_eq!(phase(31, 1).busy(30), 16);

@@ -23,7 +23,7 @@ const LOGIT_BYTES: usize = 6 * size_of::<f64>();
 #[derive(Debug)]
 pub struct StepNeeds {
     /// Its operations, in the parts that follow one another.
-    pub phases: [Phase; 4],
+    pub phases: [Phase; 3],
     /// All of them.
     pub counts: OpCounts,
     /// Most bytes of rounded weights of a thread, beside the limb pool.
