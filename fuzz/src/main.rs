@@ -15,9 +15,9 @@ mod models;
 #[allow(dead_code, reason = "the fixture of tests, of which a part is needed")]
 #[path = "../../pipeline/tests/library/networks.rs"]
 mod networks;
-#[path = "../../pipeline/tests/library/targets.rs"]
-mod plans;
 #[path = "../../ckks-scheme/tests/serial/targets.rs"]
+mod scheme;
+#[path = "../../pipeline/tests/library/targets.rs"]
 mod targets;
 
 use std::sync::LazyLock;
@@ -25,11 +25,11 @@ use std::sync::LazyLock;
 type Target = Box<dyn Fn(&[u8]) + Send + Sync>;
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
-    let of_scheme = targets::TARGETS.map(|(name, target)| (name, Box::new(target) as Target));
+    let of_scheme = scheme::TARGETS.map(|(name, target)| (name, Box::new(target) as Target));
     let of_files = [
         &images::TARGETS[..],
         &models::TARGETS[..],
-        &plans::TARGETS[..],
+        &targets::TARGETS[..],
     ]
     .concat();
     let of_files = of_files.into_iter().map(|(name, target)| {

@@ -2,8 +2,8 @@
 
 use ckks_scheme::{Chebyshev, Content, Evaluator, Level, Scale};
 use he_layers::{
-    Chw, Client, Grid, LayerError, Packing, PlainTensor, PolyOutput, Polynomial, Preparation,
-    Program, Refresh, Refresher, Square, Term, Value,
+    Chw, Client, Grid, LayerError, Packing, PlainTensor, Pointwise, PolyOutput, Polynomial,
+    Preparation, Program, Refresh, Refresher, Square, Term, Value,
 };
 
 use crate::lab::{Lab, conv, rng, square};
@@ -137,20 +137,25 @@ fn chains_that_are_too_short_or_too_narrow_are_refused() {
     assert_eq!(found, "layer net: shape 3x4x4 meets shape 2x4x4");
 }
 
+/// Why a convolution, this activation and another convolution have no place in a chain of so many primes.
+fn refusal(activation: impl Pointwise + 'static, primes: usize) -> LayerError {
+    let (mut net, x) = begun();
+    let values = net.apply(x, activation).unwrap();
+    let b = conv(&mut rng(4), "b", (2, 2), 3, 1);
+    let y = net.node("net", "b", vec![Term::linear(values, b)]);
+    net.finish(y.unwrap()).unwrap();
+    let lab = Lab::new(8, primes, 1);
+    let layout = lab.layout(SHAPE, Grid::new(4, 4), Packing::Real);
+    net.prepare(&lab.preparation(layout)).unwrap_err()
+}
+
 #[test]
 fn declared_values_that_the_modulus_does_not_hold_are_refused() {
     // Sums stand at scale 2^78 under 150 bits, squares at 2^56 under 100.
     for (t, declared, size) in [(72, 1, 72), (0, 40, 80)] {
-        let (mut net, x) = begun();
         let power = |log2: i32| vec![2f64.powi(log2); 2];
         let act = Square::new("square", power(t), power(declared), power(0)).unwrap();
-        let squares = net.apply(x, act).unwrap();
-        let b = conv(&mut rng(4), "b", (2, 2), 3, 1);
-        let y = net.node("net", "b", vec![Term::linear(squares, b)]);
-        net.finish(y.unwrap()).unwrap();
-        let lab = Lab::new(8, 3, 1);
-        let layout = lab.layout(SHAPE, Grid::new(4, 4), Packing::Real);
-        let error = net.prepare(&lab.preparation(layout)).unwrap_err();
+        let error = refusal(act, 3);
         let LayerError::Range { layer, max, .. } = &error else {
             panic!("{error}");
         };
@@ -168,14 +173,7 @@ fn what_a_polynomial_declares_must_fit_the_modulus_before_and_after_it() {
     let line = Chebyshev::new(vec![0.0, 2f64.powi(390)], (-4.5, 4.5)).unwrap();
     let steep = Polynomial::new("steep", vec![line], PolyOutput::Value, vec![4.5; 2]).unwrap();
     for (name, activation) in [("wide", wide), ("steep", steep)] {
-        let (mut net, x) = begun();
-        let values = net.apply(x, activation).unwrap();
-        let b = conv(&mut rng(6), "b", (2, 2), 3, 1);
-        let y = net.node("net", "b", vec![Term::linear(values, b)]);
-        net.finish(y.unwrap()).unwrap();
-        let lab = Lab::new(8, 8, 1);
-        let layout = lab.layout(SHAPE, Grid::new(4, 4), Packing::Real);
-        let error = net.prepare(&lab.preparation(layout)).unwrap_err();
+        let error = refusal(activation, 8);
         let LayerError::Range { layer, .. } = &error else {
             panic!("{error}");
         };

@@ -1,12 +1,13 @@
 //! The files of a checkpoint as functions of bytes: a server that takes up a run which an earlier process has begun.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex};
 
 use ckks_scheme::KeyId;
 use ckks_scheme::serial::{CiphertextReader, CiphertextWriter};
 use datasets::{Shape, Synthetic};
+use he_layers::Program;
 use he_models::Model;
 use pipeline::checkpoint::Checkpoint;
 use pipeline::client::{Client, Randomness};
@@ -26,11 +27,15 @@ const RUN_CONTEXT: &str = "polyphase pipeline 1 run file";
 const RUN: &str = "server/run";
 const STATE: &str = "server/group-0.state";
 const LOGITS: &str = "server/group-0.logits";
+/// What the server reads and writes.
+const IN: &str = "images";
+const OUT: &str = "logits";
 
 /// A server, a client's images, and what a run of them leaves.
 struct Begun {
     dir: TempDir,
     server: Server<'static>,
+    program: Program,
     planned: &'static Planned,
     key: KeyId,
     run: Vec<u8>,
@@ -93,12 +98,13 @@ impl Begun {
             images: IMAGES,
         };
         let inputs = Inputs::of_client(batch, &spec.input);
-        let file = dir.path().join("images");
+        let file = dir.path().join(IN);
         client.encrypt_file(&inputs, &file, &Silent).unwrap();
 
         let mut this = Self {
             key: keys.id(),
             server: Server::new(planned, spec, keys).unwrap(),
+            program: ready.program,
             planned,
             dir,
             run: Vec::new(),
@@ -122,15 +128,15 @@ impl Begun {
 
     fn resume(&self, progress: &dyn Progress) -> Result<Served, ExchangeError> {
         let mut checkpoint = Checkpoint::open(self.dir.path())?;
-        let (images, output) = (self.path("images"), self.path("logits"));
+        let (images, output) = (self.path(IN), self.path(OUT));
         self.server
             .run_file_kept(&images, &output, Some(&mut checkpoint), progress)
     }
 
-    /// Leaves just these files in the folder.
+    /// Leaves just these files of a run in the folder.
     fn put(&self, run: &[u8], group: Option<(&str, &[u8])>) {
         fs::write(self.path(RUN), run).unwrap();
-        for name in [STATE, LOGITS] {
+        for name in [STATE, LOGITS, OUT] {
             let _ = fs::remove_file(self.path(name));
         }
         if let Some((name, bytes)) = group {
@@ -177,8 +183,7 @@ pub fn fuzz_run(bytes: &[u8]) -> bool {
         begun.put(bytes, None);
         let opened = Checkpoint::open(begun.dir.path());
         if let Ok(Some(decisions)) = opened.as_ref().map_or(Ok(None), Checkpoint::decisions) {
-            let ready = plain();
-            let _ = decisions.instantiate_over(&ready.program, &begun.planned.instance.params);
+            let _ = decisions.instantiate_over(&begun.program, &begun.planned.instance.params);
         }
         drop(opened);
         begun.resume(&Silent).is_ok()
@@ -205,7 +210,7 @@ pub fn fuzz_group(bytes: &[u8]) -> bool {
     let result = begun.resume(&Silent);
     if let Ok(served) = &result {
         assert_eq!(served.images, IMAGES);
-        assert!(Path::new(&begun.path("logits")).exists());
+        assert!(begun.path(OUT).exists());
     }
     result.is_ok()
 }

@@ -64,10 +64,7 @@ pub fn prepare(
         let plan = Plan::read(path)?;
         return obey(model, args, &plan.decisions, place, beside_bytes);
     }
-    let machine = Machine {
-        beside_bytes,
-        ..machine(&args.machine, args.machine_file.as_deref(), place)?
-    };
+    let machine = machine_beside(args, place, beside_bytes)?;
     let checksum = checksum(model);
     let task = task(model, args, &checksum);
     let kernel = args.machine.kernel();
@@ -82,10 +79,7 @@ pub fn obey(
     place: Place,
     beside_bytes: u64,
 ) -> Result<Planned, CliError> {
-    let machine = Machine {
-        beside_bytes,
-        ..machine(&args.machine, args.machine_file.as_deref(), place)?
-    };
+    let machine = machine_beside(args, place, beside_bytes)?;
     let checksum = checksum(model);
     let task = task(model, args, &checksum);
     let kernel = args.machine.kernel();
@@ -113,6 +107,17 @@ fn task<'a>(model: &'a Lowered, args: &PlanningArgs, checksum: &'a str) -> Task<
         batch: args.batch,
         max_logit_error: args.max_logit_error,
     }
+}
+
+fn machine_beside(
+    args: &PlanningArgs,
+    place: Place,
+    beside_bytes: u64,
+) -> Result<Machine, CliError> {
+    Ok(Machine {
+        beside_bytes,
+        ..machine(&args.machine, args.machine_file.as_deref(), place)?
+    })
 }
 
 /// The machine that the arguments speak of: of `file` its speed, and anywhere else than here its threads and memory too.
