@@ -154,6 +154,7 @@ def families(photos: Tensor, count: int, seed: int) -> Iterator[tuple[str, Itera
 # ---- gradient ascent
 
 
+@torch.enable_grad()
 def climb(net: FoldedNetwork, pictures: Tensor, declared: Declared, steps: int, first: float = 24.0, last: float = 1.0) -> Tensor:
     """The best of what every picture becomes in `steps` steps by the sign of a gradient with momentum; whole pixel values.
     One half climbs on the largest share of all, the other on that of one activation, in turn. Who has left stops."""

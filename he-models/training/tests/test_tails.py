@@ -9,7 +9,7 @@ import torch
 from hetrain import data, pictures, recipe, ron
 from hetrain.folded import FoldedNetwork, Ranges
 from hetrain.hunt import Hunt, Tails
-from hetrain.robustness import Effort, climb, families, shares, starts, table_of
+from hetrain.robustness import Effort, climb, families, largest, met, shares, starts, table_of
 from hetrain.train import Machine, Trainer
 
 TINY = Path(__file__).parents[2] / "checkpoints" / "tiny"
@@ -65,6 +65,18 @@ def test_climbed_pictures_have_larger_shares(dataset, tiny):
     assert after.min() >= 0 and after.max() <= 255 and torch.equal(after, after.round())
     old, new = (shares(net, p, wide)[0].amax(1) for p in (before, after))
     assert (new >= old - 1e-5).all() and (new > 1.3 * old).float().mean() > 0.8
+
+
+def test_ranges_met_are_those_of_every_family_and_of_climbed_pictures(dataset, tiny):
+    net, declared = tiny
+    photos, effort = dataset.train.pixels, Effort(count=20, ascents=16, steps=20)
+    found = met(net, photos, declared, effort, seed=1)
+    kinds = largest(net, (batch for _, batches in families(photos[:20], 20, 1) for batch in batches))
+    before = starts(photos, 4, 1)
+    climbed = largest(net, [climb(net, before, declared, 20)])
+    for name, reach in found.items():
+        torch.testing.assert_close(reach, torch.maximum(kinds[name], climbed[name]))
+    assert any((climbed[name] > 1.2 * reach).any() for name, reach in largest(net, [before]).items())
 
 
 def test_table_counts_what_leaves(dataset, tiny):
