@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use super::Plan;
+use super::{Plan, StageForecast, StepForecast, ThreadsAre};
 use crate::units::gb;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (d, forecast) = (&self.decisions, &self.forecast);
         let s = |count: usize| if count == 1 { "" } else { "s" };
+        let last = d.last.as_ref().zip(forecast.last.as_ref());
+        let groups = forecast.groups - usize::from(last.is_some());
         writeln!(
             f,
             "{}, {} image{}: {} packing, grid {}, {} group{} of up to {} images",
@@ -17,10 +19,18 @@ impl fmt::Display for Plan {
             s(d.batch),
             d.packing,
             d.grid,
-            forecast.groups,
-            s(forecast.groups),
+            groups,
+            s(groups),
             forecast.images_per_group
         )?;
+        if let Some((last, found)) = last {
+            let (images, packing, grid) = (found.images, last.packing, last.grid);
+            writeln!(
+                f,
+                "a last group of {images} image{}: {packing} packing, grid {grid}",
+                s(images)
+            )?;
+        }
         let p = &d.params;
         let (least, most) = (p.q_bits.iter().min(), p.q_bits.iter().max());
         let bits = match (least, most) {
@@ -44,30 +54,25 @@ impl fmt::Display for Plan {
                 forecast.bootstraps
             )?;
         }
-        writeln!(
-            f,
-            "\n{:<22}{:>14}{:>14}{:>10}{:>8}{:>11}{:>9}{:>9}",
-            "stage", "maps out", "ciphertexts", "level", "blocks", "rotations", "GB", "seconds"
-        )?;
-        for stage in forecast.stages() {
-            let blocks = match (stage.first.blocks, stage.last.blocks) {
-                (a, b) if a == b => a.to_string(),
-                (a, b) => format!("{a}, {b}"),
-            };
+        let are_fewer = |steps: &[StepForecast]| steps.iter().any(|s| s.threads < d.threads);
+        let of_last = last.map_or(&[][..], |(_, last)| &last.steps);
+        let threads = are_fewer(&forecast.steps) || are_fewer(of_last);
+        write_stages(f, "stage", &forecast.stages(), threads)?;
+        if let Some((_, last)) = last {
+            write_stages(f, "stage, last group", &last.stages(), threads)?;
+        }
+        let steps = || forecast.steps.iter().chain(of_last);
+        let is = |why| steps().any(|step| step.threads_are == why);
+        if is(ThreadsAre::ThoseThatFit) {
             writeln!(
                 f,
-                "{:<22}{:>14}{:>14}{:>10}{:>8}{:>11}{:>9.2}{:>9.1}",
-                stage.name,
-                stage.last.shape.to_string(),
-                format!(
-                    "{} to {}",
-                    stage.first.ciphertexts_in, stage.last.ciphertexts_out
-                ),
-                format!("{} to {}", stage.first.level_in, stage.last.level_out),
-                blocks,
-                stage.rotations,
-                gb(stage.pool_bytes),
-                stage.seconds
+                "\n*: the memory has room for the temporaries of so many threads; more would be faster"
+            )?;
+        }
+        if is(ThreadsAre::ThoseThatHelp) {
+            writeln!(
+                f,
+                "\n-: no more threads than these have something to do, and each would take memory"
             )?;
         }
         writeln!(
@@ -105,4 +110,53 @@ impl fmt::Display for Plan {
             }
         }
     }
+}
+
+fn write_stages(
+    f: &mut fmt::Formatter<'_>,
+    label: &str,
+    stages: &[StageForecast],
+    threads: bool,
+) -> fmt::Result {
+    write!(
+        f,
+        "\n{:<22}{:>14}{:>14}{:>10}{:>8}",
+        label, "maps out", "ciphertexts", "level", "blocks"
+    )?;
+    if threads {
+        write!(f, "{:>9}", "threads")?;
+    }
+    writeln!(f, "{:>11}{:>9}{:>9}", "rotations", "GB", "seconds")?;
+    for stage in stages {
+        let (first, last) = (&stage.first, &stage.last);
+        let both = |a: String, b: String| if a == b { a } else { format!("{a}, {b}") };
+        write!(
+            f,
+            "{:<22}{:>14}{:>14}{:>10}{:>8}",
+            stage.name,
+            last.shape.to_string(),
+            format!("{} to {}", first.ciphertexts_in, last.ciphertexts_out),
+            format!("{} to {}", first.level_in, last.level_out),
+            both(first.blocks.to_string(), last.blocks.to_string())
+        )?;
+        if threads {
+            let of = |step: &StepForecast| {
+                let why = match step.threads_are {
+                    ThreadsAre::All => "",
+                    ThreadsAre::ThoseThatFit => "*",
+                    ThreadsAre::ThoseThatHelp => "-",
+                };
+                format!("{}{why}", step.threads)
+            };
+            write!(f, "{:>9}", both(of(first), of(last)))?;
+        }
+        writeln!(
+            f,
+            "{:>11}{:>9.2}{:>9.1}",
+            stage.rotations,
+            gb(stage.pool_bytes),
+            stage.seconds
+        )?;
+    }
+    Ok(())
 }

@@ -85,7 +85,7 @@ static CLIENT: LazyLock<(TempDir, ClientSpec)> = LazyLock::new(|| {
     } = &READY[0];
     let model = Model::bundled("tiny").unwrap();
     let classes = &model.classes()[..3];
-    let mut spec = ClientSpec::new(decisions, &instance.prepared, classes, None, Some(0.1));
+    let mut spec = ClientSpec::new(decisions, instance, classes, None, Some(0.1));
     spec.keys.truncate(4);
     let secret = ckks_scheme::KeyGenerator::new(&instance.params).secret_key(&mut rand::rng());
     let dir = tempfile::tempdir().unwrap();
@@ -160,7 +160,7 @@ pub fn fuzz_content(bytes: &[u8]) -> bool {
     let read = parse(bytes);
     if let Ok(content) = &read {
         assert_eq!(&parse(&content.to_bytes()).unwrap(), content);
-        let _ = Content::ciphertexts(content.images, &spec.input.tensor);
+        let _ = Content::ciphertexts(content.images, Holds::Images, spec);
     }
     read.is_ok()
 }
