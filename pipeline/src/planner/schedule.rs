@@ -168,3 +168,208 @@ impl Schedule<'_> {
         let held = key_bytes + chain.matrix_bytes;
         let fixed = memory::fixed_bytes(prepared, last, modulus, task.batch.get(), threads)
             .saturating_add(self.machine.beside_bytes);
+        let for_steps = self.machine.memory_bytes.saturating_sub(fixed);
+        let encryption = |of: &PreparedProgram| memory::encryption_limbs(of, modulus, threads);
+        let encryption = last.map_or(0, encryption).max(encryption(prepared)) as u64;
+        let encrypted = held.saturating_add(encryption.saturating_mul(modulus.limb_bytes()));
+        let of_part = |part: Part, of: &PreparedProgram| {
+            let clock = Clock::new(
+                modulus,
+                steps,
+                &self.machine.speed,
+                of.input().layout.grid().cells(),
+                chain.refresh_work,
+            );
+            let steps = 0..of.steps();
+            let choices = steps.map(|step| {
+                let fixed = fixed_of(part, step);
+                self.choices((part, of), step, &clock, held, fixed, counted)
+            });
+            choices.collect::<Vec<_>>()
+        };
+        let mut choices = of_part(Part::Groups, prepared);
+        if let Some(last) = last {
+            choices.extend(of_part(Part::Last, last));
+        }
+        let least = smallest(&choices, encrypted);
+        let memory_bytes = self.machine.memory_bytes;
+        let weights = memory::weights_budget(memory_bytes, for_steps, least.pool, least.weights);
+        let budget = Bytes {
+            pool: for_steps.saturating_sub(weights),
+            weights,
+        };
+        let fastest = |bytes: Bytes| -> Option<Vec<&Choice>> {
+            choices.iter().map(|of| fastest(of, bytes)).collect()
+        };
+        let chosen = fastest(budget).or_else(|| fastest(least));
+        let chosen = chosen.expect("what takes least is a choice");
+        let weights = chosen.iter().map(|choice| choice.weights).max();
+        let fixed = fixed.saturating_add(weights.unwrap_or(0));
+        let (of_groups, of_last) = chosen.split_at(prepared.steps());
+        let forecasts = |part: Part, of: &PreparedProgram, chosen: &[&Choice]| {
+            let steps = chosen.iter().enumerate();
+            let steps =
+                steps.map(|(step, choice)| self.forecast((part, of), step, choice, counted));
+            steps.collect::<Vec<_>>()
+        };
+        let of_groups = forecasts(Part::Groups, prepared, of_groups);
+        let of_last = last.map(|last| forecasts(Part::Last, last, of_last));
+        let of_last = of_last.unwrap_or_default();
+        let of_steps = of_groups.iter().chain(&of_last).map(|s| s.pool_bytes);
+        let pool_bytes = of_steps.fold(encrypted, u64::max);
+        let blocks = |steps: &[StepForecast]| steps.iter().map(|s| s.blocks).collect();
+        let threads_of = |steps: &[StepForecast]| match steps.iter().all(|s| s.threads >= threads) {
+            true => Vec::new(),
+            false => steps.iter().map(|s| s.threads).collect(),
+        };
+        let seconds = |steps: &[StepForecast]| steps.iter().map(|s| s.seconds).sum::<f64>();
+        let groups = task.batch.get().div_ceil(prepared.images());
+        let full = groups - usize::from(last.is_some());
+        let refreshes = last.map_or(0, PreparedProgram::refreshes);
+        let refreshes = full
+            .saturating_mul(prepared.refreshes())
+            .saturating_add(refreshes);
+        let decisions = Decisions {
+            format: FORMAT,
+            model: task.program.name().to_owned(),
+            model_checksum: task.checksum.to_owned(),
+            batch: task.batch.get(),
+            params: modulus.literal().clone(),
+            bootstrap: chain.bootstrap.clone(),
+            refreshes: chain.refreshes.clone(),
+            log_scale: self.log_scale,
+            packing: input.packing(),
+            grid: input.grid(),
+            key_steps: steps.clone(),
+            threads,
+            blocks_at_a_time: blocks(&of_groups),
+            threads_at_a_time: threads_of(&of_groups),
+            last: self.last.map(|(last, log_scale)| LastGroup {
+                log_scale,
+                packing: last.input().layout.packing(),
+                grid: last.input().layout.grid(),
+                blocks_at_a_time: blocks(&of_last),
+                threads_at_a_time: threads_of(&of_last),
+            }),
+        };
+        Plan {
+            decisions: decisions.in_least_format(),
+            forecast: Forecast {
+                images_per_group: prepared.images(),
+                groups,
+                bootstraps: refreshes,
+                keys: request.count(),
+                key_bytes,
+                matrix_bytes: chain.matrix_bytes,
+                pool_bytes,
+                predicted_peak_bytes: pool_bytes.saturating_add(fixed),
+                predicted_seconds_infer: full as f64 * seconds(&of_groups) + seconds(&of_last),
+                errors: None,
+                last: last.map(|_| LastForecast {
+                    images: task.batch.get() - full * prepared.images(),
+                    steps: of_last,
+                }),
+                steps: of_groups,
+            },
+        }
+    }
+
+    fn needs(
+        &self,
+        (part, prepared): (Part, &PreparedProgram),
+        step: usize,
+        blocks: usize,
+        counted: &Counted,
+    ) -> Rc<StepNeeds> {
+        let count = || Rc::new(StepNeeds::new(prepared, step, blocks));
+        let mut counted = counted.borrow_mut();
+        Rc::clone(counted.entry((part, step, blocks)).or_insert_with(count))
+    }
+
+    /// The choices of channel blocks at a time and of threads, with `held_bytes` of keys and matrices in the pool.
+    fn choices(
+        &self,
+        (part, prepared): (Part, &PreparedProgram),
+        step: usize,
+        clock: &Clock<'_>,
+        held_bytes: u64,
+        fixed: Fixed,
+        counted: &Counted,
+    ) -> Vec<Choice> {
+        let all = self.machine.threads;
+        let blocks = prepared.step_input(step).layout.blocks();
+        let modulus = &self.chain.modulus;
+        let key_level = |level| clock.key_level(level);
+        let mut choices = Vec::new();
+        for blocks in blocks_worth_a_look(blocks, fixed.blocks) {
+            let needs = self.needs((part, prepared), step, blocks, counted);
+            let works = needs
+                .phases
+                .each_ref()
+                .map(|phase| (phase, clock.work(phase)));
+            let shared = needs.shared_limbs(modulus);
+            let of_thread = needs.thread_limbs(modulus, &key_level);
+            let with_all = clock.seconds(&works, all);
+            for threads in threads_worth_a_look(all, fixed.threads) {
+                let limbs = shared.saturating_add(threads.saturating_mul(of_thread));
+                let bytes = (limbs as u64).saturating_mul(modulus.limb_bytes());
+                let seconds = clock.seconds(&works, threads);
+                choices.push(Choice {
+                    blocks,
+                    threads,
+                    pool_bytes: held_bytes.saturating_add(bytes),
+                    weights: needs.bytes_beside(threads, threads < all),
+                    seconds,
+                    threads_are: match threads < all {
+                        false => ThreadsAre::All,
+                        true if with_all < seconds => ThreadsAre::ThoseThatFit,
+                        true => ThreadsAre::ThoseThatHelp,
+                    },
+                });
+            }
+        }
+        choices
+    }
+
+    /// What a step is going to take as it was chosen.
+    fn forecast(
+        &self,
+        (part, prepared): (Part, &PreparedProgram),
+        step: usize,
+        choice: &Choice,
+        counted: &Counted,
+    ) -> StepForecast {
+        let input = prepared.step_input(step);
+        let (mut shape, mut level_out, mut ciphertexts_out) =
+            (input.layout.shape(), input.level, 0);
+        for (_, output) in prepared.step_outputs(step) {
+            (shape, level_out) = (output.layout.shape(), output.level);
+            ciphertexts_out += output.layout.ciphertexts();
+        }
+        let needs = self.needs((part, prepared), step, choice.blocks, counted);
+        StepForecast {
+            stage: prepared.step_stage(step).to_owned(),
+            shape,
+            ciphertexts_in: input.layout.ciphertexts(),
+            ciphertexts_out,
+            level_in: input.level,
+            level_out,
+            blocks: choice.blocks,
+            threads: choice.threads,
+            threads_are: choice.threads_are,
+            rotations: needs.counts.rotations(),
+            pool_bytes: choice.pool_bytes,
+            seconds: choice.seconds,
+        }
+    }
+}
+
+/// The sets of levels with `top`, each from the highest level down.
+fn all_sets(top: Level, rest: &[Level]) -> Vec<KeySteps> {
+    let subset = |bits: usize| {
+        let chosen = rest.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1);
+        let chosen = chosen.map(|(_, level)| *level);
+        KeySteps(std::iter::once(top).chain(chosen).collect())
+    };
+    (0..1 << rest.len()).map(subset).collect()
+}
