@@ -52,7 +52,11 @@ impl<'a> Lasts<'a> {
         let (pins, compiled) = (self.pins, self.compiled);
         let tried = self.tried.entry(left.get());
         let tried = tried.or_insert_with(|| candidates(schedule, left, pins, compiled));
-        let may_pay = tried.iter().filter(|last| last.seconds < of_one);
+        // In the layout of the others only the rounding of sums of seconds would differ.
+        let layout = &schedule.prepared.input().layout;
+        let may_pay = tried
+            .iter()
+            .filter(|last| last.prepared.input().layout != *layout && last.seconds < of_one);
         let plans = may_pay.map(|last| {
             let schedule = Schedule {
                 last: Some((&last.prepared, last.log_scale)),

@@ -123,7 +123,7 @@ fn one_image_does_not_gain_from_threads_what_a_batch_does() {
             threads,
             ..machine(64 * GIB)
         };
-        let pins = pins(&["log_n=15", "bootstrap=never"]);
+        let pins = pins(&["log_n=16", "bootstrap=never"]);
         let plan = planner::choose(&task(&program, batch), &machine, &pins, &kernel());
         plan.unwrap().forecast.predicted_seconds_infer
     };

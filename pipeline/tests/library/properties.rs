@@ -54,7 +54,7 @@ fn least(program: &Program, batch: usize, threads: usize, pinned: &[&str]) -> u6
     }
 }
 
-const PINNED: [&str; 2] = ["log_n=13", "bootstrap=never"];
+const PINNED: [&str; 2] = ["log_n=14", "bootstrap=never"];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]

@@ -3,14 +3,21 @@
 use he_layers::{Grid, Packing};
 use he_models::Model;
 use pipeline::decisions::{Decisions, FORMAT, FORMAT_UNEQUAL, LastGroup};
+use pipeline::inference::{self, Batch, Options};
 use pipeline::plan::{Plan, StepForecast};
-use pipeline::planner::{self, PlanError, Planned};
+use pipeline::planner::{self, Machine, PlanError, Planned};
+use pipeline::progress::Silent;
+use rayon::ThreadPoolBuilder;
 
 use crate::networks::{GIB, machine, task};
-use crate::sides::{IMAGES, planned, spec};
+use crate::sides::{IMAGES, images, planned, spec};
 
 /// The tiny network over a ring in which 4 images are a group, with a layout of its own for the last 3: one for 16.
 pub fn planned_with_last(model: &Model) -> Planned {
+    planned_on(model, &machine(GIB))
+}
+
+fn planned_on(model: &Model, machine: &Machine) -> Planned {
     let program = model.lower().unwrap().program;
     let equal = planned(model, Packing::Real);
     let decisions = Decisions {
@@ -27,7 +34,7 @@ pub fn planned_with_last(model: &Model) -> Planned {
     let params = &equal.instance.params;
     let instance = decisions.instantiate_over(&program, params).unwrap();
     let task = task(&program, IMAGES);
-    let plan = planner::forecast(&decisions, &instance, &task, &machine(GIB)).unwrap();
+    let plan = planner::forecast(&decisions, &instance, &task, machine).unwrap();
     assert_eq!(plan.decisions, decisions);
     Planned { plan, instance }
 }
@@ -89,4 +96,46 @@ fn a_plan_with_a_last_group_is_a_file_and_a_table() {
     assert!(words.contains("1 group of up to 4 images"), "{words}");
     let last = "a last group of 3 images: complex packing, grid 4x8";
     assert!(words.contains(last), "{words}");
+}
+
+#[test]
+fn a_last_group_gives_the_same_logits_on_any_number_of_threads_within_its_bound_of_memory() {
+    let model = Model::bundled("tiny").unwrap();
+    let run = |threads: usize| {
+        let machine = Machine {
+            threads,
+            ..machine(GIB)
+        };
+        let planned = planned_on(&model, &machine);
+        let bound = planned.plan.forecast.pool_bytes;
+        let batch = Batch {
+            data: &images(),
+            first: 0,
+            images: IMAGES,
+        };
+        let options = Options {
+            seed: Some(3),
+            logits: true,
+            ..Options::default()
+        };
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+        let report = pool.unwrap().install(|| {
+            let report = inference::infer(&model, planned, batch, options, &Silent);
+            report.unwrap()
+        });
+        let found = report.pool_high_water_bytes;
+        assert!(found <= bound, "{found} of {bound} on {threads} threads");
+        let error = report.max_logit_error_rounded;
+        assert!(error < 1e-3, "{error} from the reference");
+        let logits = report.logits.into_iter().flatten();
+        logits
+            .flat_map(|of| of.encrypted.unwrap())
+            .collect::<Vec<_>>()
+    };
+    let logits = run(1);
+    assert_eq!(logits.len(), 10 * IMAGES);
+    // More threads than a group has ciphertexts share the limbs of each.
+    for threads in [2, 5, 16] {
+        assert!(run(threads) == logits, "{threads} threads");
+    }
 }
