@@ -142,11 +142,13 @@ impl<'a> Execution<'a> {
     pub fn step(&mut self) -> Result<(), LayerError> {
         let index = self.run.done();
         let program = self.executor.program;
-        let (blocks, threads) = self.next_step().map_or((1, 0), |s| (s.blocks, s.threads));
+        let all = rayon::current_num_threads();
+        let step = self.next_step();
+        let (blocks, threads) = step.map_or((1, all), |s| (s.blocks, s.threads(all)));
         let pool = self.executor.evaluator.params().pool();
         pool.reset_high_water();
         let start = Instant::now();
-        if (1..rayon::current_num_threads()).contains(&threads) {
+        if (1..all).contains(&threads) {
             let fewer = ThreadPoolBuilder::new().num_threads(threads).build();
             let fewer = fewer.map_err(|_| LayerError::Threads { threads })?;
             fewer.install(|| self.run.step(blocks))?;
