@@ -2,7 +2,7 @@
 //!
 //! Every operation allocates its result and its temporaries from the parameter set's pool and runs on the calling
 //! thread (products with a [`crate::PeriodicMatrix`] excepted, which spread their limbs over the current rayon pool);
-//! callers run independent ciphertexts in parallel. Scales and levels are never repaired silently: operands that do not
+//! callers run independent ciphertexts in parallel, or have an evaluator [spread](Evaluator::spread_limbs) the limbs of one. Scales and levels are never repaired silently: operands that do not
 //! match are an error. Products and drops of levels whose declared values would wrap around the modulus are errors as
 //! well; sums are not looked at, because bounds of long sums say little before a layer declares what it knows.
 //!
@@ -18,6 +18,7 @@ mod mul;
 mod raise;
 mod rescale;
 mod rotate;
+mod spread;
 
 pub(crate) use raise::Raised;
 
@@ -37,6 +38,7 @@ pub struct Evaluator {
     params: Parameters,
     keys: Arc<dyn KeySource>,
     profile: Arc<Profile>,
+    spreads_limbs: bool,
 }
 
 impl Evaluator {
@@ -46,6 +48,7 @@ impl Evaluator {
             params: params.clone(),
             keys,
             profile: Arc::default(),
+            spreads_limbs: false,
         }
     }
 

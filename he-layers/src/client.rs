@@ -23,6 +23,8 @@ pub struct Client {
     secret: SecretKey,
     input: ClientCodec,
     output: ClientCodec,
+    /// Input and output of groups of another layout.
+    other: Option<(ClientCodec, ClientCodec)>,
     rng: ChaCha20Rng,
 }
 
@@ -85,8 +87,17 @@ impl Client {
             secret,
             input: ClientCodec::new(&params, input),
             output: ClientCodec::new(&params, output),
+            other: None,
             rng: ChaCha20Rng::from_rng(rng),
         }
+    }
+
+    /// The same client, that encrypts and decrypts groups of another layout too: [`Self::encrypt_other`].
+    #[must_use]
+    pub fn with_other(self, input: TensorSpec, output: TensorSpec) -> Self {
+        let codec = |spec| ClientCodec::new(self.secret.params(), spec);
+        let other = Some((codec(input), codec(output)));
+        Self { other, ..self }
     }
 
     /// The secret key.
@@ -100,13 +111,17 @@ impl Client {
     /// [`LayerError::Batch`] for more images than a group holds, [`LayerError::Shape`] for images of another shape, an
     /// exhausted pool.
     pub fn encrypt(&mut self, images: &PlainTensor) -> Result<EncryptedTensor, LayerError> {
-        let plaintexts = self.input.encode(images)?;
         let mut rng = self.next_group();
-        let encryptor = SecretEncryptor::new(&self.secret);
-        let ciphertexts = encryptor
-            .encrypt_many(plaintexts, &mut rng)
-            .map_err(LayerError::eval("input"))?;
-        EncryptedTensor::new(self.input.spec().clone(), ciphertexts)
+        self.encrypt_by(&self.input, images, &mut rng)
+    }
+
+    /// As [`Self::encrypt`], a group of the other layout.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt`]; [`LayerError::ForeignTensor`] without another layout.
+    pub fn encrypt_other(&mut self, images: &PlainTensor) -> Result<EncryptedTensor, LayerError> {
+        let mut rng = self.next_group();
+        self.encrypt_by(self.other_input()?, images, &mut rng)
     }
 
     /// As [`Self::encrypt`], each ciphertext at half the size: to be sent or stored. Expanded, they are the ciphertexts that
@@ -118,10 +133,52 @@ impl Client {
         &mut self,
         images: &PlainTensor,
     ) -> Result<Vec<SeededCiphertext>, LayerError> {
-        let plaintexts = self.input.encode(images)?;
         let mut rng = self.next_group();
+        self.encrypt_seeded_by(&self.input, images, &mut rng)
+    }
+
+    /// As [`Self::encrypt_seeded`], a group of the other layout.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt_other`].
+    pub fn encrypt_seeded_other(
+        &mut self,
+        images: &PlainTensor,
+    ) -> Result<Vec<SeededCiphertext>, LayerError> {
+        let mut rng = self.next_group();
+        self.encrypt_seeded_by(self.other_input()?, images, &mut rng)
+    }
+
+    fn other_input(&self) -> Result<&ClientCodec, LayerError> {
+        let other = self.other.as_ref().map(|(input, _)| input);
+        other.ok_or_else(|| LayerError::ForeignTensor {
+            layer: "input".to_owned(),
+            what: "layout",
+        })
+    }
+
+    fn encrypt_by(
+        &self,
+        codec: &ClientCodec,
+        images: &PlainTensor,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<EncryptedTensor, LayerError> {
+        let plaintexts = codec.encode(images)?;
+        let ciphertexts = SecretEncryptor::new(&self.secret)
+            .encrypt_many(plaintexts, rng)
+            .map_err(LayerError::eval("input"))?;
+        EncryptedTensor::new(codec.spec().clone(), ciphertexts)
+    }
+
+    fn encrypt_seeded_by(
+        &self,
+        codec: &ClientCodec,
+        images: &PlainTensor,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Vec<SeededCiphertext>, LayerError> {
+        let plaintexts = codec.encode(images)?;
         SecretEncryptor::new(&self.secret)
-            .encrypt_seeded_many(plaintexts, &mut rng)
+            .encrypt_seeded_many(plaintexts, rng)
             .map_err(LayerError::eval("input"))
     }
 
@@ -150,7 +207,7 @@ impl Client {
                 .map(|ct| decryptor.decrypt(ct, encoder))
                 .collect()
         })?;
-        self.output.decode(&slots, images)
+        self.output_of(output)?.decode(&slots, images)
     }
 
     /// As [`Self::decrypt`], with Gaussian noise of deviation `deviation`, in units of the output, in every number: for
@@ -171,7 +228,7 @@ impl Client {
                 .map(|ct| decryptor.decrypt_with_noise(ct, encoder, deviation, rng))
                 .collect()
         })?;
-        self.output.decode(&slots, images)
+        self.output_of(output)?.decode(&slots, images)
     }
 
     fn slots(
@@ -179,7 +236,18 @@ impl Client {
         output: &EncryptedTensor,
         decrypt: impl FnOnce(&[Ciphertext], &Encoder) -> Result<Vec<Vec<Complex64>>, EvalError>,
     ) -> Result<Vec<Vec<Complex64>>, LayerError> {
-        self.output.spec().check_same("output", output.spec())?;
-        decrypt(output.ciphertexts(), self.output.encoder()).map_err(LayerError::eval("output"))
+        let codec = self.output_of(output)?;
+        decrypt(output.ciphertexts(), codec.encoder()).map_err(LayerError::eval("output"))
+    }
+
+    /// What unpacks an output: that of its own layout.
+    fn output_of(&self, output: &EncryptedTensor) -> Result<&ClientCodec, LayerError> {
+        let same = |codec: &ClientCodec| codec.spec().check_same("output", output.spec());
+        let checked = same(&self.output);
+        match (&self.other, checked) {
+            (_, Ok(())) => Ok(&self.output),
+            (Some((_, other)), Err(_)) if same(other).is_ok() => Ok(other),
+            (_, Err(error)) => Err(error),
+        }
     }
 }

@@ -132,6 +132,14 @@ pub enum LayerError {
         /// Images that fit.
         capacity: usize,
     },
+    /// The system has no threads left.
+    #[error(
+        "{threads} threads for a step cannot be started, expected a system that allows as many"
+    )]
+    Threads {
+        /// Threads asked for.
+        threads: usize,
+    },
     /// A list of slot vectors or ciphertexts has the wrong length.
     #[error("{what}: {found} found, layout has {expected}")]
     Count {

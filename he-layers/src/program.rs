@@ -23,6 +23,7 @@ mod state;
 mod sums;
 
 pub use compiled::CompiledMaps;
+pub use counts::Phase;
 pub use description::{Layer, Node, Program, Term, Value};
 pub use levels::Shortage;
 pub use plain::Point;

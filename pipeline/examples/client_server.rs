@@ -109,10 +109,9 @@ fn server(folder: &Path, images: &Path, logits: &Path) -> Result<(), Box<dyn Err
         max_logit_error: f64::INFINITY,
     };
     let planned = planner::obey(&decisions, &task, &machine(), &KernelChoice::Auto)?;
-    let prepared = &planned.instance.prepared;
     let spec = ClientSpec::new(
         &decisions,
-        prepared,
+        &planned.instance,
         &model.classes,
         model.conditioning.as_ref(),
         None,

@@ -10,6 +10,8 @@ use std::fmt;
 use he_models::LogitBounds;
 use serde::{Deserialize, Serialize};
 
+use crate::grouping::Grouping;
+
 /// What the logits of an image are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -53,16 +55,16 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Looks at the logits `[image][class]` of a batch in groups of `group` images. `first`: number of the first image in its
+    /// Looks at the logits `[image][class]` of a batch in its groups. `first`: number of the first image in its
     /// data set; `blanked`: positions in the batch of those that were left out, ascending.
     ///
     /// # Panics
-    /// If a group or the classes are none.
+    /// If there are no classes.
     #[must_use]
     pub fn judge(
         logits: &[f64],
         bounds: &LogitBounds,
-        group: usize,
+        grouping: Grouping,
         first: usize,
         blanked: &[usize],
     ) -> Self {
@@ -71,8 +73,9 @@ impl Answers {
             images: Vec::with_capacity(logits.len() / classes),
             spoiled: Vec::new(),
         };
-        for (number, rows) in logits.chunks(group * classes).enumerate() {
-            let start = answers.images.len();
+        for (number, group) in grouping.groups(logits.len() / classes).enumerate() {
+            let (start, end) = (group.range.start, group.range.end);
+            let rows = &logits[start * classes..end * classes];
             let within: Vec<bool> = rows
                 .chunks_exact(classes)
                 .map(|row| bounds.hold(row))
@@ -127,7 +130,7 @@ mod tests {
         // Three groups of at most three images; the second logit of image 4 is beyond its bound.
         let mut logits = vec![0.5; 14];
         logits[9] = -2.5;
-        let judge = |logits: &[f64]| Answers::judge(logits, &bounds, 3, 100, &[1, 5]);
+        let judge = |logits: &[f64]| Answers::judge(logits, &bounds, Grouping::of(3), 100, &[1, 5]);
         let found = judge(&logits);
         use Answer::{Blanked, Given, Spoiled};
         let expected = [Given, Blanked, Given, Spoiled, Spoiled, Blanked, Given];

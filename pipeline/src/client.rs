@@ -28,6 +28,7 @@ use rand_chacha::ChaCha20Rng;
 use crate::answers::Answers;
 pub use crate::exchange::ClientSpec;
 use crate::exchange::{Content, ExchangeError, GroupReader, GroupWriter, Holds, PLAN_FILE};
+use crate::grouping::GroupImages;
 use crate::plan::Plan;
 use crate::progress::{Progress, Unit};
 use crate::screening::Inputs;
@@ -107,6 +108,10 @@ impl Client {
     fn with_secret(spec: &ClientSpec, secret: SecretKey, randomness: &mut Randomness) -> Self {
         let (input, output) = (spec.input.tensor.clone(), spec.output.clone());
         let inner = he_layers::Client::with_secret(secret, input, output, &mut randomness.images);
+        let inner = match &spec.last {
+            Some(last) => inner.with_other(last.input.clone(), last.output.clone()),
+            None => inner,
+        };
         Self {
             spec: spec.clone(),
             inner,
@@ -237,6 +242,21 @@ impl Client {
         self.inner.encrypt(images)
     }
 
+    /// As [`Self::encrypt`], a last group of a layout of its own where the group is one.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt`].
+    pub fn encrypt_group(
+        &mut self,
+        images: &PlainTensor,
+        group: &GroupImages,
+    ) -> Result<EncryptedTensor, LayerError> {
+        match group.is_last {
+            true => self.inner.encrypt_other(images),
+            false => self.inner.encrypt(images),
+        }
+    }
+
     /// Encrypts images into a file that the server reads, group by group, at half the size of what [`Self::encrypt`] gives.
     ///
     /// # Errors
@@ -247,16 +267,19 @@ impl Client {
         path: &Path,
         progress: &dyn Progress,
     ) -> Result<(), ExchangeError> {
-        let tensor = self.spec.input.tensor.clone();
         let images = inputs.batch().images;
         let content = Content::new(Holds::Images, images, &self.spec);
         let secret = self.inner.secret();
         let (params, key) = (secret.params().clone(), secret.id());
-        let mut file = GroupWriter::create(path, &params, key, &content, &tensor)?;
+        let mut file = GroupWriter::create(path, &params, key, &content, &self.spec)?;
         progress.begin("encryption", Some(images as u64), Unit::Things("images"));
-        for group in inputs.batch().groups(self.spec.images_per_group()) {
-            let pictures = inputs.read(group)?;
-            file.push_seeded(&self.inner.encrypt_seeded(&pictures)?)?;
+        for group in self.spec.grouping().groups(images) {
+            let pictures = inputs.read(group.range)?;
+            let ciphertexts = match group.is_last {
+                true => self.inner.encrypt_seeded_other(&pictures)?,
+                false => self.inner.encrypt_seeded(&pictures)?,
+            };
+            file.push_seeded(&ciphertexts)?;
             progress.advance(pictures.n as u64);
         }
         file.commit()?;
@@ -292,13 +315,14 @@ impl Client {
     ) -> Result<Decrypted, ExchangeError> {
         let (spec, secret) = (&self.spec, self.inner.secret());
         let (params, key) = (secret.params(), secret.id());
-        let groups = GroupReader::open(path, params, key, Holds::Logits, spec, &spec.output)?;
+        let groups = GroupReader::open(path, params, key, Holds::Logits, spec)?;
         let images = groups.content.images;
         progress.begin("decryption", Some(images as u64), Unit::Things("images"));
         let mut flood = sharing.map(|sharing| Flood::new(sharing, images, spec));
         let (mut exact, mut shared) = (Vec::new(), Vec::new());
         for group in groups {
-            let (logits, count) = group?;
+            let (logits, group) = group?;
+            let count = group.range.len();
             exact.extend(self.inner.decrypt(&logits, count)?.data);
             if let Some(flood) = &mut flood {
                 let flooded = flood.decrypt(&self.inner, &logits, count)?;
@@ -310,7 +334,7 @@ impl Client {
         // The noise would hide what is just beyond the bounds.
         let unknown = LogitBounds::unknown(spec.classes.len());
         let bounds = spec.logit_bounds.as_ref().unwrap_or(&unknown);
-        let answers = Answers::judge(&exact, bounds, spec.images_per_group(), 0, blanked);
+        let answers = Answers::judge(&exact, bounds, spec.grouping(), 0, blanked);
         let flooding = flood.map(|flood| flood.finish(&exact)).transpose()?;
         let logits = if flooding.is_some() { shared } else { exact };
         Ok(Decrypted {

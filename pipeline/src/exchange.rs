@@ -10,7 +10,7 @@ mod spec;
 pub use content::{Content, Holds};
 pub use error::ExchangeError;
 pub(crate) use groups::{GroupReader, GroupWriter};
-pub use spec::{ClientInput, ClientSpec, Normalisation};
+pub use spec::{ClientInput, ClientSpec, LastTensors, Normalisation};
 
 /// Name of the plan's file in the folder that a client gives to a server.
 pub const PLAN_FILE: &str = "plan.ron";

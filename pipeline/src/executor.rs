@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use ckks_scheme::{Ciphertext, Evaluator};
 use he_layers::{EncryptedTensor, LayerError, PreparedProgram, Run, RunState};
+use rayon::ThreadPoolBuilder;
 
 use crate::plan::StepForecast;
 use crate::progress::{Progress, Unit};
@@ -133,18 +134,27 @@ impl<'a> Execution<'a> {
         self.executor.steps.get(self.run.done())
     }
 
-    /// Does the next step.
+    /// Does the next step, on as many threads as its plan says: those of the current rayon pool, or fewer of its own.
     ///
     /// # Errors
-    /// [`LayerError::Step`] after the last; [`LayerError::Eval`] and others.
+    /// [`LayerError::Step`] after the last; [`LayerError::Threads`] if the system has no threads left; [`LayerError::Eval`] and
+    /// others.
     pub fn step(&mut self) -> Result<(), LayerError> {
         let index = self.run.done();
         let program = self.executor.program;
-        let blocks = self.next_step().map_or(1, |s| s.blocks);
+        let all = rayon::current_num_threads();
+        let step = self.next_step();
+        let (blocks, threads) = step.map_or((1, all), |s| (s.blocks, s.threads(all)));
         let pool = self.executor.evaluator.params().pool();
         pool.reset_high_water();
         let start = Instant::now();
-        self.run.step(blocks)?;
+        if (1..all).contains(&threads) {
+            let fewer = ThreadPoolBuilder::new().num_threads(threads).build();
+            let fewer = fewer.map_err(|_| LayerError::Threads { threads })?;
+            fewer.install(|| self.run.step(blocks))?;
+        } else {
+            self.run.step(blocks)?;
+        }
         let (seconds, bytes) = (start.elapsed().as_secs_f64(), pool.high_water_bytes());
         let name = program.step_stage(index);
         if self.stages.last().is_none_or(|stage| stage.name != name) {

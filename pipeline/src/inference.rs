@@ -125,12 +125,12 @@ pub fn infer_watched(
 ) -> Result<InferReport, InferenceError> {
     let mut decrypted = room_for_logits(&planned.instance.prepared, batch.images)?;
     let reference = references::exact(model, batch, progress)?;
-    let group = planned.instance.prepared.images();
+    let grouping = planned.instance.grouping();
     let Screened { inputs, leaving } = screening::screen(
         model,
         &reference,
         batch,
-        group,
+        grouping,
         options.out_of_range,
         progress,
     )?;
@@ -142,6 +142,7 @@ pub fn infer_watched(
         params,
         program,
         mut prepared,
+        mut last,
         ..
     } = instance;
     let (log_n, log_qp, security_bits, kernel) = (
@@ -152,11 +153,15 @@ pub fn infer_watched(
     );
     // Give the pool's memory back before the reference needs its own.
     prepared.release_refreshers();
+    if let Some(last) = &mut last {
+        last.release_refreshers();
+    }
     drop(params);
-    let rounded = references::rounded(&program, &prepared, &inputs, progress)?;
+    let programs = (&prepared, last.as_ref());
+    let rounded = references::rounded(&program, programs, &inputs, progress)?;
     let bounds = model.logit_bounds()?;
     let blanked = inputs.blanked();
-    let answers = Answers::judge(&decrypted, &bounds, prepared.images(), batch.first, blanked);
+    let answers = Answers::judge(&decrypted, &bounds, grouping, batch.first, blanked);
     if !answers.spoiled.is_empty() {
         progress.note(&report::spoiled_warning(&answers.spoiled));
     }
@@ -272,12 +277,11 @@ fn run_encrypted(
     progress: &dyn Progress,
 ) -> Result<Run, InferenceError> {
     let Planned { plan, instance } = planned;
-    let (params, prepared) = (&instance.params, &instance.prepared);
-    let batch = inputs.batch();
+    let (params, batch) = (&instance.params, inputs.batch());
     if let Some(checkpoint) = &mut watch.checkpoint {
         let seed = options.seed.map_or("none".to_owned(), |s| s.to_string());
         checkpoint.check("seed", seed)?;
-        checkpoint.check("images", digest(inputs, prepared.images())?)?;
+        checkpoint.check("images", digest(inputs, instance.prepared.images())?)?;
     }
     let mut randomness = Randomness::new(options.seed);
     let warmup = warm_up(params, plan.forecast.pool_bytes, progress)?;
@@ -287,7 +291,7 @@ fn run_encrypted(
     let start = Instant::now();
     let spec = ClientSpec::new(
         &plan.decisions,
-        prepared,
+        instance,
         model.classes(),
         model.conditioning(),
         None,
@@ -311,22 +315,24 @@ fn run_encrypted(
     if let Some(checkpoint) = &mut watch.checkpoint {
         checkpoint.begin(&plan.decisions, server.key())?;
     }
-    let executor = server.executor()?;
+    let executors = server.executors()?;
     let (mut encrypt, mut infer, mut decrypt) = (0.0, 0.0, 0.0);
     let mut stages: Vec<StageReport> = Vec::new();
     let mut pool_high_water_bytes = 0;
-    for (number, group) in batch.groups(prepared.images()).enumerate() {
-        let images = inputs.read(group)?;
+    let groups = instance.grouping().groups(batch.images);
+    for (number, group) in groups.enumerate() {
+        let executor = executors.of_group(&group);
+        let images = inputs.read(group.range.clone())?;
         let kept = watch.checkpoint.as_deref_mut();
-        let mut kept = kept.map(|checkpoint| server.group(checkpoint, number));
-        let found = kept.as_mut().map(|kept| kept.find(&executor, progress));
+        let mut kept = kept.map(|checkpoint| server.group(checkpoint, number, &group));
+        let found = kept.as_mut().map(|kept| kept.find(executor, progress));
         let found = found.transpose()?.flatten();
         let begun = if let Some(begun) = found {
             client.skip_group();
             begun
         } else {
             let start = Instant::now();
-            let encrypted = client.encrypt(&images)?;
+            let encrypted = client.encrypt_group(&images, &group)?;
             encrypt += start.elapsed().as_secs_f64();
             Begun::at(executor.begin(encrypted)?)
         };
@@ -336,7 +342,7 @@ fn run_encrypted(
         let mut recording = watch.recording.as_deref_mut();
         if let Some(recording) = &mut recording {
             recording.phase("encryption");
-            recording.group(number);
+            recording.group(number, group.is_last);
         }
         let done = run_group(begun, kept, recording, progress)?;
         infer += done.seconds;

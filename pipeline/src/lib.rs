@@ -13,6 +13,7 @@ pub mod decisions;
 pub mod estimate;
 pub mod exchange;
 pub mod executor;
+pub mod grouping;
 pub mod inference;
 pub mod plan;
 pub mod planner;

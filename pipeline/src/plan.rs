@@ -35,6 +35,9 @@ pub struct Forecast {
     pub groups: usize,
     /// The steps of a run, in order.
     pub steps: Vec<StepForecast>,
+    /// A last group of a layout of its own; it is one of [`Self::groups`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastForecast>,
     /// Ciphertexts refreshed in the whole run.
     pub bootstraps: usize,
     /// Number of switching keys.
@@ -51,6 +54,16 @@ pub struct Forecast {
     pub predicted_seconds_infer: f64,
     /// Estimates of the logits' errors; nothing where they were not predicted.
     pub errors: Option<LogitErrors>,
+}
+
+/// What a last group of a layout of its own is going to take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LastForecast {
+    /// Images that are left for it.
+    pub images: usize,
+    /// The steps of its run, in order.
+    pub steps: Vec<StepForecast>,
 }
 
 /// One step: a tensor is read by all its readers, and the nodes that wait for nothing else are finished.
@@ -71,12 +84,34 @@ pub struct StepForecast {
     pub level_out: Level,
     /// Channel blocks that are read at a time.
     pub blocks: usize,
+    /// How many threads compute, where these are not all of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fewer_threads: Option<FewerThreads>,
     /// Rotations of inputs and inner sums.
     pub rotations: u64,
     /// Upper bound of the limb pool's high-water mark during the step in bytes, keys and matrices included.
     pub pool_bytes: u64,
     /// Estimate of the step's wall time in seconds, for one group.
     pub seconds: f64,
+}
+
+/// Number of the threads of a step, and why it takes no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FewerThreads {
+    /// The memory has room for the temporaries of so many; more would be faster.
+    ThatFit(usize),
+    /// So many have something to do; more would take memory and no time off.
+    ThatHelp(usize),
+}
+
+impl StepForecast {
+    /// Threads that compute on a machine of so many.
+    pub fn threads(&self, of_machine: usize) -> usize {
+        match self.fewer_threads {
+            Some(FewerThreads::ThatFit(threads) | FewerThreads::ThatHelp(threads)) => threads,
+            None => of_machine,
+        }
+    }
 }
 
 /// The steps of one part of the network together.
@@ -99,27 +134,46 @@ pub struct StageForecast {
 impl Forecast {
     /// The parts of the network, in order.
     pub fn stages(&self) -> Vec<StageForecast> {
-        let mut stages: Vec<StageForecast> = Vec::new();
-        for step in &self.steps {
-            match stages.last_mut() {
-                Some(stage) if stage.name == step.stage => {
-                    stage.last = step.clone();
-                    stage.rotations += step.rotations;
-                    stage.pool_bytes = stage.pool_bytes.max(step.pool_bytes);
-                    stage.seconds += step.seconds;
-                }
-                _ => stages.push(StageForecast {
-                    name: step.stage.clone(),
-                    first: step.clone(),
-                    last: step.clone(),
-                    rotations: step.rotations,
-                    pool_bytes: step.pool_bytes,
-                    seconds: step.seconds,
-                }),
-            }
-        }
-        stages
+        stages(&self.steps)
     }
+
+    /// The steps of a group.
+    pub fn steps_of(&self, is_last: bool) -> &[StepForecast] {
+        match &self.last {
+            Some(last) if is_last => &last.steps,
+            _ => &self.steps,
+        }
+    }
+}
+
+impl LastForecast {
+    /// The parts of the network, in order.
+    pub fn stages(&self) -> Vec<StageForecast> {
+        stages(&self.steps)
+    }
+}
+
+fn stages(steps: &[StepForecast]) -> Vec<StageForecast> {
+    let mut stages: Vec<StageForecast> = Vec::new();
+    for step in steps {
+        match stages.last_mut() {
+            Some(stage) if stage.name == step.stage => {
+                stage.last = step.clone();
+                stage.rotations += step.rotations;
+                stage.pool_bytes = stage.pool_bytes.max(step.pool_bytes);
+                stage.seconds += step.seconds;
+            }
+            _ => stages.push(StageForecast {
+                name: step.stage.clone(),
+                first: step.clone(),
+                last: step.clone(),
+                rotations: step.rotations,
+                pool_bytes: step.pool_bytes,
+                seconds: step.seconds,
+            }),
+        }
+    }
+    stages
 }
 
 impl Plan {

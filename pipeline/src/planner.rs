@@ -7,6 +7,7 @@
 mod chain;
 mod chains;
 mod error;
+mod last;
 mod layouts;
 mod literals;
 mod pins;
@@ -25,11 +26,12 @@ use crate::estimate::time::Speed;
 use crate::plan::Plan;
 use chain::Chain;
 pub use error::PlanError;
+use last::Lasts;
 pub use literals::LEAST_PRIME_BITS;
 pub use pins::{Bootstrap, Pin, PinError, Pins};
 pub(crate) use pins::{LOG_SCALES, MOST_BLOCKS};
 use precision::Simulations;
-use schedule::Schedule;
+use schedule::{Fixed, Part, Schedule};
 
 /// How much faster a plan with refreshes has to be than one without: refreshes cost precision and keys, and the time of a
 /// few of them is the least certain of the estimates.
@@ -134,6 +136,7 @@ fn best(
     let (mut fitting, mut too_large) = (Vec::new(), Vec::new());
     let mut last_error = None;
     for (index, chain) in chains.iter().enumerate() {
+        let mut lasts = Lasts::new(pins, &compiled);
         for (packing, grid) in layouts::candidates(task.program, chain.slots(), task.batch, pins) {
             let prepared = match chain.prepare(packing, grid, pins, &compiled) {
                 Ok(prepared) => prepared,
@@ -147,12 +150,16 @@ fn best(
                 chain,
                 prepared: &prepared,
                 log_scale: chain.log_scale(packing, pins),
+                last: None,
                 machine,
             };
             let plan = schedule.best(pins.blocks);
-            let fits = plan.forecast.predicted_peak_bytes <= machine.memory_bytes;
-            let plans = if fits { &mut fitting } else { &mut too_large };
-            plans.push((plan, index));
+            let with_last = lasts.plans(&schedule, &plan);
+            for plan in with_last.into_iter().chain([plan]) {
+                let fits = plan.forecast.predicted_peak_bytes <= machine.memory_bytes;
+                let plans = if fits { &mut fitting } else { &mut too_large };
+                plans.push((plan, index));
+            }
         }
     }
     if fitting.is_empty() && too_large.is_empty() {
@@ -235,16 +242,32 @@ pub fn forecast(
     task: &Task<'_>,
     machine: &Machine,
 ) -> Result<Plan, PlanError> {
+    let in_last = instance.grouping().in_last(task.batch.get());
+    if decisions.last.is_some() && in_last == 0 {
+        return Err(foreign("images of the last group", in_last, "1 or more"));
+    }
     let chain = Chain::of_decisions(decisions, instance)?;
     let schedule = Schedule {
         task,
         chain: &chain,
         prepared: &instance.prepared,
         log_scale: decisions.log_scale,
+        last: match (&instance.last, &decisions.last) {
+            (Some(prepared), Some(last)) => Some((prepared, last.log_scale)),
+            _ => None,
+        },
         machine,
     };
-    let mut plan = schedule.plan(&decisions.key_steps, &|step| {
-        Some(decisions.blocks_at_a_time[step])
+    let mut plan = schedule.plan(&decisions.key_steps, &|part, step| {
+        let blocks = match (part, &decisions.last) {
+            (Part::Last, Some(last)) => last.blocks_at_a_time[step],
+            _ => decisions.blocks_at_a_time[step],
+        };
+        let is_last = part == Part::Last;
+        Fixed {
+            blocks: Some(blocks),
+            threads: Some(decisions.threads_of(step, is_last, machine.threads)),
+        }
     });
     let needed_bytes = plan.forecast.predicted_peak_bytes;
     if needed_bytes > machine.memory_bytes {
@@ -255,9 +278,13 @@ pub fn forecast(
             needed_bytes,
         });
     }
-    let log_q = instance.params.log_q(instance.prepared.output().level);
-    let errors = precision::simulated(task, &instance.program, &instance.prepared, log_q)?;
-    plan.forecast.errors = Some(errors);
+    let programs = std::iter::once(&instance.prepared).chain(&instance.last);
+    for prepared in programs {
+        let log_q = instance.params.log_q(prepared.output().level);
+        let errors = precision::simulated(task, &instance.program, prepared, log_q)?;
+        let worst = plan.forecast.errors.map(|worst| worst.worse(errors));
+        plan.forecast.errors = Some(worst.unwrap_or(errors));
+    }
     Ok(plan)
 }
 

@@ -1,5 +1,6 @@
 //! The network in the clear: what an encrypted run is compared with.
 
+use crate::grouping::Grouping;
 use crate::inference::{Batch, InferenceError};
 use crate::progress::{Progress, Unit};
 use crate::screening::Inputs;
@@ -73,14 +74,14 @@ pub fn exact(
     Ok(Reference { evaluation, labels })
 }
 
-/// Logits `[image][class]` with the weights as an encrypted run rounds them. Its groups are that run's, since
+/// Logits `[image][class]` with the weights as an encrypted run rounds them, `last` those of a last group. Its groups are that run's, since
 /// rounding lets neighbours in a ciphertext leak into one another.
 ///
 /// # Errors
 /// [`InferenceError::Data`], [`InferenceError::Layer`].
 pub fn rounded(
     program: &Program,
-    prepared: &PreparedProgram,
+    (prepared, last): (&PreparedProgram, Option<&PreparedProgram>),
     inputs: &Inputs<'_>,
     progress: &dyn Progress,
 ) -> Result<Vec<f64>, InferenceError> {
@@ -92,8 +93,9 @@ pub fn rounded(
         Unit::Things("images"),
     );
     let mut logits = Vec::new();
-    for group in batch.groups(prepared.images()) {
-        let images = inputs.read(group)?;
+    for group in Grouping::of_programs(prepared, last).groups(batch.images) {
+        let prepared = last.filter(|_| group.is_last).unwrap_or(prepared);
+        let images = inputs.read(group.range)?;
         logits.extend(prepared.forward_rounded(program, &images)?.data);
         progress.advance(images.n as u64);
     }

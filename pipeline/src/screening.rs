@@ -13,6 +13,7 @@ use he_models::{Conditioning, Excess, Model, spec::InputSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::exchange::{ClientInput, ExchangeError};
+use crate::grouping::Grouping;
 use crate::inference::{Batch, InferenceError};
 use crate::progress::Progress;
 use crate::references::Reference;
@@ -123,7 +124,7 @@ impl<'a> Inputs<'a> {
 }
 
 /// Finds the pictures of a batch that leave a declared range, and does with them what `policy` says. `reference` is the batch
-/// in the clear: [`crate::references::exact`]. `group`: images that are encrypted together.
+/// in the clear: [`crate::references::exact`]. `grouping`: which images are encrypted together.
 ///
 /// # Errors
 /// [`InferenceError::OutOfRange`] if there are such pictures and they are to be refused, or if nothing else is left;
@@ -132,7 +133,7 @@ pub fn screen<'a>(
     model: &'a Model,
     reference: &Reference,
     batch: Batch<'a>,
-    group: usize,
+    grouping: Grouping,
     policy: OutOfRange,
     progress: &dyn Progress,
 ) -> Result<Screened<'a>, InferenceError> {
@@ -140,7 +141,9 @@ pub fn screen<'a>(
     let harmless = policy == OutOfRange::Blank && !model.graph().grows_beyond_ranges();
     let policy = if harmless { OutOfRange::Allow } else { policy };
     // Slots without an image hold zeros.
-    if policy != OutOfRange::Allow && !batch.images.is_multiple_of(group) {
+    let mut groups = grouping.groups(batch.images);
+    let has_gaps = groups.any(|group| group.range.len() < group.room);
+    if policy != OutOfRange::Allow && has_gaps {
         check_filler(
             model,
             "the picture of zeros in slots without an image",

@@ -10,10 +10,10 @@ use ckks_scheme::{EvalError, EvaluationKeys, Evaluator, KeyId, KeySource, Parame
 use he_layers::{EncryptedTensor, LayerError};
 
 use crate::checkpoint::{Begun, Checkpoint, Group, GroupRun};
-use crate::decisions::Instance;
 use crate::exchange::sealed::{hex, of};
 use crate::exchange::{ClientSpec, Content, ExchangeError, GroupReader, GroupWriter, Holds};
 use crate::executor::Executor;
+use crate::grouping::GroupImages;
 use crate::planner::Planned;
 use crate::progress::{Progress, Unit};
 use crate::report::{OperationReport, StageReport};
@@ -90,12 +90,19 @@ impl<'a> Server<'a> {
         images: EncryptedTensor,
         progress: &dyn Progress,
     ) -> Result<(EncryptedTensor, Vec<StageReport>), LayerError> {
-        self.executor()?.run(images, progress)
+        self.executors()?.groups.run(images, progress)
     }
 
-    pub(crate) fn executor(&self) -> Result<Executor<'_>, LayerError> {
-        let steps = &self.planned.plan.forecast.steps;
-        Executor::new(&self.evaluator, &self.planned.instance.prepared, steps)
+    pub(crate) fn executors(&self) -> Result<Executors<'_>, LayerError> {
+        let (instance, forecast) = (&self.planned.instance, &self.planned.plan.forecast);
+        let executor = |prepared, is_last| {
+            Executor::new(&self.evaluator, prepared, forecast.steps_of(is_last))
+        };
+        let last = instance.last.as_ref().map(|last| executor(last, true));
+        Ok(Executors {
+            groups: executor(&instance.prepared, false)?,
+            last: last.transpose()?,
+        })
     }
 
     pub(crate) fn evaluator(&self) -> &Evaluator {
@@ -108,11 +115,15 @@ impl<'a> Server<'a> {
     }
 
     /// The files of a group in a checkpoint.
-    pub(crate) fn group<'c>(&'c self, checkpoint: &'c mut Checkpoint, number: usize) -> Group<'c> {
-        let Instance {
-            params, prepared, ..
-        } = &self.planned.instance;
-        checkpoint.group(params, self.key, prepared, number)
+    pub(crate) fn group<'c>(
+        &'c self,
+        checkpoint: &'c mut Checkpoint,
+        number: usize,
+        images: &GroupImages,
+    ) -> Group<'c> {
+        let instance = &self.planned.instance;
+        let program = instance.of_group(images);
+        checkpoint.group(&instance.params, self.key, program, number)
     }
 
     /// Runs a file of images, group by group. The file of logits appears under its name when it is whole.
@@ -141,21 +152,21 @@ impl<'a> Server<'a> {
         progress: &dyn Progress,
     ) -> Result<Served, ExchangeError> {
         let (spec, params) = (self.spec, &self.planned.instance.params);
-        let tensor = &spec.input.tensor;
-        let mut groups = GroupReader::open(input, params, self.key, Holds::Images, spec, tensor)?;
+        let mut groups = GroupReader::open(input, params, self.key, Holds::Images, spec)?;
         let images = groups.content.images;
         if let Some(checkpoint) = &mut checkpoint {
             checkpoint.check("file of images", digest(input)?)?;
             checkpoint.begin(&self.planned.plan.decisions, self.key)?;
         }
         let content = Content::new(Holds::Logits, images, spec);
-        let mut file = GroupWriter::create(output, params, self.key, &content, &spec.output)?;
-        let executor = self.executor()?;
+        let mut file = GroupWriter::create(output, params, self.key, &content, spec)?;
+        let executors = self.executors()?;
         let (mut seconds_infer, mut stages) = (0.0, Vec::new());
         let mut pool_high_water_bytes = 0;
-        for number in 0..images.div_ceil(spec.images_per_group()) {
-            let mut kept = checkpoint.as_mut().map(|c| self.group(c, number));
-            let found = kept.as_mut().map(|kept| kept.find(&executor, progress));
+        for (number, group) in spec.grouping().groups(images).enumerate() {
+            let executor = executors.of_group(&group);
+            let mut kept = checkpoint.as_mut().map(|c| self.group(c, number, &group));
+            let found = kept.as_mut().map(|kept| kept.find(executor, progress));
             let found = found.transpose()?.flatten();
             let is_found = found.is_some();
             let begun = match found {
@@ -198,6 +209,21 @@ impl<'a> Server<'a> {
                 share: seconds / total,
             })
             .collect()
+    }
+}
+
+/// What runs the groups of a batch.
+pub(crate) struct Executors<'a> {
+    groups: Executor<'a>,
+    last: Option<Executor<'a>>,
+}
+
+impl<'a> Executors<'a> {
+    pub fn of_group(&self, group: &GroupImages) -> &Executor<'a> {
+        match &self.last {
+            Some(last) if group.is_last => last,
+            _ => &self.groups,
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub struct Recording {
     /// When what is running began.
     begun: Duration,
     group: usize,
+    is_last: bool,
     trace: Option<Trace>,
 }
 
@@ -37,6 +38,8 @@ struct Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Step {
     group: usize,
+    /// Whether the group has the layout of a last one.
+    is_last: bool,
     /// Which of the steps of a group.
     index: usize,
     start: Duration,
@@ -52,7 +55,7 @@ pub struct Timeline {
     workers: usize,
     phases: Vec<Phase>,
     steps: Vec<Step>,
-    forecast: Vec<StepForecast>,
+    forecast: Forecast,
     trace: Trace,
 }
 
@@ -69,6 +72,7 @@ impl Recording {
             steps: Vec::new(),
             begun: Duration::ZERO,
             group: 0,
+            is_last: false,
             trace: None,
         }
     }
@@ -94,9 +98,9 @@ impl Recording {
         });
     }
 
-    /// The steps of a group, from 0, begin.
-    pub(crate) fn group(&mut self, number: usize) {
-        self.group = number;
+    /// The steps of a group, from 0, begin; `is_last`: of one with a layout of its own.
+    pub(crate) fn group(&mut self, number: usize, is_last: bool) {
+        (self.group, self.is_last) = (number, is_last);
         self.begun = self.origin.elapsed();
     }
 
@@ -106,6 +110,7 @@ impl Recording {
         self.begun = now;
         self.steps.push(Step {
             group: self.group,
+            is_last: self.is_last,
             index: execution.inner().done().saturating_sub(1),
             start,
             length: now.saturating_sub(start),
@@ -121,7 +126,7 @@ impl Recording {
             workers,
             phases: self.phases,
             steps: self.steps,
-            forecast: forecast.steps.clone(),
+            forecast: forecast.clone(),
             trace: self.trace.unwrap_or_default(),
         }
     }
@@ -149,7 +154,7 @@ impl Timeline {
 
     /// The forecast of a step.
     fn forecast(&self, step: &Step) -> Option<&StepForecast> {
-        self.forecast.get(step.index)
+        self.forecast.steps_of(step.is_last).get(step.index)
     }
 
     /// The steps that were done as they were predicted: one after the other from when each group began. Step, start and

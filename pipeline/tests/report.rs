@@ -28,6 +28,8 @@ fn decisions() -> Decisions {
         key_steps: KeySteps(vec![Level::new(9)]),
         threads: 2,
         blocks_at_a_time: vec![1, 2],
+        threads_at_a_time: Vec::new(),
+        last: None,
     }
 }
 

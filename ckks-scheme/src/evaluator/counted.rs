@@ -221,9 +221,7 @@ impl Evaluator {
         let words = self.params.degree();
         self.profile
             .count(Work::conversion(words, src.len(), dst.len()));
-        let src: Vec<&[u64]> = src.iter().map(|l| &l[..]).collect();
-        let mut dst: Vec<&mut [u64]> = dst.iter_mut().map(|l| &mut l[..]).collect();
-        converter.convert_into(&mut dst, &src);
+        self.convert_words(converter, dst, src);
     }
 
     pub(super) fn permute_into(&self, automorphism: &Automorphism, out: &mut Limb, src: &Limb) {

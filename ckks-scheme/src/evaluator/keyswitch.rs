@@ -99,19 +99,16 @@ impl Evaluator {
                 digit,
                 specials: shape.specials,
             })?;
-            let mut coeffs = Vec::with_capacity(to - from);
-            for i in from..to {
+            let coeffs = self.each((from..to).collect(), |_, i| -> Result<_, MathError> {
                 let mut limb = self.limb()?;
                 self.ring(i).intt_into(&mut limb, c.limb(i));
-                coeffs.push(limb);
-            }
+                Ok(limb)
+            })?;
             let others = self.rings(from).chain(self.rings(level).skip(to));
-            let rings = others.chain(self.special_rings(shape.specials));
+            let rings: Vec<_> = others.chain(self.special_rings(shape.specials)).collect();
             let mut limbs = self.limbs(level - (to - from) + shape.specials)?;
             self.convert(&converter, &mut limbs, &coeffs);
-            for (limb, ring) in limbs.iter_mut().zip(rings) {
-                ring.ntt(limb);
-            }
+            self.for_each_limb(&mut limbs, |i, limb| rings[i].ntt(limb));
             extended.push(limbs);
         }
         Ok(Digits::Extended(extended))
@@ -127,10 +124,14 @@ impl Evaluator {
         let _timer = self.time(Operation::InnerProduct);
         let level = c.limbs();
         let specials = key.shape.specials;
-        let mut out = <[ExtendedPoly; 2]>::default();
-        for (i, ring) in self.extended_rings(level, specials).enumerate() {
+        let rings = self.extended_rings(level, specials).collect();
+        let products = self.each(rings, |i, ring| -> Result<_, MathError> {
             let mut limbs = [self.limb()?, self.limb()?];
             digits.inner_product_limb(c, key, i, ring, &mut limbs);
+            Ok(limbs)
+        })?;
+        let mut out = <[ExtendedPoly; 2]>::default();
+        for (i, limbs) in products.into_iter().enumerate() {
             for (half, limb) in out.iter_mut().zip(limbs) {
                 let list = if i < level { &mut half.q } else { &mut half.p };
                 list.push(limb);
@@ -157,7 +158,7 @@ impl Evaluator {
         level: Level,
         specials: usize,
         dropped: usize,
-        mut then: impl FnMut(usize, Limb) -> Result<Limb, MathError>,
+        then: impl Fn(usize, Limb) -> Result<Limb, MathError> + Sync + Send,
     ) -> Result<RnsPoly<Eval>, EvalError> {
         let _timer = self.time(Operation::ModDown);
         let level = level.limbs();
@@ -165,12 +166,11 @@ impl Evaluator {
         // The limbs of the divisor, in coefficient order.
         let mut divisor = ext.p;
         divisor.extend(ext.q.drain(kept..));
-        let divisor_rings = self
+        let divisor_rings: Vec<_> = self
             .special_rings(specials)
-            .chain(self.rings(level).skip(kept));
-        for (limb, ring) in divisor.iter_mut().zip(divisor_rings.clone()) {
-            ring.intt(limb);
-        }
+            .chain(self.rings(level).skip(kept))
+            .collect();
+        self.for_each_limb(&mut divisor, |i, limb| divisor_rings[i].intt(limb));
         let converter = self.params.converter(ConverterId::ModDown {
             level,
             dropped,
@@ -179,18 +179,18 @@ impl Evaluator {
         let mut remainders = self.limbs(kept)?;
         self.convert(&converter, &mut remainders, &divisor);
         drop(divisor);
-        let mut out = RnsPoly::from_limbs(Vec::with_capacity(kept));
         // Limb by limb what is done with goes back to the pool, to be taken again while it is in the caches.
-        let limbs = self.rings(kept).zip(ext.q).zip(remainders);
-        for (i, ((ring, limb), mut remainder)) in limbs.enumerate() {
+        let limbs = ext.q.into_iter().zip(remainders).collect();
+        let out = self.each(limbs, |i, (limb, mut remainder): (Limb, Limb)| {
+            let ring = self.ring(i);
             let q = ring.modulus();
-            let divisors = divisor_rings.clone();
+            let divisors = divisor_rings.iter();
             let divisor = divisors.fold(1, |acc, d| q.mul(acc, d.modulus().value()));
             ring.ntt_sub_mul_scalar(&mut remainder, &limb, q.inv(divisor));
             drop(limb);
-            out.push(then(i, remainder)?);
-        }
-        Ok(out)
+            then(i, remainder)
+        })?;
+        Ok(RnsPoly::from_limbs(out))
     }
 
     /// The product of the first `specials` special primes modulo the ring's.

@@ -7,7 +7,7 @@ use crate::ciphertext::{Ciphertext, Plaintext, Scale};
 use crate::error::EvalError;
 use crate::keys::KeyKind;
 use crate::profile::Operation;
-use ckks_math::{Eval, RnsPoly};
+use ckks_math::{Eval, MathError, RnsPoly};
 
 impl Evaluator {
     /// Multiplies every slot by a real constant encoded as one integer at `scale`; the ciphertext's scale grows by it.
@@ -188,15 +188,19 @@ impl Evaluator {
     pub(super) fn tensor(
         &self,
         limbs: usize,
-        f: impl Fn(CountedRing<'_>, usize, [&mut [u64]; 3]),
+        f: impl Fn(CountedRing<'_>, usize, [&mut [u64]; 3]) + Sync + Send,
     ) -> Result<Vec<RnsPoly<Eval>>, EvalError> {
         let _timer = self.time(Operation::Tensor);
         let mut parts: Vec<RnsPoly<Eval>> =
             (0..3).map(|_| RnsPoly::from_limbs(Vec::new())).collect();
-        for (i, ring) in self.rings(limbs).enumerate() {
+        let rings = self.rings(limbs).collect();
+        let products = self.each(rings, |i, ring| -> Result<_, MathError> {
             let (mut d0, mut d1, mut d2) = (self.limb()?, self.limb()?, self.limb()?);
             f(ring, i, [&mut d0, &mut d1, &mut d2]);
-            for (part, d) in parts.iter_mut().zip([d0, d1, d2]) {
+            Ok([d0, d1, d2])
+        })?;
+        for products in products {
+            for (part, d) in parts.iter_mut().zip(products) {
                 part.push(d);
             }
         }

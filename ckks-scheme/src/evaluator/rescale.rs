@@ -4,7 +4,7 @@ use super::Evaluator;
 use crate::ciphertext::{Ciphertext, Level};
 use crate::error::EvalError;
 use crate::profile::Operation;
-use ckks_math::{Eval, RnsPoly};
+use ckks_math::{Eval, MathError, RnsPoly};
 
 impl Evaluator {
     /// Divides by the last prime q_l and rounds: level l -> l-1, scale s -> s / q_l.
@@ -42,16 +42,16 @@ impl Evaluator {
         let last = self.ring(top);
         let mut remainder = self.limb()?;
         last.intt_into(&mut remainder, poly.limb(top));
-        let mut out = RnsPoly::from_limbs(Vec::new());
-        for (i, ring) in self.rings(top).enumerate() {
+        let rings = self.rings(top).collect();
+        let limbs = self.each(rings, |i, ring| -> Result<_, MathError> {
             let q = ring.modulus();
             let inverse = q.inv(q.reduce(last.modulus().value()));
             let mut limb = self.limb()?;
             ring.change_modulus_centered_into(&mut limb, &remainder, last.modulus());
             ring.ntt_sub_mul_scalar(&mut limb, poly.limb(i), inverse);
-            out.push(limb);
-        }
-        Ok(out)
+            Ok(limb)
+        })?;
+        Ok(RnsPoly::from_limbs(limbs))
     }
 
     /// Brings a ciphertext at scale s and a level of at least `target - 1` to level `target` and scale s q_target,

@@ -216,12 +216,11 @@ impl Evaluator {
     fn permute(&self, limbs: Vec<Limb>, galois: Galois) -> Result<Vec<Limb>, EvalError> {
         let _timer = self.time(Operation::Automorphism);
         let automorphism = self.params.automorphism(galois)?;
-        let permuted = limbs.into_iter().map(|limb| {
+        self.each(limbs, |_, limb| {
             let mut out = self.limb()?;
             self.permute_into(&automorphism, &mut out, &limb);
             Ok(out)
-        });
-        permuted.collect()
+        })
     }
 
     pub(super) fn permute_extended(

@@ -9,4 +9,5 @@ mod fixture;
 mod operations;
 mod periodic;
 mod properties;
+mod spread;
 mod tracker;

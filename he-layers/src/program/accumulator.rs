@@ -153,6 +153,11 @@ impl<'a> Accumulator<'a> {
             sums,
             corrections,
         } = self;
+        // A thread that waits for limbs takes up another sum: there must be no more of them than threads have temporaries for.
+        let parts = sums.iter().map(|sums| sums.len().div_ceil(GIANTS_A_SUM));
+        let are_few = parts.map(|parts| parts.max(1)).sum::<usize>() < rayon::current_num_threads();
+        let spread = are_few.then(|| evaluator.spread_limbs());
+        let evaluator = spread.as_ref().unwrap_or(evaluator);
         let finish =
             |(index, (sums, correction)): (usize, (BTreeMap<i64, Ciphertext>, Vec<f64>))| {
                 let mut sum = rotated_sum(evaluator, output, sums)?;

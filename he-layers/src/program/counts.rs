@@ -1,6 +1,6 @@
 //! What a run does, step by step.
 
-use super::prepared::{Entry, PreparedProgram, PreparedStage, PreparedValue};
+use super::prepared::{Entry, PreparedProgram, PreparedStage, PreparedValue, Step};
 use super::sums::Opened;
 use crate::cost::{Op, OpCounts};
 use crate::spec::Form;
@@ -16,6 +16,40 @@ pub(super) enum Joining {
     Scaled,
 }
 
+/// Part of an operation's time in which its limbs are not shared out, or threads wait for the last of them: an estimate.
+const ALONE: f64 = 0.1;
+
+/// A part of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Phase {
+    /// What is done.
+    pub counts: OpCounts,
+    /// Pieces that can be done at the same time, at least 1.
+    pub pieces: usize,
+    /// How many threads can share a piece where there are more threads than pieces, at least 1.
+    pub splits: usize,
+}
+
+impl Phase {
+    /// How many of `threads` threads share a piece.
+    fn sharing(&self, threads: usize) -> usize {
+        (threads / self.pieces).clamp(1, self.splits)
+    }
+
+    /// Threads that are at work at the same time, of `threads`.
+    pub fn busy(&self, threads: usize) -> usize {
+        let rounds = self.pieces.div_ceil(threads.max(1));
+        self.pieces.div_ceil(rounds) * self.sharing(threads)
+    }
+
+    /// The time that `threads` threads take, as a part of the time of one. More threads never take longer.
+    pub fn share(&self, threads: usize) -> f64 {
+        let rounds = self.pieces.div_ceil(threads.max(1));
+        let of_piece = ALONE + (1.0 - ALONE) / self.sharing(threads) as f64;
+        rounds as f64 * of_piece / self.pieces as f64
+    }
+}
+
 impl PreparedProgram {
     /// What step `step` does when it takes `blocks_at_a_time` channel blocks of its tensor at a time.
     ///
@@ -23,8 +57,34 @@ impl PreparedProgram {
     /// If there is no such step.
     pub fn op_counts(&self, step: usize, blocks_at_a_time: usize) -> OpCounts {
         let mut counts = OpCounts::default();
+        for phase in self.phases(step, blocks_at_a_time) {
+            counts.extend(&phase.counts);
+        }
+        counts
+    }
+
+    /// The same in parts that are done one after another, with what each leaves threads to share: stages and rotations, products,
+    /// the ends of nodes.
+    ///
+    /// # Panics
+    /// If there is no such step.
+    pub fn phases(&self, step: usize, blocks_at_a_time: usize) -> [Phase; 3] {
         let mut opened = Opened::before(self, step);
         let step = &self.steps[step];
+        let layout = &self.values[step.tensor].spec.layout;
+        let (blocks, part) = (layout.blocks(), blocks_at_a_time.max(1));
+        let at_a_time = layout.ciphertexts_per_block() * part.min(blocks);
+        [
+            self.reading(step, at_a_time.max(1)),
+            self.multiplying(step, (blocks, part), &mut opened),
+            self.finishing(step),
+        ]
+    }
+
+    /// What is made of each ciphertext, `at_a_time` of them at a time: stages and rotations. Limbs are shared out where there are
+    /// fewer ciphertexts than threads.
+    fn reading(&self, step: &Step, at_a_time: usize) -> Phase {
+        let mut counts = OpCounts::default();
         for &index in &step.values {
             let value = &self.values[index];
             if let Some(stage) = &value.stage {
@@ -37,21 +97,59 @@ impl PreparedProgram {
                 counts.add(Op::HoistedRotation, value.spec.level, moved);
             }
         }
-        let (blocks, part) = (
-            self.values[step.tensor].spec.layout.blocks(),
-            blocks_at_a_time.max(1),
-        );
+        Phase {
+            counts,
+            pieces: at_a_time,
+            splits: self.values[step.tensor].spec.level.limbs(),
+        }
+    }
+
+    /// Products, limb by limb.
+    fn multiplying(
+        &self,
+        step: &Step,
+        (blocks, part): (usize, usize),
+        opened: &mut Opened,
+    ) -> Phase {
+        let mut counts = OpCounts::default();
         for from in (0..blocks).step_by(part) {
             let part = from..blocks.min(from + part);
             opened.absorb(self, step, part, &|_| true, &mut counts);
         }
+        let is_product = |op: Op| matches!(op, Op::Product { .. });
+        let products = counts.iter().filter(|((op, _), _)| is_product(*op));
+        let limbs = products.map(|((_, level), count)| level.limbs() as u64 * count);
+        let rounds = blocks.div_ceil(part).max(1) as u64;
+        let limbs = limbs.sum::<u64>().div_ceil(rounds);
+        Phase {
+            counts,
+            pieces: usize::try_from(limbs).unwrap_or(usize::MAX).max(1),
+            splits: 1,
+        }
+    }
+
+    /// The ends of nodes, output by output. The inner sums of one are shared out, and their limbs where there are fewer sums
+    /// than threads.
+    fn finishing(&self, step: &Step) -> Phase {
+        let mut counts = OpCounts::default();
+        let (mut pieces, mut splits) = (usize::MAX, 1);
         for &node in &step.finishes {
             let node = &self.nodes[node];
             let sums = &self.values[node.value].spec;
             node.finish
                 .count_ops(sums, node.products.len(), &mut counts);
+            pieces = pieces.min(node.finish.giants.len());
+            splits = splits.max(node.finish.parts() * sums.level.limbs());
         }
-        counts
+        Phase {
+            counts,
+            pieces: if pieces == usize::MAX {
+                1
+            } else {
+                pieces.max(1)
+            },
+            splits,
+        }
     }
 
     /// A stage, and the copy that it reads where it is dropped to a level.
@@ -135,5 +233,39 @@ impl PreparedProgram {
             counts.extend(&self.op_counts(step, blocks_at_a_time));
         }
         counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_share_pieces_and_where_there_are_few_their_limbs() {
+        let phase = |pieces, splits| Phase {
+            counts: OpCounts::default(),
+            pieces,
+            splits,
+        };
+        let found = |phase: &Phase| [1, 2, 3, 4, 8, 64].map(|t| (phase.busy(t), phase.share(t)));
+        assert_eq!(found(&phase(1, 1)), [(1, 1.0); 6]);
+        let third = 1.0 / 3.0;
+        let all = (3, third);
+        let expected = [(1, 1.0), (2, 2.0 / 3.0), all, all, all, all];
+        assert_eq!(found(&phase(3, 1)), expected);
+        let shared = |pieces: f64, threads: f64| (ALONE + (1.0 - ALONE) / threads) / pieces;
+        let all = (8, shared(2.0, 4.0));
+        let halves = [(1, 1.0), (2, 0.5), (2, 0.5)];
+        let expected = [&halves[..], &[(4, shared(2.0, 2.0)), all, all]].concat();
+        assert_eq!(found(&phase(2, 4))[..], expected);
+        // Two rounds of 31 pieces keep 16 threads at work, of 30 too.
+        assert_eq!(phase(31, 1).busy(16), 16);
+        assert_eq!(phase(31, 1).busy(30), 16);
+        // More threads are never slower.
+        for (pieces, splits) in [(1, 7), (5, 3), (16, 1), (31, 2)] {
+            let phase = phase(pieces, splits);
+            let shares: Vec<f64> = (1..200).map(|threads| phase.share(threads)).collect();
+            assert!(shares.is_sorted_by(|a, b| a >= b), "{pieces} {splits}");
+        }
     }
 }

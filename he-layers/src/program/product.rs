@@ -139,6 +139,12 @@ impl Finish {
         counts.add(Op::AddPlane, level, if products > 0 { outputs } else { 0 });
     }
 
+    /// Most parts in which the inner sums of one output are rotated.
+    pub fn parts(&self) -> usize {
+        let parts = self.giants.iter().map(|g| g.len().div_ceil(GIANTS_A_SUM));
+        parts.max().unwrap_or(1).max(1)
+    }
+
     /// Sums of rotations that wait for the other parts of their output.
     pub fn waiting_parts(&self) -> usize {
         let parts = self.giants.iter().map(|g| g.len().div_ceil(GIANTS_A_SUM));

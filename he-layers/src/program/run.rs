@@ -88,8 +88,8 @@ impl<'a> Run<'a> {
         self.done == self.program.steps()
     }
 
-    /// Does the next step, `blocks_at_a_time` (at least 1) channel blocks at a time. Parallel over ciphertexts (current rayon
-    /// pool).
+    /// Does the next step, `blocks_at_a_time` (at least 1) channel blocks at a time. Parallel on the current rayon pool over
+    /// ciphertexts, and over the limbs of each where there are fewer ciphertexts than threads.
     ///
     /// # Errors
     /// [`LayerError::Step`] after the last; [`LayerError::Eval`] and others, for instance when the memory is exhausted.
@@ -166,12 +166,13 @@ impl<'a> Run<'a> {
         let (program, evaluator) = (self.program, self.evaluator);
         let per_block = part.len() / blocks.len();
         let first = blocks.start * per_block;
+        let are_few = part.len() < rayon::current_num_threads();
+        let spread = are_few.then(|| evaluator.spread_limbs());
         let reader = Reader {
             program,
-            evaluator,
+            evaluator: spread.as_ref().unwrap_or(evaluator),
             stages: stage_blocks(program, values, blocks.clone())?,
             first,
-            part: part.len(),
             per_block,
         };
         let tensor = values[0];
@@ -236,12 +237,11 @@ fn stage_blocks<'a>(
 /// Reads the ciphertexts of some channel blocks, the part, for all their readers.
 struct Reader<'a> {
     program: &'a PreparedProgram,
+    /// Spreads limbs where the part has fewer ciphertexts than there are threads.
     evaluator: &'a Evaluator,
     stages: Blocks<'a>,
     /// Index of the part's first ciphertext in its tensor.
     first: usize,
-    /// Ciphertexts of the part.
-    part: usize,
     per_block: usize,
 }
 
@@ -353,27 +353,11 @@ impl Reader<'_> {
 
     fn rotations(&self, ct: Ciphertext, steps: &[i64]) -> Result<Rotations, EvalError> {
         let moved: Vec<i64> = steps.iter().copied().filter(|s| *s != 0).collect();
-        let turned = self.rotate_in_parallel(&ct, &moved)?;
+        let turned = self.evaluator.rotate_many(&ct, &moved)?;
         let mut rotations: Rotations = moved.into_iter().zip(turned).collect();
         if steps.contains(&0) {
             rotations.insert(0, ct);
         }
         Ok(rotations)
-    }
-
-    /// Rotations of a ciphertext. With fewer ciphertexts in the part than threads, the steps are shared out, at the price
-    /// of one more hoist per share.
-    fn rotate_in_parallel(
-        &self,
-        ct: &Ciphertext,
-        steps: &[i64],
-    ) -> Result<Vec<Ciphertext>, EvalError> {
-        let shares = (rayon::current_num_threads() / self.part).max(1);
-        let share = steps.len().div_ceil(shares).max(1);
-        let turned: Vec<_> = steps
-            .par_chunks(share)
-            .map(|steps| self.evaluator.rotate_many(ct, steps))
-            .collect::<Result<_, _>>()?;
-        Ok(turned.into_iter().flatten().collect())
     }
 }

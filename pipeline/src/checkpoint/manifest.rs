@@ -77,10 +77,15 @@ fn to_ron(decisions: &Decisions) -> String {
 
 /// What identifies a plan, in hexadecimal digits. Threads are not a part of it: results do not depend on their number.
 pub(super) fn plan_id(decisions: &Decisions) -> String {
-    let decisions = Decisions {
+    let mut decisions = Decisions {
         threads: 0,
+        threads_at_a_time: Vec::new(),
         ..decisions.clone()
     };
+    if let Some(last) = &mut decisions.last {
+        last.threads_at_a_time.clear();
+    }
+    let decisions = decisions.in_least_format();
     hex(&blake3::derive_key(
         PLAN_CONTEXT,
         to_ron(&decisions).as_bytes(),

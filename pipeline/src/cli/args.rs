@@ -215,7 +215,7 @@ pub struct PlanningArgs {
     pub max_logit_error: f64,
 
     /// Fix a choice of the planner: log_n, packing, grid, prime_bits, digits, log_scale, blocks,
-    /// bootstrap=never|allowed|N; may be repeated
+    /// bootstrap=never|allowed|N, groups=equal|any; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub pin: Vec<Pin>,
 }

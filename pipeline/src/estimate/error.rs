@@ -23,6 +23,17 @@ pub struct LogitErrors {
 }
 
 impl LogitErrors {
+    /// The larger of the errors of two layouts.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        Self {
+            noise: self.noise.max(other.noise),
+            approximation: self.approximation.max(other.approximation),
+            total: self.total.max(other.total),
+            logit_std: self.logit_std,
+        }
+    }
+
     /// Noise and rounded weights, in deviations of the logits: what ring, primes and layout decide.
     #[must_use]
     pub fn of_plan(&self) -> f64 {

@@ -2,7 +2,7 @@
 
 use super::error;
 use ckks_scheme::{Level, ModulusChain};
-use he_layers::{OpCounts, PreparedProgram, cost};
+use he_layers::{OpCounts, Phase, PreparedProgram, cost};
 
 /// Bytes of the process beside what is counted.
 const BASE_BYTES: u64 = 64_000_000;
@@ -14,48 +14,58 @@ const THREAD_BYTES: u64 = 4_000_000;
 const BOOTSTRAP_BYTES: u64 = 128_000_000;
 /// Bytes of a complex slot in the clear.
 const SLOT_BYTES: usize = 2 * size_of::<f64>();
-/// Part of the memory that rounded weights may take, if they can do with it.
-const WEIGHTS_SHARE: u64 = 64;
+/// Parts of the memory, of which rounded weights may take some.
+const WEIGHTS_PARTS: u64 = 64;
 /// Bytes of logits per image and class: six `f64` (encrypted, exact and rounded logits, and a temporary copy of each).
 const LOGIT_BYTES: usize = 6 * size_of::<f64>();
 
-/// What a step takes whatever the keys' levels are, `blocks` channel blocks at a time: counted once for all of them.
+/// What a step takes whatever the keys' levels and the threads are, `blocks` channel blocks at a time: counted once for all.
 #[derive(Debug)]
 pub struct StepNeeds {
-    /// Its operations.
+    /// Its operations, in the parts that follow one another.
+    pub phases: [Phase; 3],
+    /// All of them.
     pub counts: OpCounts,
-    /// Most bytes of rounded weights, beside the limb pool, in all threads.
-    pub weight_bytes: u64,
-    /// Most limbs that ciphertexts and stages hold.
+    /// Most bytes of rounded weights of a thread, beside the limb pool.
+    weight_bytes: u64,
+    /// Most limbs that ciphertexts hold.
     limbs: usize,
+    /// Most limbs that stages hold, for each thread.
+    working_limbs: usize,
 }
 
 impl StepNeeds {
     /// Counts a step.
-    pub fn new(prepared: &PreparedProgram, step: usize, blocks: usize, threads: usize) -> Self {
-        let counts = prepared.op_counts(step, blocks);
+    pub fn new(prepared: &PreparedProgram, step: usize, blocks: usize) -> Self {
+        let phases = prepared.phases(step, blocks);
+        let mut counts = OpCounts::default();
+        phases.iter().for_each(|phase| counts.extend(&phase.counts));
         let cells = prepared.input().layout.grid().cells();
         Self {
-            weight_bytes: cost::weight_bytes(&counts, cells, threads) as u64,
-            limbs: prepared
-                .peak_limbs(step, blocks)
-                .saturating_add(threads.saturating_mul(prepared.working_limbs(step))),
+            weight_bytes: cost::weight_bytes(&counts, cells, 1) as u64,
+            limbs: prepared.peak_limbs(step, blocks),
+            working_limbs: prepared.working_limbs(step),
+            phases,
             counts,
         }
     }
 
-    /// Most limbs in the pool during the step, keys and matrices excepted: secret key, ciphertexts, temporaries of all
-    /// threads.
-    pub fn pool_limbs(
-        &self,
-        chain: &ModulusChain,
-        key_level: &dyn Fn(Level) -> Level,
-        threads: usize,
-    ) -> usize {
+    /// Most bytes beside the limb pool in so many threads of their own, or in those that there are anyway.
+    pub fn bytes_beside(&self, threads: usize, are_own: bool) -> u64 {
+        let of_thread = self.weight_bytes + if are_own { THREAD_BYTES } else { 0 };
+        of_thread.saturating_mul(threads as u64)
+    }
+
+    /// Most limbs in the pool during the step, keys and matrices excepted, without those that each thread holds: secret key,
+    /// ciphertexts.
+    pub fn shared_limbs(&self, chain: &ModulusChain) -> usize {
+        secret_limbs(chain).saturating_add(self.limbs)
+    }
+
+    /// Most limbs that a thread holds during the step: stages, temporaries.
+    pub fn thread_limbs(&self, chain: &ModulusChain, key_level: &dyn Fn(Level) -> Level) -> usize {
         let temporary = cost::temporary_limbs(&self.counts, chain, key_level);
-        secret_limbs(chain)
-            .saturating_add(self.limbs)
-            .saturating_add(threads.saturating_mul(temporary))
+        self.working_limbs.saturating_add(temporary)
     }
 }
 
@@ -74,9 +84,10 @@ fn secret_limbs(chain: &ModulusChain) -> usize {
 }
 
 /// Most bytes beside the limb pool, weights of products excepted: the process itself, tables, the program, what planning leaves
-/// behind, the images of one set of ciphertexts, and the logits of all images.
+/// behind, the images of one set of ciphertexts, and the logits of all images. `last`: the program of a last group.
 pub fn fixed_bytes(
     prepared: &PreparedProgram,
+    last: Option<&PreparedProgram>,
     chain: &ModulusChain,
     batch: usize,
     threads: usize,
@@ -87,27 +98,40 @@ pub fn fixed_bytes(
         0 => 0,
         _ => BOOTSTRAP_BYTES,
     };
-    let input = &prepared.input().layout;
-    // Pixels as they are read, then as numbers, then in slots.
-    let pixels = prepared.images().min(batch) * input.shape().volume();
-    let slots = input.ciphertexts() * input.slots() * SLOT_BYTES;
-    let images = pixels * size_of::<f64>() + slots.max(pixels * size_of::<f32>());
+    let programs = || std::iter::once(prepared).chain(last);
+    let images = programs().map(|of| image_bytes(of, batch)).max();
+    let heap = programs().map(PreparedProgram::heap_bytes).sum::<usize>();
     let maps = (0..prepared.steps()).map(|step| prepared.step_input(step).layout.shape().volume());
     let simulated = error::IMAGES.min(batch) * maps.max().unwrap_or(0) * size_of::<f64>();
     let classes = prepared.output().layout.shape().volume();
     let logits = batch.saturating_mul(classes * LOGIT_BYTES);
     (BASE_BYTES + tables + refreshes)
         .saturating_add(THREAD_BYTES.saturating_mul(threads as u64))
-        .saturating_add(prepared.heap_bytes() as u64)
-        .saturating_add(images as u64)
+        .saturating_add(heap as u64)
+        .saturating_add(images.unwrap_or(0) as u64)
         .saturating_add((SIMULATED_COPIES * simulated) as u64)
         .saturating_add(logits as u64)
 }
 
-/// Bytes that rounded weights may take, of `bytes` for them and the limb pool of a machine with `memory_bytes`: a part of the
-/// memory, if the least that the pool needs leaves that, but no less than the least that they need themselves.
-pub fn weights_budget(memory_bytes: u64, bytes: u64, least_pool: u64, least_weights: u64) -> u64 {
-    (memory_bytes / WEIGHTS_SHARE)
+/// Bytes of the images of one set of ciphertexts: pixels as they are read, then as numbers, then in slots.
+fn image_bytes(prepared: &PreparedProgram, batch: usize) -> usize {
+    let input = &prepared.input().layout;
+    let pixels = prepared.images().min(batch) * input.shape().volume();
+    let slots = input.ciphertexts() * input.slots() * SLOT_BYTES;
+    pixels * size_of::<f64>() + slots.max(pixels * size_of::<f32>())
+}
+
+/// Bytes that rounded weights may take, of `bytes` for them and the limb pool of a machine with `memory_bytes`: so many parts of
+/// 64 of the memory, if the least that the pool needs leaves that, but no less than the least that they need themselves.
+pub fn weights_budget(
+    parts: u64,
+    memory_bytes: u64,
+    bytes: u64,
+    least_pool: u64,
+    least_weights: u64,
+) -> u64 {
+    (memory_bytes / WEIGHTS_PARTS)
+        .saturating_mul(parts)
         .min(bytes.saturating_sub(least_pool))
         .max(least_weights)
 }

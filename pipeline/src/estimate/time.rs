@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ckks_scheme::counts::{PrimitiveCosts, Work};
 use ckks_scheme::{Level, ModulusChain};
-use he_layers::{OpCounts, cost};
+use he_layers::{Phase, cost};
 use serde::{Deserialize, Serialize};
 
 use crate::decisions::KeySteps;
@@ -57,7 +57,7 @@ impl Speed {
 pub(crate) struct Clock<'a> {
     chain: &'a ModulusChain,
     steps: &'a KeySteps,
-    costs: PrimitiveCosts,
+    speed: &'a Speed,
     cells: usize,
     refresh: Work,
 }
@@ -66,14 +66,14 @@ impl<'a> Clock<'a> {
     pub fn new(
         chain: &'a ModulusChain,
         steps: &'a KeySteps,
-        (speed, threads): (&Speed, usize),
+        speed: &'a Speed,
         cells: usize,
         refresh: Work,
     ) -> Self {
         Self {
             chain,
             steps,
-            costs: speed.at(chain.log_n(), threads),
+            speed,
             cells,
             refresh,
         }
@@ -84,19 +84,25 @@ impl<'a> Clock<'a> {
         self.steps.key_level(level, self.chain.max_level())
     }
 
-    /// Seconds of counted operations on one thread.
-    pub fn seconds(&self, counts: &OpCounts) -> f64 {
+    /// Work of a part of a step.
+    pub fn work(&self, phase: &Phase) -> Work {
         let key_level = |level| self.key_level(level);
-        let work = cost::work(
-            counts,
-            &self.chain.counts(),
-            &key_level,
-            self.cells,
-            &|_| self.refresh,
-        );
+        let counts = &phase.counts;
+        let chain = self.chain.counts();
+        let work = cost::work(counts, &chain, &key_level, self.cells, &|_| self.refresh);
         // Weights are rounded during the run.
-        let encoding = cost::encoding_work(counts, &self.chain.counts(), self.cells);
-        self.costs.seconds(&(work + encoding))
+        work + cost::encoding_work(counts, &chain, self.cells)
+    }
+
+    /// Seconds of a step on so many threads, from its parts and their work. Threads that have nothing to do leave the others
+    /// the way to the memory.
+    pub fn seconds(&self, phases: &[(&Phase, Work)], threads: usize) -> f64 {
+        let log_n = self.chain.log_n();
+        let of_phase = |(phase, work): &(&Phase, Work)| {
+            let costs = self.speed.at(log_n, phase.busy(threads));
+            costs.seconds(work) * phase.share(threads)
+        };
+        phases.iter().map(of_phase).sum()
     }
 }
 

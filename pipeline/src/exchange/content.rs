@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use ckks_scheme::serial::SerialError;
-use he_layers::TensorSpec;
 use serde::{Deserialize, Serialize};
 
 use super::{ClientSpec, ExchangeError};
@@ -124,10 +123,14 @@ impl Content {
         Ok(this)
     }
 
-    /// Ciphertexts of so many images; nothing if no number of 64 bits is enough.
-    pub fn ciphertexts(images: usize, tensor: &TensorSpec) -> Option<u64> {
-        let groups = images.div_ceil(tensor.layout.images());
-        let count = groups.checked_mul(tensor.layout.ciphertexts())?;
+    /// Ciphertexts of so many images, or of their logits; nothing if no number of 64 bits is enough.
+    pub fn ciphertexts(images: usize, holds: Holds, spec: &ClientSpec) -> Option<u64> {
+        let grouping = spec.grouping();
+        let in_last = usize::from(grouping.in_last(images) > 0);
+        let of_group = |is_last| spec.tensor(holds, is_last).layout.ciphertexts();
+        let full = grouping.count(images) - in_last;
+        let count = full.checked_mul(of_group(false))?;
+        let count = count.checked_add(in_last.checked_mul(of_group(true))?)?;
         u64::try_from(count).ok()
     }
 }

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use ckks_scheme::serial::{AtomicFile, CiphertextReader, CiphertextWriter};
 use ckks_scheme::{Ciphertext, KeyId, Parameters, SeededCiphertext};
-use he_layers::{EncryptedTensor, TensorSpec};
+use he_layers::EncryptedTensor;
 
 use super::{ClientSpec, Content, ExchangeError, Holds};
+use crate::grouping::GroupImages;
 
 /// Writes the groups of a batch.
 pub(crate) struct GroupWriter(CiphertextWriter<BufWriter<AtomicFile>>);
@@ -20,10 +21,11 @@ impl GroupWriter {
         params: &Parameters,
         key: KeyId,
         content: &Content,
-        tensor: &TensorSpec,
+        spec: &ClientSpec,
     ) -> Result<Self, ExchangeError> {
         let images = content.images;
-        let count = Content::ciphertexts(images, tensor).ok_or(ExchangeError::Images { images })?;
+        let count = Content::ciphertexts(images, content.holds, spec)
+            .ok_or(ExchangeError::Images { images })?;
         let writer = CiphertextWriter::create(path, params, key, &content.to_bytes(), count)?;
         Ok(Self(writer))
     }
@@ -42,31 +44,31 @@ impl GroupWriter {
     }
 }
 
-/// Reads the groups of a batch: an iterator over tensors and their numbers of images.
+/// Reads the groups of a batch: an iterator over tensors and their images.
 pub(crate) struct GroupReader<'a> {
     reader: CiphertextReader<BufReader<File>>,
-    tensor: &'a TensorSpec,
+    spec: &'a ClientSpec,
     path: PathBuf,
     /// What the file says it holds.
     pub content: Content,
-    left: usize,
+    groups: Box<dyn Iterator<Item = GroupImages> + Send>,
+    is_broken: bool,
 }
 
 impl<'a> GroupReader<'a> {
-    /// Opens a file of `holds` for `spec` under the secret key `key`; its tensors must be `tensor`.
+    /// Opens a file of `holds` for `spec` under the secret key `key`.
     pub fn open(
         path: &Path,
         params: &Parameters,
         key: KeyId,
         holds: Holds,
-        spec: &ClientSpec,
-        tensor: &'a TensorSpec,
+        spec: &'a ClientSpec,
     ) -> Result<Self, ExchangeError> {
         let reader = CiphertextReader::open(path, params, key)?;
         let content = Content::parse(reader.metadata(), path, holds, spec)?;
         let (found, expected) = (
             reader.announced(),
-            Content::ciphertexts(content.images, tensor),
+            Content::ciphertexts(content.images, holds, spec),
         );
         if Some(found) != expected {
             return Err(ExchangeError::Content {
@@ -81,16 +83,18 @@ impl<'a> GroupReader<'a> {
         }
         Ok(Self {
             reader,
-            tensor,
+            spec,
             path: path.to_owned(),
-            left: content.images,
+            groups: Box::new(spec.grouping().groups(content.images)),
             content,
+            is_broken: false,
         })
     }
 
-    fn group(&mut self, images: usize) -> Result<(EncryptedTensor, usize), ExchangeError> {
+    fn group(&mut self, is_last: bool) -> Result<EncryptedTensor, ExchangeError> {
         let mut group = Vec::new();
-        for ct in self.reader.by_ref().take(self.tensor.layout.ciphertexts()) {
+        let tensor = self.spec.tensor(self.content.holds, is_last);
+        for ct in self.reader.by_ref().take(tensor.layout.ciphertexts()) {
             let ct = ct?;
             if ct.parts() != 2 {
                 return Err(ExchangeError::Content {
@@ -102,26 +106,22 @@ impl<'a> GroupReader<'a> {
             }
             group.push(ct);
         }
-        let tensor = EncryptedTensor::new(self.tensor.clone(), group);
-        let tensor = tensor.map_err(|source| ExchangeError::Ciphertext {
+        let tensor = EncryptedTensor::new(tensor.clone(), group);
+        tensor.map_err(|source| ExchangeError::Ciphertext {
             path: self.path.clone(),
             source: Box::new(source),
-        })?;
-        Ok((tensor, images))
+        })
     }
 }
 
 impl Iterator for GroupReader<'_> {
-    type Item = Result<(EncryptedTensor, usize), ExchangeError>;
+    type Item = Result<(EncryptedTensor, GroupImages), ExchangeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let images = self.left.min(self.tensor.layout.images());
-        if images == 0 {
-            return None;
-        }
-        let group = self.group(images);
         // Nothing after the first error.
-        self.left = if group.is_ok() { self.left - images } else { 0 };
-        Some(group)
+        let images = self.groups.next().filter(|_| !self.is_broken)?;
+        let group = self.group(images.is_last);
+        self.is_broken = group.is_err();
+        Some(group.map(|group| (group, images)))
     }
 }

@@ -5,12 +5,14 @@ use std::path::Path;
 use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::serial::SerialError;
 use ckks_scheme::{KeyKind, KeyRequest, Level, ParamError, Parameters, ParamsLiteral};
-use he_layers::{PreparedProgram, TensorSpec};
+use he_layers::TensorSpec;
 use he_models::{Conditioning, LogitBounds, Model, ModelError};
 use serde::{Deserialize, Serialize};
 
+use super::Holds;
 use super::sealed::{Sealed, hex, of, value};
-use crate::decisions::Decisions;
+use crate::decisions::{Decisions, Instance};
+use crate::grouping::Grouping;
 use crate::planner::Planned;
 
 /// The file.
@@ -59,6 +61,9 @@ pub struct ClientSpec {
     pub input: ClientInput,
     /// Layout, level and scale of the encrypted logits.
     pub output: TensorSpec,
+    /// How a last group of images is encrypted and its logits are laid out, where that is not as in the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastTensors>,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
     /// Estimate of the largest error of a logit by noise, in the logits' unit; nothing if it was not made.
@@ -66,6 +71,16 @@ pub struct ClientSpec {
     /// Where logits can be if no value has left its range; nothing if the network's owner does not say.
     #[serde(default)]
     pub logit_bounds: Option<LogitBounds>,
+}
+
+/// The tensors of a last group, which holds what is left after full groups if it has room for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LastTensors {
+    /// As [`ClientInput::tensor`].
+    pub input: TensorSpec,
+    /// As [`ClientSpec::output`].
+    pub output: TensorSpec,
 }
 
 /// How images become ciphertexts. A program that finds a field here which it does not know refuses the spec: what it would
@@ -93,12 +108,12 @@ impl ClientSpec {
     /// input, and an estimate of the largest error of a logit.
     pub fn new(
         decisions: &Decisions,
-        prepared: &PreparedProgram,
+        instance: &Instance,
         classes: &[String],
         conditioning: Option<&Conditioning>,
         logit_error: Option<f64>,
     ) -> Self {
-        let request = prepared.keys_at(&decisions.key_steps.0, decisions.params.log_n);
+        let (prepared, request) = (&instance.prepared, instance.keys(decisions));
         Self {
             model: decisions.model.clone(),
             model_checksum: decisions.model_checksum.clone(),
@@ -110,6 +125,10 @@ impl ClientSpec {
                 conditioning: conditioning.cloned(),
             },
             output: prepared.output().clone(),
+            last: instance.last.as_ref().map(|last| LastTensors {
+                input: last.input().clone(),
+                output: last.output().clone(),
+            }),
             classes: classes.to_vec(),
             logit_error: logit_error.filter(|error| error.is_finite()),
             logit_bounds: None,
@@ -121,12 +140,12 @@ impl ClientSpec {
     /// # Errors
     /// As [`Model::logit_bounds`].
     pub fn for_client(model: &Model, planned: &Planned) -> Result<Self, ModelError> {
-        let (plan, prepared) = (&planned.plan, &planned.instance.prepared);
+        let (plan, instance) = (&planned.plan, &planned.instance);
         let noise = plan.forecast.errors.map(|errors| errors.noise);
         let conditioning = model.conditioning();
         let spec = Self::new(
             &plan.decisions,
-            prepared,
+            instance,
             model.classes(),
             conditioning,
             noise,
@@ -174,6 +193,25 @@ impl ClientSpec {
     /// Images of a group.
     pub fn images_per_group(&self) -> usize {
         self.input.tensor.layout.images()
+    }
+
+    /// How a batch falls into groups.
+    pub fn grouping(&self) -> Grouping {
+        let last = self.last.as_ref();
+        Grouping {
+            images: self.images_per_group(),
+            last: last.map(|last| last.input.layout.images()),
+        }
+    }
+
+    /// Layout, level and scale of a group.
+    pub(crate) fn tensor(&self, holds: Holds, is_last: bool) -> &TensorSpec {
+        match (holds, self.last.as_ref().filter(|_| is_last)) {
+            (Holds::Images, Some(last)) => &last.input,
+            (Holds::Images, None) => &self.input.tensor,
+            (Holds::Logits, Some(last)) => &last.output,
+            (Holds::Logits, None) => &self.output,
+        }
     }
 
     /// Writes a file, whole or not at all.
@@ -234,7 +272,11 @@ impl ClientSpec {
         for (_, level) in &self.keys {
             within("level of a key", level.limbs(), 1, levels)?;
         }
-        for tensor in [&self.input.tensor, &self.output] {
+        let last = self
+            .last
+            .iter()
+            .flat_map(|last| [&last.input, &last.output]);
+        for tensor in [&self.input.tensor, &self.output].into_iter().chain(last) {
             let shape = tensor.layout.shape();
             for extent in [shape.channels, shape.height, shape.width] {
                 within("a size of images or logits", extent, 1, MOST_EXTENT)?;
@@ -253,11 +295,17 @@ impl ClientSpec {
             let expected = format!("limits for {channels} channels");
             return Err(value("conditioning", "of another kind", expected));
         }
-        let (found, needed) = (
-            self.output.layout.images(),
-            self.input.tensor.layout.images(),
-        );
-        within("images of a group of logits", found, needed, needed)?;
+        for is_last in [false, true] {
+            let [input, output] =
+                [Holds::Images, Holds::Logits].map(|holds| &self.tensor(holds, is_last).layout);
+            let (found, needed) = (output.images(), input.images());
+            within("images of a group of logits", found, needed, needed)?;
+            let shapes = [self.input.tensor.layout.shape(), self.output.layout.shape()];
+            if [input.shape(), output.shape()] != shapes {
+                let what = "the shape of a last group";
+                return Err(value(what, "another one", "that of the other groups"));
+            }
+        }
         let classes = self.output.layout.shape().volume();
         within("number of classes", self.classes.len(), classes, classes)?;
         if let Some(LogitBounds { least, most }) = &self.logit_bounds {

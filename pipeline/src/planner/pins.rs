@@ -32,6 +32,8 @@ pub struct Pins {
     pub blocks: Option<usize>,
     /// Whether values are refreshed.
     pub bootstrap: Bootstrap,
+    /// Whether all groups of images have the same layout, a last one with few images too.
+    pub equal_groups: bool,
 }
 
 /// Whether values may be refreshed.
@@ -65,6 +67,8 @@ pub enum Pin {
     Blocks(usize),
     /// `bootstrap=`
     Bootstrap(Bootstrap),
+    /// `groups=`: whether they are equal.
+    Groups(bool),
 }
 
 /// A pin that is not understood, and what would be.
@@ -110,8 +114,13 @@ impl FromStr for Pin {
                     "bootstrap=never, bootstrap=allowed or bootstrap=N, the number of tensors to refresh",
                 )),
             },
+            "groups" => match value {
+                "equal" => Ok(Self::Groups(true)),
+                "any" => Ok(Self::Groups(false)),
+                _ => Err(one_of("groups=equal or groups=any")),
+            },
             _ => Err(one_of(
-                "KEY=VALUE with one of the keys log_n, packing, grid, prime_bits, digits, log_scale, blocks, bootstrap",
+                "KEY=VALUE with one of the keys log_n, packing, grid, prime_bits, digits, log_scale, blocks, bootstrap, groups",
             )),
         }
     }
@@ -138,6 +147,7 @@ impl Extend<Pin> for Pins {
                 Pin::LogScale(v) => self.log_scale = Some(v),
                 Pin::Blocks(v) => self.blocks = Some(v),
                 Pin::Bootstrap(v) => self.bootstrap = v,
+                Pin::Groups(equal) => self.equal_groups = equal,
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use datasets::{Dataset, Synthetic};
-use he_layers::{CompiledMaps, LayerError, Packing, PlainTensor, PreparedProgram, Program};
+use he_layers::{CompiledMaps, Grid, LayerError, Packing, PlainTensor, PreparedProgram, Program};
 
 use super::chain::Chain;
 use super::{PlanError, Task};
@@ -62,13 +62,28 @@ impl<'a> Simulations<'a> {
 
     fn errors(&mut self, plan: &Plan, index: usize) -> Result<LogitErrors, PlanError> {
         let d = &plan.decisions;
-        let key = (index, d.log_scale, d.packing == Packing::Complex);
+        let errors = self.of_layout((d.packing, d.grid, d.log_scale), index)?;
+        match &d.last {
+            None => Ok(errors),
+            Some(last) => {
+                let layout = (last.packing, last.grid, last.log_scale);
+                Ok(errors.worse(self.of_layout(layout, index)?))
+            }
+        }
+    }
+
+    fn of_layout(
+        &mut self,
+        (packing, grid, log_scale): (Packing, Grid, u32),
+        index: usize,
+    ) -> Result<LogitErrors, PlanError> {
+        let key = (index, log_scale, packing == Packing::Complex);
         if let Some(errors) = self.known.get(&key) {
             return Ok(*errors);
         }
         let chain = &self.chains[index];
         let errors = chain
-            .prepare_at(d.packing, d.grid, d.log_scale, self.compiled)
+            .prepare_at(packing, grid, log_scale, self.compiled)
             .and_then(|prepared| {
                 let log_q = chain.modulus.log_q(prepared.output().level);
                 let batch = self.task.batch.get();

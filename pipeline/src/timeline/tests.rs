@@ -12,6 +12,7 @@ fn forecast(stage: &str, seconds: f64, pool_bytes: u64) -> StepForecast {
         level_in: Level::new(2),
         level_out: Level::new(2),
         blocks: 1,
+        fewer_threads: None,
         rotations: 0,
         pool_bytes,
         seconds,
@@ -26,6 +27,7 @@ fn seconds(seconds: f64) -> Duration {
 fn timeline() -> Timeline {
     let step = |group, index, start| Step {
         group,
+        is_last: false,
         index,
         start: seconds(start),
         length: seconds(0.75),
@@ -50,11 +52,24 @@ fn timeline() -> Timeline {
             length: seconds(1.0),
         }],
         steps: steps.collect(),
-        forecast: vec![
-            forecast("stem", 1.0, 3_000_000_000),
-            forecast("block", 1.0, 4_000_000_000),
-            forecast("block", 1.0, 2_500_000_000),
-        ],
+        forecast: Forecast {
+            images_per_group: 1,
+            groups: 2,
+            steps: vec![
+                forecast("stem", 1.0, 3_000_000_000),
+                forecast("block", 1.0, 4_000_000_000),
+                forecast("block", 1.0, 2_500_000_000),
+            ],
+            last: None,
+            bootstraps: 0,
+            keys: 0,
+            key_bytes: 0,
+            matrix_bytes: 0,
+            pool_bytes: 4_000_000_000,
+            predicted_peak_bytes: 5_000_000_000,
+            predicted_seconds_infer: 6.0,
+            errors: None,
+        },
         trace: Trace {
             spans: vec![
                 span(0, 1.0, Operation::ModUp),

@@ -45,6 +45,11 @@ fn numbers_and_pins_that_make_no_sense_are_usage_errors() {
     usage("--pin", "log_n=12", "expected log_n=13 to log_n=17");
     usage(
         "--pin",
+        "groups=some",
+        "expected groups=equal or groups=any",
+    );
+    usage(
+        "--pin",
         "speed=high",
         "expected KEY=VALUE with one of the keys log_n, packing,",
     );

@@ -76,9 +76,9 @@ impl Begun {
             instance: ready.instance,
         }));
         let model = Model::bundled("tiny").unwrap();
-        let (decisions, prepared) = (&planned.plan.decisions, &planned.instance.prepared);
+        let (decisions, instance) = (&planned.plan.decisions, &planned.instance);
         let classes = &model.classes()[..3];
-        let spec = ClientSpec::new(decisions, prepared, classes, None, None);
+        let spec = ClientSpec::new(decisions, instance, classes, None, None);
         let spec = Box::leak(Box::new(spec));
 
         let dir = tempfile::tempdir().unwrap();

@@ -14,12 +14,14 @@ use pipeline::report::InferReport;
 use tempfile::TempDir;
 
 use crate::sides::{Folder, IMAGES, images, planned, refused};
+use crate::unequal::planned_with_last;
 
 /// An inference of the tiny network in two groups.
 struct Inference {
     seed: Option<u64>,
     first: usize,
     packing: Packing,
+    has_last: bool,
 }
 
 /// From a seed.
@@ -27,6 +29,7 @@ const SEEDED: Inference = Inference {
     seed: Some(5),
     first: 0,
     packing: Packing::Real,
+    has_last: false,
 };
 /// With keys of its own.
 const UNSEEDED: Inference = Inference {
@@ -54,7 +57,10 @@ impl Inference {
         };
         let checkpoint = dir.map(Checkpoint::open).transpose();
         let mut checkpoint = checkpoint.map_err(InferenceError::from)?;
-        let planned = planned(&model, self.packing);
+        let planned = match self.has_last {
+            true => planned_with_last(&model),
+            false => planned(&model, self.packing),
+        };
         let watch = Watch {
             checkpoint: checkpoint.as_mut(),
             ..Watch::default()
@@ -151,6 +157,20 @@ fn a_run_that_is_killed_anywhere_gives_the_same_logits_to_the_last_bit() {
     assert!(taken_over.len() >= 8, "{taken_over:?}");
     assert_eq!(taken_over[0], (0, 0));
     assert_eq!(taken_over.last(), Some(&(2, 0)));
+}
+
+#[test]
+fn a_last_group_of_a_layout_of_its_own_goes_on_too() {
+    let inference = Inference {
+        has_last: true,
+        ..SEEDED
+    };
+    let dir = stopped(&inference);
+    let (found, report) = inference.logits(Some(dir.path()));
+    assert_eq!(found, inference.logits(None).0);
+    let report = report.unwrap();
+    assert_eq!(report.groups_found, 1);
+    assert!(report.steps_found > 0);
 }
 
 #[test]

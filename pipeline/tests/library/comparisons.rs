@@ -25,9 +25,9 @@ fn all_ciphertexts_of_a_client_have_a_uniform_half_of_their_own() {
     let model = Model::bundled("tiny").unwrap();
     let small = Small::new(8, 8, Packing::Real, Grid::new(8, 8));
     let planned = planned(&model, &small, 2);
-    let (params, prepared) = (&planned.instance.params, &planned.instance.prepared);
+    let params = &planned.instance.params;
     let decisions = &planned.plan.decisions;
-    let spec = ClientSpec::new(decisions, prepared, model.classes(), None, None);
+    let spec = ClientSpec::new(decisions, &planned.instance, model.classes(), None, None);
     let shape = spec.input.tensor.layout.shape();
     let images = PlainTensor::new(2, shape, vec![0.5; 2 * shape.volume()]).unwrap();
     let mut uniform = Vec::new();

@@ -8,9 +8,11 @@ mod comparisons;
 #[path = "../../../he-models/tests/suite/corpus.rs"]
 mod corpus;
 mod examples;
+mod machines;
 mod networks;
 mod obeyed;
 mod plans;
+mod properties;
 mod refreshes;
 mod runs;
 mod security;
@@ -18,3 +20,4 @@ mod sides;
 mod specs;
 mod spoiled;
 mod targets;
+mod unequal;

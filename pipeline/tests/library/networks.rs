@@ -170,6 +170,8 @@ impl Small {
             key_steps: KeySteps::default(),
             threads: self.threads,
             blocks_at_a_time: Vec::new(),
+            threads_at_a_time: Vec::new(),
+            last: None,
         };
         // No step at all is refused, and the refusal says how many there are.
         let error = decisions.instantiate_over(program, &params).unwrap_err();

@@ -1,17 +1,18 @@
 //! Plans that are obeyed, and those that are none of this network's.
 
 use he_layers::LayerError;
-use pipeline::decisions::{Decisions, FORMAT};
+use pipeline::decisions::{Decisions, FORMAT, FORMAT_UNEQUAL};
 use pipeline::executor::Executor;
 use pipeline::plan::Plan;
 use pipeline::planner::{self, PlanError, Planned};
 use pipeline::text_file::TextFileError;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ckks_scheme::Evaluator;
 use he_layers::Client;
 
-use crate::networks::{GIB, chain, kernel, machine, pins, task};
+use crate::networks::{GIB, chain, kernel, lowered, machine, pins, task};
 
 fn obey(decisions: &Decisions, memory_bytes: u64) -> Result<Planned, PlanError> {
     let program = chain("small", 8, &[3, 4]);
@@ -37,6 +38,32 @@ fn an_obeyed_plan_is_the_same_plan() {
     let error = obey(&plan.decisions, GIB / 16).unwrap_err();
     let needed = plan.forecast.predicted_peak_bytes;
     assert!(matches!(error, PlanError::Memory { needed_bytes, .. } if needed_bytes == needed));
+}
+
+#[test]
+fn a_plan_file_of_the_version_before_unequal_groups_is_obeyed() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/plan-2.ron");
+    let old = Plan::read(path).unwrap();
+    assert_eq!(old.decisions.format, FORMAT);
+    let program = lowered("tiny").program;
+    let task = task(&program, 5);
+    let plan = planner::obey(&old.decisions, &task, &machine(4 * GIB), &kernel());
+    let mut plan = plan.unwrap().plan;
+    assert_eq!(plan.decisions, old.decisions);
+    assert!(plan.forecast.steps.iter().all(|step| step.threads(2) == 2));
+    // A program of that version knows every field of it.
+    plan.forecast.errors = None;
+    let fields = |text: &str| -> BTreeSet<String> {
+        let words = text.split_whitespace();
+        let words = words.map(|word| word.trim_start_matches('('));
+        words
+            .filter(|word| word.ends_with(':'))
+            .map(str::to_owned)
+            .collect()
+    };
+    let before = fields(&std::fs::read_to_string(path).unwrap());
+    assert!(before.contains("decisions:") && before.contains("seconds:"));
+    assert_eq!(fields(&plan.to_ron()), before);
 }
 
 #[test]
@@ -75,7 +102,7 @@ fn decisions_for_something_else_are_refused() {
         change(&mut decisions);
         decisions
     };
-    refused(with(&|d| d.format = FORMAT + 1), "format", "3");
+    refused(with(&|d| d.format = FORMAT_UNEQUAL + 1), "format", "4");
     refused(with(&|d| d.model = "other".to_owned()), "model", "other");
     refused(
         with(&|d| d.model_checksum = "00".to_owned()),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use he_layers::{Chw, Conv2d, Grid, Packing, Program, Term};
+use pipeline::decisions::FORMAT_UNEQUAL;
 use pipeline::plan::Plan;
 use pipeline::planner::{self, PlanError, Task};
 
@@ -293,4 +294,29 @@ fn large_maps_of_a_batch_take_a_small_ring_and_few_cells() {
     // All images at once, in ciphertexts that they fill: few cells for 128 x 128 pixels.
     assert_eq!((forecast.groups, forecast.images_per_group), (1, 512));
     assert!(d.grid.cells() <= 32, "{}", d.grid);
+}
+
+#[test]
+fn few_images_beyond_full_groups_get_a_layout_of_their_own() {
+    let program = lowered("resnet20").program;
+    let seconds = |images, pinned: &[&str]| {
+        let plan = choose(&program, images, 16 * GIB, pinned).unwrap();
+        (plan.forecast.predicted_seconds_infer, plan)
+    };
+    let (group, _) = seconds(256, &["bootstrap=never"]);
+    let (both, plan) = seconds(257, &["bootstrap=never"]);
+    let (equal, other) = seconds(257, &["bootstrap=never", "groups=equal"]);
+    assert!(other.decisions.last.is_none());
+    assert!(
+        both < 0.8 * equal && both > group,
+        "{group}, {both}, {equal}"
+    );
+    let (d, last) = (plan.decisions, plan.forecast.last.unwrap());
+    assert_eq!((last.images, d.format), (1, FORMAT_UNEQUAL));
+    assert_eq!(plan.forecast.groups, 2);
+    let of_last = d.last.unwrap();
+    assert_ne!((of_last.packing, of_last.grid), (d.packing, d.grid));
+    // Full groups need none.
+    let (_, full) = seconds(512, &["bootstrap=never"]);
+    assert!(full.decisions.last.is_none());
 }

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 use crate::networks::{GIB, Small, machine, task};
 use crate::spoiled::Pictures;
+use crate::unequal::planned_with_last;
 
 pub const IMAGES: usize = 7;
 
@@ -43,11 +44,11 @@ pub fn planned(model: &Model, packing: Packing) -> Planned {
     Planned { plan, instance }
 }
 
-fn spec(model: &Model, planned: &Planned) -> ClientSpec {
-    let (decisions, prepared) = (&planned.plan.decisions, &planned.instance.prepared);
+pub fn spec(model: &Model, planned: &Planned) -> ClientSpec {
+    let (decisions, instance) = (&planned.plan.decisions, &planned.instance);
     ClientSpec::new(
         decisions,
-        prepared,
+        instance,
         model.classes(),
         model.conditioning(),
         None,
@@ -66,7 +67,11 @@ impl Folder {
     pub fn new(packing: Packing, seed: u64) -> Self {
         let model = Model::bundled("tiny").unwrap();
         let planned = planned(&model, packing);
-        let spec = spec(&model, &planned);
+        Self::of(&model, planned, seed)
+    }
+
+    fn of(model: &Model, planned: Planned, seed: u64) -> Self {
+        let spec = spec(model, &planned);
         let dir = tempfile::tempdir().unwrap();
         let mut randomness = Randomness::new(Some(seed));
         let params = &planned.instance.params;
@@ -137,8 +142,11 @@ pub fn refused<T: std::fmt::Debug>(result: Result<T, ExchangeError>, says: &str)
 #[test]
 fn the_split_run_gives_the_logits_of_one_process_to_the_last_bit() {
     let model = Model::bundled("tiny").unwrap();
-    for packing in [Packing::Real, Packing::Complex] {
-        let folder = Folder::new(packing, 5);
+    let real = || planned(&model, Packing::Real);
+    let complex = || planned(&model, Packing::Complex);
+    let with_last = || planned_with_last(&model);
+    for planned in [&real as &dyn Fn() -> Planned, &complex, &with_last] {
+        let folder = Folder::of(&model, planned(), 5);
         let split = folder
             .client(5)
             .decrypt_file(&folder.result(5), None, &[], &Silent)
@@ -156,8 +164,11 @@ fn the_split_run_gives_the_logits_of_one_process_to_the_last_bit() {
             logits: true,
             ..Options::default()
         };
-        let whole = planned(&model, packing);
-        let report = inference::infer(&model, whole, batch, options, &Silent).unwrap();
+        let report = inference::infer(&model, planned(), batch, options, &Silent).unwrap();
+        assert_eq!(
+            (report.agreement, report.groups),
+            (1.0, folder.spec.grouping().count(IMAGES))
+        );
         let logits = report.logits.unwrap();
         let whole: Vec<f64> = logits
             .iter()

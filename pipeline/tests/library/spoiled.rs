@@ -5,6 +5,7 @@ use he_layers::{Grid, Packing};
 use he_models::spec::ReluApproximation;
 use he_models::{ImportOptions, Model, import};
 use pipeline::answers::Answer::{self, Blanked, Given, Spoiled};
+use pipeline::grouping::Grouping;
 use pipeline::inference::{self, Batch, InferenceError, Options};
 use pipeline::planner;
 use pipeline::progress::Silent;
@@ -239,7 +240,9 @@ fn images_out_of_range_are_left_out_unless_refreshes_apply_the_activations() {
         let model = relu_network(relu);
         let reference = references::exact(&model, batch, &Silent).unwrap();
         let screen = |policy| {
-            screening::screen(&model, &reference, batch, 8, policy, &Silent).map_err(Box::new)
+            let grouping = Grouping::of(8);
+            screening::screen(&model, &reference, batch, grouping, policy, &Silent)
+                .map_err(Box::new)
         };
         for (policy, blanked) in [(OutOfRange::Blank, blanked), (OutOfRange::Allow, vec![])] {
             let screened = screen(policy).unwrap();

@@ -11,7 +11,7 @@ use ckks_scheme::{BootstrapLiteral, ModulusChain};
 use he_layers::{Grid, Packing, PlainTensor, Program};
 use he_models::Model;
 use pipeline::client::{Client, Randomness, SECRET_KEY_FILE};
-use pipeline::decisions::{Decisions, Instance};
+use pipeline::decisions::{Decisions, FORMAT_UNEQUAL, Instance, LastGroup};
 use pipeline::exchange::{ClientSpec, Content, Holds};
 use pipeline::plan::Plan;
 use pipeline::planner;
@@ -74,6 +74,28 @@ pub(crate) fn plain() -> Ready {
     }
 }
 
+/// The same network over the same ring, with two images a group, and one for the last in a layout of its own.
+fn unequal() -> Ready {
+    let program = plain().program;
+    let small = Small::new(8, 9, Packing::Real, Grid::new(8, 8));
+    let (mut decisions, instance) = small.ready(&program, IMAGES);
+    decisions.format = FORMAT_UNEQUAL;
+    decisions.threads_at_a_time = vec![1; decisions.blocks_at_a_time.len()];
+    decisions.last = Some(LastGroup {
+        log_scale: decisions.log_scale,
+        packing: Packing::Complex,
+        grid: Grid::new(4, 4),
+        blocks_at_a_time: decisions.blocks_at_a_time.clone(),
+        threads_at_a_time: Vec::new(),
+    });
+    let instance = decisions.instantiate_over(&program, &instance.params);
+    Ready {
+        program,
+        decisions,
+        instance: instance.unwrap(),
+    }
+}
+
 static READY: LazyLock<[Ready; 2]> = LazyLock::new(|| [plain(), refreshed()]);
 
 /// A client's folder with a secret key, and its spec.
@@ -85,7 +107,7 @@ static CLIENT: LazyLock<(TempDir, ClientSpec)> = LazyLock::new(|| {
     } = &READY[0];
     let model = Model::bundled("tiny").unwrap();
     let classes = &model.classes()[..3];
-    let mut spec = ClientSpec::new(decisions, &instance.prepared, classes, None, Some(0.1));
+    let mut spec = ClientSpec::new(decisions, instance, classes, None, Some(0.1));
     spec.keys.truncate(4);
     let secret = ckks_scheme::KeyGenerator::new(&instance.params).secret_key(&mut rand::rng());
     let dir = tempfile::tempdir().unwrap();
@@ -98,6 +120,15 @@ static CLIENT: LazyLock<(TempDir, ClientSpec)> = LazyLock::new(|| {
 #[allow(dead_code, reason = "the fuzzer reads them from the corpus")]
 pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let spec = &CLIENT.1;
+    let unequal = unequal();
+    let mut with_last = ClientSpec::new(
+        &unequal.decisions,
+        &unequal.instance,
+        &spec.classes,
+        None,
+        Some(0.1),
+    );
+    with_last.keys.truncate(4);
     let content = |holds| Content::new(holds, IMAGES, spec).to_bytes();
     let plan = |ready: &Ready| {
         let machine = machine(GIB);
@@ -111,9 +142,11 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("checkpoint_group", "state", state),
         ("checkpoint_run", "run", run),
         ("client_spec", "spec", spec.to_text().into_bytes()),
+        ("client_spec", "unequal", with_last.to_text().into_bytes()),
         ("content", "images", content(Holds::Images)),
         ("plan", "plain", plan(&READY[0])),
         ("plan", "refreshed", plan(&READY[1])),
+        ("plan", "unequal", plan(&unequal)),
     ]
 }
 
@@ -148,7 +181,11 @@ pub fn fuzz_client_spec(bytes: &[u8]) -> bool {
         let shape = spec.input.tensor.layout.shape();
         if shape.volume() < 1 << 14 {
             let image = PlainTensor::new(1, shape, vec![0.5; shape.volume()]).unwrap();
-            let _ = client.unwrap().encrypt(&image);
+            let mut client = client.unwrap();
+            let _ = client.encrypt(&image);
+            for group in spec.grouping().groups(IMAGES).filter(|group| group.is_last) {
+                let _ = client.encrypt_group(&image, &group);
+            }
         }
     }
     read.is_ok()
@@ -160,7 +197,7 @@ pub fn fuzz_content(bytes: &[u8]) -> bool {
     let read = parse(bytes);
     if let Ok(content) = &read {
         assert_eq!(&parse(&content.to_bytes()).unwrap(), content);
-        let _ = Content::ciphertexts(content.images, &spec.input.tensor);
+        let _ = Content::ciphertexts(content.images, Holds::Images, spec);
     }
     read.is_ok()
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use he_models::Model;
 use pipeline::client::{Client, ClientSpec, Randomness};
-use pipeline::exchange::Content;
+use pipeline::exchange::{Content, Holds};
 use pipeline::inference::Batch;
 use pipeline::progress::Progress;
 use pipeline::report::{self, EncryptReport};
@@ -45,9 +45,9 @@ fn run(args: &EncryptArgs, ui: &dyn Progress) -> Result<EncryptReport, CliError>
     let (inputs, leaving) = match &model {
         Some(model) => {
             let reference = references::exact(model, batch, ui)?;
-            let (group, policy) = (spec.images_per_group(), args.out_of_range.into());
+            let (grouping, policy) = (spec.grouping(), args.out_of_range.into());
             let Screened { inputs, leaving } =
-                screening::screen(model, &reference, batch, group, policy, ui)?;
+                screening::screen(model, &reference, batch, grouping, policy, ui)?;
             (inputs, Some(leaving))
         }
         None => (Inputs::of_client(batch, &spec.input), None),
@@ -66,8 +66,8 @@ fn run(args: &EncryptArgs, ui: &dyn Progress) -> Result<EncryptReport, CliError>
         data: data.name().to_owned(),
         offset: first,
         images,
-        groups: images.div_ceil(spec.images_per_group()),
-        ciphertexts: Content::ciphertexts(images, &spec.input.tensor).unwrap_or(u64::MAX),
+        groups: spec.grouping().count(images),
+        ciphertexts: Content::ciphertexts(images, Holds::Images, &spec).unwrap_or(u64::MAX),
         file_bytes: file_bytes(&args.out),
         seconds_encrypt: start.elapsed().as_secs_f64(),
         seeded: args.seed.is_some(),

@@ -54,7 +54,8 @@ pub fn run(args: &EvalArgs, ui: &dyn Progress) -> Result<EvalReport, CliError> {
     let rounded = match &rounding {
         Some(network) => {
             let inputs = Inputs::all(batch, &model.spec().input);
-            let logits = references::rounded(&network.program, &network.prepared, &inputs, ui)?;
+            let programs = (&network.prepared, network.last.as_ref());
+            let logits = references::rounded(&network.program, programs, &inputs, ui)?;
             let rounded = reference.with_logits(logits);
             Some(RoundedReport {
                 accuracy_rounded: reference.accuracy(&rounded),

@@ -60,7 +60,7 @@ fn run(
     ui.note(&plan.to_string());
     let spec = ClientSpec::new(
         &plan.decisions,
-        &instance.prepared,
+        instance,
         &model.classes,
         model.conditioning.as_ref(),
         None,
@@ -78,7 +78,10 @@ fn run(
     let seconds_warmup = warmed.map_err(ExchangeError::from)?;
     let kept = checkpoint.as_deref_mut();
     let served = server.run_file_kept(&args.input, &args.out, kept, ui)?;
-    let groups = served.images.div_ceil(spec.images_per_group());
+    let grouping = instance.grouping();
+    let groups = grouping.count(served.images);
+    let refreshes = grouping.groups(served.images);
+    let refreshes = refreshes.map(|group| instance.of_group(&group).refreshes());
     Ok(RunReport {
         images: served.images,
         groups,
@@ -88,7 +91,7 @@ fn run(
         seconds_per_image: served.seconds_infer / served.images as f64,
         file_bytes: file_bytes(&args.out),
         key_bytes,
-        bootstraps: groups * instance.prepared.refreshes(),
+        bootstraps: refreshes.sum(),
         stages: served.stages,
         predicted_seconds_infer: plan.forecast.predicted_seconds_infer,
         predicted_peak_bytes: plan.forecast.predicted_peak_bytes,
