@@ -18,3 +18,4 @@ mod sides;
 mod specs;
 mod spoiled;
 mod targets;
+mod training;

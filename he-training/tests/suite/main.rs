@@ -1,0 +1,4 @@
+//! Trainings end to end on small, insecure rings.
+
+mod heads;
+mod lab;

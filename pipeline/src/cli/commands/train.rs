@@ -1,0 +1,140 @@
+//! `polyphase train`: a head trained on encrypted images, compared with the same training in the clear.
+
+use ckks_scheme::BootstrapPreset;
+use datasets::Split;
+use he_models::{FeatureUnits, Model, features, model_files};
+use he_training::{Ridge, Softmax};
+use pipeline::checkpoint::Checkpoint;
+use pipeline::inference::Batch;
+use pipeline::planner::Pins;
+use pipeline::progress::Progress;
+use pipeline::references;
+use pipeline::report;
+use pipeline::training::{self, Loss, TrainPlan, TrainReport, TrainTask};
+
+use super::plan::{Place, machine};
+use crate::cli::args::{LossName, TrainArgs};
+use crate::cli::checkpoint;
+use crate::cli::data;
+use crate::cli::output::Output;
+use crate::error::CliError;
+
+/// Room between the largest norm of the network's own images and the declared one.
+const NORM_MARGIN: f64 = 1.25;
+
+/// Runs the command: the plan first, then the report to standard output, to a JSON file, or both.
+pub fn command(args: &TrainArgs, ui: &dyn Progress) -> Result<(), CliError> {
+    let output = Output::new(args.json.json.as_deref())?;
+    let pool = args.machine.threads.pool(ui)?;
+    if args.plan_only {
+        pool.install(|| run(args, None, ui))?;
+        return Ok(());
+    }
+    let mut checkpoint = checkpoint::open(&args.checkpoint)?;
+    if let Some(report) = pool.install(|| run(args, checkpoint.as_mut(), ui))? {
+        output.write(&report)?;
+    }
+    checkpoint::remove(checkpoint.filter(|_| !args.keep_checkpoint))
+}
+
+fn run(
+    args: &TrainArgs,
+    mut checkpoint: Option<&mut Checkpoint>,
+    ui: &dyn Progress,
+) -> Result<Option<TrainReport>, CliError> {
+    let (model, largest) = in_units(args, ui)?;
+    let norm_bound = args.norm_bound.unwrap_or(NORM_MARGIN * largest);
+    let loss = match args.loss {
+        LossName::Ridge => {
+            let default = Ridge::default();
+            Loss::Ridge(Ridge {
+                norm_bound,
+                regularisation: args.decay.unwrap_or(default.regularisation),
+                ..default
+            })
+        }
+        LossName::Softmax => {
+            let default = Softmax::default();
+            Loss::Softmax(Softmax {
+                norm_bound,
+                epochs: args.epochs.get(),
+                step_groups: args.step_groups.get(),
+                rate: args.rate.unwrap_or(default.rate),
+                momentum: args.momentum.unwrap_or(default.momentum),
+                decay: args.decay.unwrap_or(default.decay),
+                ..default
+            })
+        }
+    };
+    let classes = args.classes.get();
+    let open = |split| data::open_classes(&args.data, split, &model, classes);
+    let (train, test) = (open(Split::Train)?, open(Split::Test)?);
+    let batch = |data, images| Batch {
+        data,
+        first: 0,
+        images,
+    };
+    data::check_left(train.as_ref(), 0, args.images.get())?;
+    data::check_left(test.as_ref(), 0, args.test_images.get())?;
+    let task = TrainTask {
+        model: &model,
+        train: batch(train.as_ref(), args.images.get()),
+        test: batch(test.as_ref(), args.test_images.get()),
+        classes,
+        loss,
+        batch: args.batch,
+        max_error: args.max_feature_error,
+    };
+    let plan = planned(args, &task)?;
+    ui.note(&plan.to_string());
+    if args.plan_only {
+        return Ok(None);
+    }
+    if args.seed.is_some() {
+        ui.note(report::SEEDED);
+    }
+    if let Some(checkpoint) = &mut checkpoint {
+        checkpoint::check(checkpoint, "train", &model.lower()?)?;
+    }
+    let report = training::train(&task, plan, args.seed, checkpoint, ui)?;
+    Ok(Some(report))
+}
+
+fn planned(args: &TrainArgs, task: &TrainTask<'_>) -> Result<TrainPlan, CliError> {
+    let machine = machine(&args.machine, args.machine_file.as_deref(), Place::Here)?;
+    // The names are those that clap allows.
+    let preset = BootstrapPreset::named(&args.preset).unwrap_or(BootstrapPreset::ALL[0]);
+    let refreshes = preset.build(args.machine.kernel(), None)?;
+    Ok(training::plan(
+        task,
+        &refreshes,
+        &machine,
+        &Pins::default(),
+    )?)
+}
+
+/// The network up to its features, in units measured on its own training images, and the largest norm of those images' features.
+fn in_units(args: &TrainArgs, ui: &dyn Progress) -> Result<(Model, f64), CliError> {
+    let (spec, weights) = model_files(&args.model.model)?;
+    let until = args.until.as_deref();
+    let raw = features(&spec, &weights, until, None)?;
+    let count = spec.classes.len();
+    let own = data::open_classes(&args.own_data, Split::Train, &raw, count)?;
+    let images = args.own_images.get();
+    data::check_left(own.as_ref(), 0, images)?;
+    let batch = Batch {
+        data: own.as_ref(),
+        first: 0,
+        images,
+    };
+    let evaluation = references::exact(&raw, batch, ui)?.evaluation;
+    let (values, d) = (evaluation.logits, evaluation.classes);
+    let units = FeatureUnits::of(&values, d);
+    let norm = |row: &[f64]| {
+        let each = row.iter().zip(&units.mean).zip(&units.deviation);
+        let square: f64 = each.map(|((x, m), s)| ((x - m) / s).powi(2)).sum();
+        (square / d as f64).sqrt()
+    };
+    let largest = values.chunks_exact(d).map(norm).fold(0.0, f64::max);
+    Ok((features(&spec, &weights, until, Some(&units))?, largest))
+}

@@ -1,0 +1,114 @@
+//! Errors of trainings.
+
+use ckks_scheme::{BootstrapError, EvalError, KeyError};
+use datasets::DataError;
+use he_layers::LayerError;
+use he_training::TrainingError;
+use thiserror::Error;
+
+use crate::exchange::ExchangeError;
+use crate::inference::InferenceError;
+use crate::planner::PlanError;
+
+/// What went wrong in a training.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// In the head's training.
+    #[error(transparent)]
+    Training(#[from] TrainingError),
+    /// In the network, on either side.
+    #[error(transparent)]
+    Inference(Box<InferenceError>),
+    /// No plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// In the refreshes.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// Images without labels, or with more classes than are to be trained.
+    #[error("{data}: {found}, expected {expected}")]
+    Labels {
+        /// Name of the data.
+        data: String,
+        /// What is the matter.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
+    /// Too little memory for the training itself.
+    #[error(
+        "training takes {needed_bytes} bytes of memory, expected at most the {budget_bytes} that there are"
+    )]
+    Memory {
+        /// Bytes needed.
+        needed_bytes: u64,
+        /// Bytes allowed.
+        budget_bytes: u64,
+    },
+}
+
+impl TrainError {
+    /// Whether settings or data are at fault.
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            Self::Labels { .. } => true,
+            Self::Training(error) => matches!(
+                error,
+                TrainingError::Setting { .. }
+                    | TrainingError::Count { .. }
+                    | TrainingError::Norm { .. }
+            ),
+            Self::Inference(error) => error.is_bad_input(),
+            Self::Plan(_) | Self::Bootstrap(_) | Self::Memory { .. } => false,
+        }
+    }
+
+    /// Whether there is too little memory.
+    pub fn is_not_feasible(&self) -> bool {
+        match self {
+            Self::Memory { .. } | Self::Plan(_) => true,
+            Self::Training(TrainingError::Eval(error)) => error.out_of_memory(),
+            Self::Training(TrainingError::Encode(error)) => error.out_of_memory(),
+            Self::Training(TrainingError::Key(error)) => error.out_of_memory(),
+            Self::Inference(error) => error.out_of_memory(),
+            Self::Training(_) | Self::Bootstrap(_) | Self::Labels { .. } => false,
+        }
+    }
+}
+
+impl From<InferenceError> for TrainError {
+    fn from(error: InferenceError) -> Self {
+        Self::Inference(Box::new(error))
+    }
+}
+
+impl From<LayerError> for TrainError {
+    fn from(error: LayerError) -> Self {
+        InferenceError::from(error).into()
+    }
+}
+
+impl From<KeyError> for TrainError {
+    fn from(error: KeyError) -> Self {
+        InferenceError::from(error).into()
+    }
+}
+
+impl From<ExchangeError> for TrainError {
+    fn from(error: ExchangeError) -> Self {
+        InferenceError::from(error).into()
+    }
+}
+
+impl From<EvalError> for TrainError {
+    fn from(error: EvalError) -> Self {
+        InferenceError::from(error).into()
+    }
+}
+
+impl From<DataError> for TrainError {
+    fn from(error: DataError) -> Self {
+        InferenceError::from(error).into()
+    }
+}
