@@ -314,6 +314,7 @@ mod tests {
             decay: 0.02,
             norm_bound: examples.largest_norm(),
             epochs: 400,
+            step_groups: 1,
             tolerance: 1e-4,
         };
         let found = settings

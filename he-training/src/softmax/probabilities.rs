@@ -31,7 +31,7 @@ pub(super) fn score_scale(t: &Trainer, schedule: &Schedule, weights: usize) -> f
 
 fn each<T: Sync>(
     x: &[T],
-    f: impl Fn(&T) -> Result<Ciphertext, TrainingError> + Sync,
+    f: impl Fn(&T) -> Result<Ciphertext, TrainingError> + Sync + Send,
 ) -> Result<Vec<Ciphertext>, TrainingError> {
     x.par_iter().map(f).collect()
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 
-use ckks_scheme::{BootstrapParams, Bootstrapper, KeyRequest, Level, Scale};
+use ckks_scheme::{BootstrapParams, KeyRequest, Level, Scale};
 use he_layers::{Packing, TensorSpec};
 use he_models::Model;
 use he_training::{Arrangement, Forecast, TrainingError, scale_of};
