@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let threads = rayon::current_num_threads();
     let forecast = softmax.forecast(&layout, GROUPS, &params, threads)?;
     let costs = PrimitiveCosts::built_in(scheme.kernel_name(), scheme.log_n());
-    let per_step = costs.seconds(&forecast.work) / forecast.steps as f64;
+    let per_step = forecast.seconds(&costs) / forecast.steps as f64;
     println!(
         "{} images, {features} features in {} ciphertexts, {classes} classes, {threads} threads",
         examples.images(),
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     println!("{:?}", step_levels(&softmax, &layout, GROUPS, &params)?);
     println!(
-        "keys {:.2} GB, matrices {:.2} GB; a step takes {per_step:.1} s on one thread, as counted",
+        "keys {:.2} GB, matrices {:.2} GB; a step takes about {per_step:.1} s, as counted",
         forecast.key_bytes as f64 * 1e-9,
         forecast.matrix_bytes as f64 * 1e-9,
     );

@@ -1,6 +1,6 @@
 //! What a training takes, before it begins.
 
-use ckks_scheme::counts::{Counts, Work};
+use ckks_scheme::counts::{Counts, PrimitiveCosts, Work};
 use ckks_scheme::{BootstrapOutline, BootstrapParams, KeyRequest, Level};
 
 use crate::error::TrainingError;
@@ -16,8 +16,14 @@ pub struct Forecast {
     pub steps: usize,
     /// Ciphertexts refreshed.
     pub refreshes: usize,
-    /// Primitive work on one thread.
+    /// Refreshes one after the other, where those that do not depend on each other are done at once by the threads.
+    pub refresh_rounds: usize,
+    /// Primitive work of one refresh.
+    pub refresh: Work,
+    /// Primitive work of all threads, refreshes not included.
     pub work: Work,
+    /// Threads.
+    pub threads: usize,
     /// Size of all switching keys in bytes.
     pub key_bytes: u64,
     /// Size of the refreshes' matrices in bytes.
@@ -28,6 +34,19 @@ pub struct Forecast {
     pub keys: KeyRequest,
 }
 
+impl Forecast {
+    /// Estimated seconds with primitives of this speed: refreshes take one thread each, all other work is taken as spread evenly.
+    pub fn seconds(&self, costs: &PrimitiveCosts) -> f64 {
+        costs.seconds(&self.work) / self.threads as f64
+            + costs.seconds(&self.refresh) * self.refresh_rounds as f64
+    }
+
+    /// Size of all that is in the limb pool at once, in bytes.
+    pub fn pool_bytes(&self) -> u64 {
+        self.key_bytes + self.matrix_bytes + self.ciphertext_bytes
+    }
+}
+
 /// The parts that both trainings count with.
 struct Parts<'a> {
     counts: Counts<'a>,
@@ -35,6 +54,18 @@ struct Parts<'a> {
     input: usize,
     output: usize,
     threads: usize,
+}
+
+/// What is counted of a training.
+struct Counted {
+    steps: usize,
+    refreshes: usize,
+    refresh_rounds: usize,
+    /// Most refreshes that do not depend on each other.
+    at_once: usize,
+    work: Work,
+    /// Limbs of ciphertexts held at most.
+    limbs: usize,
 }
 
 impl<'a> Parts<'a> {
@@ -75,9 +106,16 @@ impl<'a> Parts<'a> {
         &self,
         params: &BootstrapParams,
         mut keys: KeyRequest,
-        forecast: (usize, usize, Work, usize),
+        counted: Counted,
     ) -> Result<Forecast, TrainingError> {
-        let (steps, refreshes, work, limbs) = forecast;
+        let Counted {
+            steps,
+            refreshes,
+            refresh_rounds,
+            at_once,
+            work,
+            limbs,
+        } = counted;
         let outline = BootstrapOutline::new(params)?;
         keys.extend(&outline.request());
         let keys = keys.reduced(params.scheme().log_n());
@@ -85,11 +123,14 @@ impl<'a> Parts<'a> {
         Ok(Forecast {
             steps,
             refreshes,
-            work: work + refresh * refreshes as u64,
+            refresh_rounds,
+            refresh,
+            work,
+            threads: self.threads,
             key_bytes: keys.bytes(params.scheme().chain()),
             matrix_bytes: outline.matrix_bytes(),
             ciphertext_bytes: limbs as u64 * params.scheme().limb_bytes()
-                + outline.working_bytes() * self.threads.min(self.layout.blocks()) as u64,
+                + outline.working_bytes() * self.threads.min(at_once) as u64,
             keys,
         })
     }
@@ -147,10 +188,20 @@ impl Ridge {
                 level = top.saturating_sub(2);
             }
         }
-        let limbs = 3 * top * (sums + cross) + 2 * top * (blocks + 1) * (groups + 2 * width);
-        let work = group * groups as u64 + finish + iterations;
+        // Sums, and what a group's products are made of; then all diagonals, and what is multiplied with them.
+        let rotated = blocks * (width + giants) + period;
+        let summing = 3 * (sums + cross) + 2 * rotated + 2 * (blocks + 1) * groups;
+        let products = blocks * blocks * lanes + blocks * (width + giants + 5);
+        let counted = Counted {
+            steps,
+            refreshes,
+            refresh_rounds: refreshes / blocks * blocks.div_ceil(threads),
+            at_once: blocks,
+            work: group * groups as u64 + finish + iterations,
+            limbs: top * summing.max(2 * products),
+        };
         let keys = ridge_keys(self, layout, params.output_level())?;
-        p.finish(params, keys, (steps, refreshes, work, limbs))
+        p.finish(params, keys, counted)
     }
 }
 
@@ -208,12 +259,23 @@ impl Softmax {
         let of_step = gradient * many + unpacked + packed;
         let visits = self.epochs * groups;
         let work = of_group * visits as u64 + of_step * steps as u64;
-        let refreshes = self.refreshes(groups, levels.refreshes, layout.packs());
+        let pairs = |step| self.groups_of_step(step, groups).len().div_ceil(2);
+        let rounds: usize = (0..steps)
+            .map(|step| pairs(step).div_ceil(threads) * levels.refreshes)
+            .sum();
+        let packs = layout.packs();
         // Data; weights before and after; what a block of every group is multiplied with.
         let weights = layout.packs() * 2 * top + 2 * blocks * levels.weights;
         let products = self.step_groups * 2 * period * 2 * top;
-        let limbs = 2 * top * (blocks + 1) * groups + products + weights;
+        let counted = Counted {
+            steps,
+            refreshes: self.refreshes(groups, levels.refreshes, packs),
+            refresh_rounds: rounds + (steps - 1) * packs.div_ceil(threads),
+            at_once: packs.max(self.step_groups.div_ceil(2)),
+            work,
+            limbs: 2 * top * (blocks + 1) * groups + products + weights,
+        };
         let keys = softmax_keys(self, layout, groups, params)?;
-        p.finish(params, keys, (steps, refreshes, work, limbs))
+        p.finish(params, keys, counted)
     }
 }

@@ -27,7 +27,7 @@ fn meeting(request: &mut KeyRequest, layout: &FeatureLayout, weights: usize) {
     request.relin(at);
 }
 
-/// The keys of a ridge regression whose features are at `features`, and of the use of its head at level 4 or below.
+/// The keys of a ridge regression whose features are at `features`, and of the use of its head at any level below.
 ///
 /// # Errors
 /// [`TrainingError::Setting`].
@@ -54,10 +54,9 @@ pub fn ridge_keys(
     }
     let spread = layout.images() / period;
     doublings(&mut request, -(period as i64), spread, features);
+    // Steps and sums of the scores are among these: the baby steps are at least as many as a period.
     request.relin(features);
     request.conjugation(features);
-    let low = features.limbs().saturating_sub(1).clamp(1, 4);
-    meeting(&mut request, layout, low);
     Ok(request)
 }
 

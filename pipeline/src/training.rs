@@ -7,6 +7,7 @@
 
 mod assignment;
 mod error;
+mod forecast;
 mod planning;
 mod report;
 pub mod server;
@@ -30,6 +31,7 @@ use crate::server::run_group;
 use crate::system;
 use assignment::Assignment;
 pub use error::TrainError;
+pub use forecast::TrainForecast;
 pub use planning::{TrainPlan, TrainTask, plan};
 pub use report::TrainReport;
 use server::{FeatureServer, Features};
@@ -118,6 +120,13 @@ fn select(
             batch.images
         ));
     }
+    if positions.is_empty() {
+        return Err(TrainError::LeftOut {
+            data,
+            images: batch.images,
+            norm_bound: bound,
+        });
+    }
     let of = positions.iter().map(|p| labels[*p]).collect();
     Ok(Selection {
         examples: Examples::new(d, classes, rows(&features, d, &positions), of)?,
@@ -150,89 +159,46 @@ pub fn train(
     let decay = REFERENCE_DECAY / training.examples.images() as f64;
     let reference = logistic_regression(&training.examples, decay, 1e-5, REFERENCE_STEPS);
 
-    // Keys for the features, and the features.
+    // The features.
     let params = plan.planned.instance.params.clone();
     let prepared = &plan.planned.instance.prepared;
     let specs = (prepared.input(), prepared.output());
     if let Some(checkpoint) = &mut checkpoint {
         checkpoint.check("seed", seed.map_or("none".to_owned(), |s| s.to_string()))?;
         checkpoint.check("images", digest(&[&training, &test]))?;
+        // They decide which image is in which run.
+        checkpoint.check("classes", task.classes)?;
     }
     // With a seed the key is made again.
     let stored = checkpoint.as_deref().filter(|_| seed.is_none());
     let mut client = TrainingClient::generate(&params, specs, Randomness::new(seed), stored)?;
-    progress.begin("keys of the network", None, Unit::Parts);
-    let keys = client.keys(&plan.feature_keys()?)?;
-    progress.finish();
-    let (key, encryption) = (client.key(), plan.encryption());
     if let Some(checkpoint) = &mut checkpoint {
-        checkpoint.begin(&plan.planned.plan.decisions, key)?;
+        checkpoint.begin(&plan.planned.plan.decisions, client.key())?;
     }
-    let evaluator = Evaluator::new(&params, Arc::new(keys));
-    let mut feature_server = FeatureServer::new(&plan, &evaluator, encryption.1)?;
-    let assignments = [&training, &test].map(|s| {
-        let capacity = layout.capacity();
-        Assignment::new(
-            &plan.arrangement,
-            prepared.images(),
-            s.numbers.len(),
-            capacity,
-        )
-    });
-    let datas = [(task.train, &training), (task.test, &test)];
-    let (mut number, mut seconds_features) = (0, 0.0);
-    let mut transposed: Vec<Features> = Vec::new();
-    for ((batch, selection), assignment) in datas.iter().zip(&assignments) {
-        let mut features = Features::default();
-        for run in 0..assignment.runs() {
-            let executor = feature_server.executor();
-            let kept = checkpoint.as_deref_mut();
-            let mut kept = kept.map(|checkpoint| checkpoint.group(&params, key, prepared, number));
-            let found = kept.as_mut().map(|kept| kept.find(executor, progress));
-            let begun = if let Some(begun) = found.transpose()?.flatten() {
-                client.skip_group();
-                begun
-            } else {
-                let numbers = &selection.numbers;
-                let images = assignment.pictures(task.model, batch.data, numbers, run)?;
-                let start = Instant::now();
-                let encrypted = client.encrypt(&images)?;
-                seconds_features += start.elapsed().as_secs_f64();
-                Begun::at(executor.begin(encrypted)?)
-            };
-            let done = run_group(begun, kept, None, progress)?;
-            seconds_features += done.seconds;
-            let start = Instant::now();
-            feature_server.transpose(done.logits, assignment, run, &mut features)?;
-            seconds_features += start.elapsed().as_secs_f64();
-            number += 1;
-        }
-        transposed.push(features);
-    }
-    drop(feature_server);
-    drop(evaluator);
+    let sources = [
+        Source::new(&plan, task.train, &training),
+        Source::new(&plan, task.test, &test),
+    ];
+    let runs = sources.iter().map(|source| source.assignment.runs());
+    let bootstraps_network = plan.network_refreshes(runs.sum());
+    let kept = checkpoint.as_deref_mut();
+    let (transposed, mut seconds_features) =
+        features(task, &plan, &sources, &mut client, kept, progress)?;
 
-    // Keys for the training; refreshed features.
+    // The network is not needed any more: its matrices make room for those of the training.
+    let encryption = plan.encryption();
+    drop(plan.planned);
     progress.begin("keys of the training", None, Unit::Parts);
-    let keys = client.keys(&plan.training_keys())?;
+    let keys = client.keys(&plan.forecast.keys)?;
     progress.finish();
-    params.pool().set_budget(Some(plan.memory_bytes));
     let refresher = CosineBootstrapper::new(&plan.refreshes)?;
     let evaluator = Evaluator::new(&params, Arc::new(keys));
     let trainer = Trainer::new(evaluator, layout, Arc::new(refresher), encryption.1)?;
     let start = Instant::now();
-    let mut refreshed = Vec::new();
-    for features in transposed {
-        refreshed.push(server::refreshed(
-            &trainer,
-            &plan.arrangement,
-            features,
-            bound,
-            progress,
-        )?);
-    }
-    let test_features = refreshed.pop().unwrap_or_default();
-    let features = refreshed.pop().unwrap_or_default();
+    let [features, test_features] = transposed.map(|transposed| {
+        server::refreshed(&trainer, &plan.arrangement, transposed, bound, progress)
+    });
+    let (features, test_features) = (features?, test_features?);
     seconds_features += start.elapsed().as_secs_f64();
 
     // The training itself.
@@ -250,12 +216,11 @@ pub fn train(
     // The use of the head.
     let start = Instant::now();
     let spread = trainer.spread(&head)?;
-    let mut scores = Vec::new();
-    for features in &test_features {
-        scores.push(trainer.scores(&spread, features)?);
-    }
+    let scores = test_features.iter().map(|x| trainer.scores(&spread, x));
+    let scores = scores.collect::<Result<Vec<_>, _>>()?;
     let seconds_scores = start.elapsed().as_secs_f64();
-    let (found, encrypted_scores) = decrypted(&mut client, &plan, &head, (&scores, &test_groups))?;
+    let client = client.heads(layout, encryption);
+    let (found, encrypted_scores) = decrypted(&client, &head, (&scores, &test_groups))?;
     let encrypted_accuracy = accuracy(&encrypted_scores, task.classes, test.examples.labels());
     Ok(TrainReport {
         model: task.model.name().to_owned(),
@@ -276,11 +241,14 @@ pub fn train(
         seconds_per_step: seconds_train / plan.forecast.steps as f64,
         seconds_scores,
         steps: plan.forecast.steps,
-        bootstraps: trainer.refreshes() + plan.network_refreshes(&assignments),
+        bootstraps: bootstraps_network + trainer.refreshes(),
         bootstraps_train,
-        predicted_seconds_train: plan.seconds_train,
+        predicted_seconds_features: plan.summary.predicted_seconds_features,
+        predicted_seconds_train: plan.summary.predicted_seconds_train,
+        predicted_peak_bytes: plan.summary.predicted_peak_bytes,
         key_bytes: plan.forecast.key_bytes,
         peak_rss_bytes: system::peak_rss_bytes(),
+        pool_high_water_bytes: params.pool().high_water_bytes(),
         log_n: params.log_n(),
         log_qp: params.log_qp(),
         security_bits: params.security_bits(),
@@ -291,6 +259,75 @@ pub fn train(
         revision: system::revision().to_owned(),
         checkpoint: checkpoint.map(|checkpoint| checkpoint.report()),
     })
+}
+
+/// Images whose features are to be made.
+struct Source<'a> {
+    batch: Batch<'a>,
+    selection: &'a Selection,
+    assignment: Assignment,
+}
+
+impl<'a> Source<'a> {
+    fn new(plan: &TrainPlan, batch: Batch<'a>, selection: &'a Selection) -> Self {
+        Self {
+            batch,
+            selection,
+            assignment: plan.assignment(selection.numbers.len()),
+        }
+    }
+}
+
+/// Encrypts images and runs the network on them: transposed features of each source, not refreshed, and the seconds that it took, without
+/// the keys and what an earlier process has done.
+fn features(
+    task: &TrainTask<'_>,
+    plan: &TrainPlan,
+    sources: &[Source<'_>; 2],
+    client: &mut TrainingClient,
+    mut checkpoint: Option<&mut Checkpoint>,
+    progress: &dyn Progress,
+) -> Result<([Features; 2], f64), TrainError> {
+    let (params, key) = (&plan.planned.instance.params, client.key());
+    let prepared = &plan.planned.instance.prepared;
+    progress.begin("keys of the network", None, Unit::Parts);
+    let keys = client.keys(&plan.feature_keys()?)?;
+    progress.finish();
+    let evaluator = Evaluator::new(params, Arc::new(keys));
+    let mut server = FeatureServer::new(plan, &evaluator, plan.encryption().1)?;
+    let (mut number, mut seconds) = (0, 0.0);
+    let mut all = [Features::default(), Features::default()];
+    for (source, features) in sources.iter().zip(&mut all) {
+        let Source {
+            batch,
+            selection,
+            assignment,
+        } = source;
+        for run in 0..assignment.runs() {
+            let executor = server.executor();
+            let kept = checkpoint.as_deref_mut();
+            let mut kept = kept.map(|checkpoint| checkpoint.group(params, key, prepared, number));
+            let found = kept.as_mut().map(|kept| kept.find(executor, progress));
+            let begun = if let Some(begun) = found.transpose()?.flatten() {
+                client.skip_group();
+                begun
+            } else {
+                let images =
+                    assignment.pictures(task.model, batch.data, &selection.numbers, run)?;
+                let start = Instant::now();
+                let encrypted = client.encrypt(&images)?;
+                seconds += start.elapsed().as_secs_f64();
+                Begun::at(executor.begin(encrypted)?)
+            };
+            let done = run_group(begun, kept, None, progress)?;
+            seconds += done.seconds;
+            let start = Instant::now();
+            server.transpose(done.logits, assignment, run, features)?;
+            seconds += start.elapsed().as_secs_f64();
+            number += 1;
+        }
+    }
+    Ok((all, seconds))
 }
 
 /// What images are compared by, in hexadecimal digits: their features, which follow from them and the network.
@@ -306,12 +343,10 @@ fn digest(selections: &[&Selection]) -> String {
 
 /// The client's look at the head and at all scores.
 fn decrypted(
-    client: &mut TrainingClient,
-    plan: &TrainPlan,
+    client: &he_training::Client<'_>,
     head: &Head,
     (scores, groups): (&[Ciphertext], &[Examples]),
 ) -> Result<(Weights, Vec<f64>), TrainError> {
-    let client = client.heads(*plan.arrangement.layout(), plan.encryption());
     let weights = client.decrypt_head(head)?;
     let mut all = Vec::new();
     for (scores, group) in scores.iter().zip(groups) {

@@ -101,6 +101,14 @@ impl SoftmaxRun<'_> {
             let found = group.features.len();
             self.trainer.check_blocks("blocks of features", found)?;
         }
+        let images: usize = batch.iter().map(|group| group.images).sum();
+        if images == 0 {
+            return Err(TrainingError::Count {
+                what: "images of a mini-batch",
+                found: 0,
+                expected: 1,
+            });
+        }
         let t = self.trainer;
         let (_, output) = t.refresh_levels();
         let state = std::mem::take(&mut self.state)
@@ -123,7 +131,6 @@ impl SoftmaxRun<'_> {
             .into_par_iter()
             .map(|excess| t.turned_back(&excess))
             .collect::<Result<Vec<_>, _>>()?;
-        let images = batch.iter().map(|group| group.images).sum();
         let cuts = (0..t.layout.blocks())
             .map(|block| {
                 let groups = turned.iter().zip(batch);

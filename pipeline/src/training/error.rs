@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::exchange::ExchangeError;
 use crate::inference::InferenceError;
 use crate::planner::PlanError;
+use crate::units::{flag_up, gb, gb_up};
 
 /// What went wrong in a training.
 #[derive(Debug, Error)]
@@ -26,7 +27,7 @@ pub enum TrainError {
     /// In the refreshes.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
-    /// Images without labels, or with more classes than are to be trained.
+    /// Images without labels.
     #[error("{data}: {found}, expected {expected}")]
     Labels {
         /// Name of the data.
@@ -36,11 +37,28 @@ pub enum TrainError {
         /// What would do.
         expected: String,
     },
+    /// No image is left.
+    #[error(
+        "{data}: all {images} images leave a range that the network declares, or their features the norm {norm_bound:.3} (`--norm-bound`), expected at least one that does not"
+    )]
+    LeftOut {
+        /// Name of the data.
+        data: String,
+        /// Number of images.
+        images: usize,
+        /// Declared bound of the norm of an image's features.
+        norm_bound: f64,
+    },
     /// Too little memory for the training itself.
     #[error(
-        "training takes {needed_bytes} bytes of memory, expected at most the {budget_bytes} that there are"
+        "memory of {:.2} GB is not enough for the {loss} training: at least {:.2} GB are needed (`--memory-gib {:.2}`)",
+        gb(*budget_bytes),
+        gb_up(*needed_bytes),
+        flag_up(*needed_bytes)
     )]
     Memory {
+        /// Name of the loss.
+        loss: &'static str,
         /// Bytes needed.
         needed_bytes: u64,
         /// Bytes allowed.
@@ -52,7 +70,7 @@ impl TrainError {
     /// Whether settings or data are at fault.
     pub fn is_bad_input(&self) -> bool {
         match self {
-            Self::Labels { .. } => true,
+            Self::Labels { .. } | Self::LeftOut { .. } => true,
             Self::Training(error) => matches!(
                 error,
                 TrainingError::Setting { .. }
@@ -72,7 +90,9 @@ impl TrainError {
             Self::Training(TrainingError::Encode(error)) => error.out_of_memory(),
             Self::Training(TrainingError::Key(error)) => error.out_of_memory(),
             Self::Inference(error) => error.out_of_memory(),
-            Self::Training(_) | Self::Bootstrap(_) | Self::Labels { .. } => false,
+            Self::Training(_) | Self::Bootstrap(_) | Self::Labels { .. } | Self::LeftOut { .. } => {
+                false
+            }
         }
     }
 }

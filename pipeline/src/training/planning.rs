@@ -1,6 +1,5 @@
 //! What a training is going to take, before it begins.
 
-use std::fmt;
 use std::num::NonZeroUsize;
 
 use ckks_scheme::{BootstrapParams, KeyRequest, Level, Scale};
@@ -9,11 +8,15 @@ use he_models::Model;
 use he_training::{Arrangement, Forecast, TrainingError, scale_of};
 
 use super::assignment::Assignment;
+use super::forecast::TrainForecast;
 use super::{Loss, TrainError};
-use crate::decisions::Instance;
-use crate::inference::Batch;
+use crate::decisions::{Decisions, Instance};
+use crate::estimate::memory::secret_limbs;
+use crate::inference::{Batch, InferenceError};
 use crate::planner::{self, Machine, Pins, Planned, Task};
-use crate::units::gb;
+
+/// Copies of the features in the clear: as they are evaluated, as examples, in groups, in mini-batches, and two in between.
+const FEATURE_COPIES: usize = 6;
 
 /// What is to be trained.
 #[derive(Clone, Copy)]
@@ -43,23 +46,22 @@ pub struct TrainPlan {
     pub refreshes: BootstrapParams,
     /// How features become groups.
     pub arrangement: Arrangement,
-    /// What the training takes, without the features.
+    /// What the training takes, without making the features. Its keys are those that it needs.
     pub forecast: Forecast,
-    /// Estimated seconds of the training, without the features.
-    pub seconds_train: f64,
-    /// Estimated seconds of the network on all images.
-    pub seconds_network: f64,
-    /// Size in bytes of what transposing the features takes, beside the network.
-    pub transposition_bytes: u64,
-    /// Estimated largest resident memory of the training, without the features, in bytes.
-    pub train_bytes: u64,
-    /// Memory that may be used, in bytes.
-    pub memory_bytes: u64,
-    /// Groups of images to train on.
-    pub groups: usize,
+    /// All of it, in numbers.
+    pub summary: TrainForecast,
 }
 
-/// Plans a training over the ring of `refreshes`. Images that will be left out are not known yet, and are counted.
+/// The network's part of a plan.
+struct Network {
+    planned: Planned,
+    arrangement: Arrangement,
+    /// What transposing the features takes, beside the network.
+    transposition_bytes: u64,
+}
+
+/// Plans a training over the ring of `refreshes`. Images that will be left out are not known yet, and are counted. `begun`: what
+/// was decided for the network when the run was begun; it is obeyed. The limb pool is bound to the memory from then on.
 ///
 /// # Errors
 /// [`TrainError::Plan`], [`TrainError::Training`] for settings and sizes that do not fit, [`TrainError::Memory`].
@@ -67,86 +69,146 @@ pub fn plan(
     task: &TrainTask<'_>,
     refreshes: &BootstrapParams,
     machine: &Machine,
-    pins: &Pins,
+    begun: Option<&Decisions>,
 ) -> Result<TrainPlan, TrainError> {
     match &task.loss {
         Loss::Ridge(ridge) => ridge.validate()?,
         Loss::Softmax(softmax) => softmax.validate()?,
     }
     let params = refreshes.scheme();
-    let lowered = task
-        .model
-        .lower()
-        .map_err(crate::inference::InferenceError::from)?;
+    let data_bytes = data_bytes(task).saturating_add(machine.beside_bytes);
+    // Bytes that the network's plan keeps free for the transposition.
+    let mut reserved = 0;
+    let network = loop {
+        let machine = Machine {
+            beside_bytes: data_bytes.saturating_add(reserved),
+            ..machine.clone()
+        };
+        let found = network(task, refreshes, &machine, begun)?;
+        let peak = found.planned.plan.forecast.predicted_peak_bytes - reserved;
+        if peak.saturating_add(found.transposition_bytes) <= machine.memory_bytes {
+            break found;
+        }
+        // More than before: what was reserved was within the memory.
+        reserved = found.transposition_bytes;
+    };
+    let Network {
+        planned,
+        arrangement,
+        transposition_bytes,
+    } = network;
+    let of_network = &planned.plan.forecast;
+    let fixed_bytes = of_network.predicted_peak_bytes - of_network.pool_bytes - reserved;
+    let feature_bytes = fixed_bytes + of_network.pool_bytes + transposition_bytes;
+    let pool_bytes = machine.memory_bytes.saturating_sub(fixed_bytes);
+    params.pool().set_budget(Some(pool_bytes));
+
+    let layout = arrangement.layout();
+    let groups = |images: usize| images.div_ceil(layout.capacity());
+    let (train_groups, test_groups) = (groups(task.train.images), groups(task.test.images));
+    let mut forecast = match &task.loss {
+        Loss::Ridge(ridge) => ridge.forecast(layout, train_groups, refreshes, machine.threads)?,
+        Loss::Softmax(softmax) => {
+            softmax.forecast(layout, train_groups, refreshes, machine.threads)?
+        }
+    };
+    let top = refreshes.output_level();
+    arrangement.request_sections(top, &mut forecast.keys);
+    forecast.key_bytes = forecast.keys.bytes(params.chain());
+    // The features of the test images wait meanwhile.
+    let waiting = 2 * top.limbs() * layout.blocks() * test_groups + secret_limbs(params.chain());
+    forecast.ciphertext_bytes += waiting as u64 * params.limb_bytes();
+    let train_bytes = fixed_bytes.saturating_add(forecast.pool_bytes());
+    if train_bytes > machine.memory_bytes {
+        return Err(TrainError::Memory {
+            loss: task.loss.name(),
+            needed_bytes: train_bytes,
+            budget_bytes: machine.memory_bytes,
+        });
+    }
+    let runs = runs(task, &arrangement, planned.instance.prepared.images());
+    let costs = machine.speed.at(params.log_n(), machine.threads);
+    let per_run = of_network.predicted_seconds_infer / of_network.groups.max(1) as f64;
+    let summary = TrainForecast {
+        loss: task.loss.name().to_owned(),
+        images: task.train.images,
+        test_images: task.test.images,
+        classes: task.classes,
+        features: layout.features(),
+        norm_bound: task.loss.norm_bound(),
+        groups: train_groups,
+        images_per_group: layout.capacity(),
+        ciphertexts_per_group: layout.blocks(),
+        steps: forecast.steps,
+        bootstraps_train: forecast.refreshes,
+        refresh_from: refreshes.input_level().limbs(),
+        refresh_to: top.limbs(),
+        key_bytes: forecast.key_bytes,
+        transposition_bytes,
+        train_bytes,
+        predicted_peak_bytes: train_bytes.max(feature_bytes),
+        predicted_seconds_features: per_run * runs as f64,
+        predicted_seconds_train: forecast.seconds(&costs),
+        network: planned.plan.clone(),
+    };
+    Ok(TrainPlan {
+        refreshes: refreshes.clone(),
+        planned,
+        arrangement,
+        forecast,
+        summary,
+    })
+}
+
+/// Plans the network up to its features over the ring of the refreshes.
+fn network(
+    task: &TrainTask<'_>,
+    refreshes: &BootstrapParams,
+    machine: &Machine,
+    begun: Option<&Decisions>,
+) -> Result<Network, TrainError> {
+    let params = refreshes.scheme();
+    let lowered = task.model.lower().map_err(InferenceError::from)?;
     let mut program = lowered.program;
     // A rescale and the transposition come before the refresh.
     program.leave_levels(refreshes.input_level().limbs());
     let checksum = task.model.checksum_hex();
-    let of_network = Task {
+    let task_of_network = Task {
         program: &program,
         checksum: &checksum,
         batch: task.batch,
         max_logit_error: task.max_error,
     };
-    let network = |machine: &Machine| -> Result<(Planned, Arrangement, u64), TrainError> {
-        let literal = refreshes.literal();
-        let planned = planner::plan_over(&of_network, machine, pins, params, Some(literal))?;
-        let prepared = &planned.instance.prepared;
-        let arrangement = arranged(prepared.output(), task.classes)?;
-        // Features of all runs wait for their refresh.
-        let level = transposition_level(prepared.output());
-        let runs = runs(task, &arrangement, prepared.images());
-        let limbs = runs * arrangement.layout().blocks() * 2 * (level.limbs() - 1);
-        let waiting = limbs as u64 * params.limb_bytes();
-        let bytes = arrangement.bytes(level, params.chain())? + waiting;
-        Ok((planned, arrangement, bytes))
+    let planned = match begun {
+        Some(begun) => planner::obey_over(begun, &task_of_network, machine, params)?,
+        None => planner::plan_over(
+            &task_of_network,
+            machine,
+            &Pins::default(),
+            params,
+            Some(refreshes.literal()),
+        )?,
     };
-    let peak = |planned: &Planned| planned.plan.forecast.predicted_peak_bytes;
-    let mut found = network(machine)?;
-    let (planned, _, bytes) = &found;
-    if peak(planned) + bytes > machine.memory_bytes {
-        let less = Machine {
-            memory_bytes: machine.memory_bytes.saturating_sub(*bytes),
-            ..machine.clone()
-        };
-        drop(found);
-        found = network(&less)?;
-        // What was kept free is for the transposition.
-        let fixed = peak(&found.0) - found.0.plan.forecast.pool_bytes;
-        let budget = machine.memory_bytes.saturating_sub(fixed);
-        params.pool().set_budget(Some(budget));
-    }
-    let (planned, arrangement, transposition_bytes) = found;
     let prepared = &planned.instance.prepared;
-    let layout = arrangement.layout();
-    let groups = task.train.images.div_ceil(layout.capacity());
+    let arrangement = arranged(prepared.output(), task.classes)?;
+    // Features of all runs wait for their refresh.
+    let level = transposition_level(prepared.output());
     let runs = runs(task, &arrangement, prepared.images());
-    let forecast = match &task.loss {
-        Loss::Ridge(ridge) => ridge.forecast(layout, groups, refreshes, machine.threads)?,
-        Loss::Softmax(softmax) => softmax.forecast(layout, groups, refreshes, machine.threads)?,
-    };
-    let costs = machine.speed.at(params.log_n(), machine.threads);
-    let per_run =
-        planned.plan.forecast.predicted_seconds_infer / planned.plan.forecast.groups.max(1) as f64;
-    let train_bytes = forecast.key_bytes + forecast.matrix_bytes + forecast.ciphertext_bytes;
-    if train_bytes > machine.memory_bytes {
-        return Err(TrainError::Memory {
-            needed_bytes: train_bytes,
-            budget_bytes: machine.memory_bytes,
-        });
-    }
-    Ok(TrainPlan {
-        seconds_train: costs.seconds(&forecast.work),
-        seconds_network: per_run * runs as f64,
-        transposition_bytes,
-        train_bytes,
-        memory_bytes: machine.memory_bytes,
-        refreshes: refreshes.clone(),
+    let limbs = runs * arrangement.layout().blocks() * 2 * (level.limbs() - 1);
+    let waiting = limbs as u64 * params.limb_bytes();
+    let transposition_bytes = arrangement.bytes(level, params.chain())? + waiting;
+    Ok(Network {
         planned,
         arrangement,
-        forecast,
-        groups,
+        transposition_bytes,
     })
+}
+
+/// Most bytes of features in the clear, beside the limb pool.
+fn data_bytes(task: &TrainTask<'_>) -> u64 {
+    let images = task.train.images.saturating_add(task.test.images);
+    let row = task.model.classes().len() * size_of::<f64>();
+    images.saturating_mul(row).saturating_mul(FEATURE_COPIES) as u64
 }
 
 /// How outputs of a network become features of groups.
@@ -195,57 +257,16 @@ impl TrainPlan {
         Ok(request)
     }
 
-    /// The switching keys for the training.
-    pub fn training_keys(&self) -> KeyRequest {
-        let mut request = self.forecast.keys.clone();
-        let top = self.refreshes.output_level();
-        self.arrangement.request_sections(top, &mut request);
-        request
+    /// Which image of `images` is encrypted where.
+    pub(super) fn assignment(&self, images: usize) -> Assignment {
+        let per_run = self.planned.instance.prepared.images();
+        let capacity = self.arrangement.layout().capacity();
+        Assignment::new(&self.arrangement, per_run, images, capacity)
     }
 
-    /// Refreshes of the network on all images.
-    pub(super) fn network_refreshes(&self, assignments: &[Assignment]) -> usize {
+    /// Refreshes of so many runs of the network.
+    pub(super) fn network_refreshes(&self, runs: usize) -> usize {
         let forecast = &self.planned.plan.forecast;
-        let runs: usize = assignments.iter().map(Assignment::runs).sum();
         forecast.bootstraps / forecast.groups.max(1) * runs
-    }
-}
-
-impl fmt::Display for TrainPlan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.planned.plan)?;
-        let layout = self.arrangement.layout();
-        let refreshes = &self.refreshes;
-        writeln!(
-            f,
-            "\nhead: {} features x {} classes, {} groups of up to {} images, {} ciphertexts each",
-            layout.features(),
-            layout.classes(),
-            self.groups,
-            layout.capacity(),
-            layout.blocks(),
-        )?;
-        writeln!(
-            f,
-            "{} steps, {} refreshes from level {} to level {}, keys {:.2} GB, memory about {:.2} GB",
-            self.forecast.steps,
-            self.forecast.refreshes,
-            refreshes.input_level(),
-            refreshes.output_level(),
-            gb(self.forecast.key_bytes),
-            gb(self.train_bytes),
-        )?;
-        writeln!(
-            f,
-            "transposing the features takes {:.2} GB beside the network",
-            gb(self.transposition_bytes),
-        )?;
-        write!(
-            f,
-            "estimated: features {:.0} s, training {:.0} s, {:.2} s for each step",
-            self.seconds_network,
-            self.seconds_train,
-            self.seconds_train / self.forecast.steps as f64,
-        )
     }
 }

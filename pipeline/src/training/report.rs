@@ -36,7 +36,8 @@ pub struct TrainReport {
     pub accuracy_reference: f64,
     /// Largest difference of a weight from that of the training in the clear, relative to the largest of these.
     pub largest_weight_difference: f64,
-    /// Wall time from encrypted images to refreshed features, encryption included.
+    /// Wall time from images to refreshed features: encryption, network, transposition, refreshes. Without keys, and without what an
+    /// earlier process has done.
     pub seconds_features: f64,
     /// Wall time from features to the head.
     pub seconds_train: f64,
@@ -50,12 +51,18 @@ pub struct TrainReport {
     pub bootstraps: usize,
     /// Ciphertexts refreshed by the training.
     pub bootstraps_train: usize,
+    /// Estimate of the network's part of `seconds_features` before the run, for all images.
+    pub predicted_seconds_features: f64,
     /// Estimate of `seconds_train` before the run.
     pub predicted_seconds_train: f64,
+    /// Estimate of `peak_rss_bytes` before the run.
+    pub predicted_peak_bytes: u64,
     /// Size of the training's switching keys in bytes.
     pub key_bytes: u64,
     /// Largest resident memory of the process in bytes.
     pub peak_rss_bytes: Option<u64>,
+    /// Largest size of all limbs in use in bytes, client and server together.
+    pub pool_high_water_bytes: u64,
     /// Base-2 logarithm of the ring degree.
     pub log_n: u32,
     /// Base-2 logarithm of the modulus, special primes included.

@@ -9,7 +9,6 @@ use he_models::{FeatureUnits, Model, features, model_files};
 use he_training::{Ridge, Softmax};
 use pipeline::checkpoint::Checkpoint;
 use pipeline::inference::Batch;
-use pipeline::planner::Pins;
 use pipeline::progress::Silent;
 use pipeline::training::{self, Loss, TrainError, TrainReport, TrainTask};
 
@@ -117,7 +116,7 @@ fn trained(
     loss: Loss,
     model: &Model,
     data: &Waves,
-    (images, test_images): (usize, usize),
+    (images, test_images, classes): (usize, usize, usize),
     checkpoint: Option<&mut Checkpoint>,
 ) -> Result<TrainReport, TrainError> {
     let batch = |first, images| Batch {
@@ -129,13 +128,15 @@ fn trained(
         model,
         train: batch(0, images),
         test: batch(5000, test_images),
-        classes: Waves::CLASSES,
+        classes,
         loss,
         batch: NonZeroUsize::new(16).unwrap(),
         max_error: 0.01,
     };
-    let plan = training::plan(&task, &refreshes(), &machine(4 * GIB), &Pins::default())?;
-    assert!(plan.to_string().contains("8 features x 3 classes"));
+    let begun = checkpoint.as_deref().map(Checkpoint::decisions);
+    let begun = begun.transpose()?.flatten();
+    let plan = training::plan(&task, &refreshes(), &machine(4 * GIB), begun.as_ref())?;
+    assert!(plan.summary.to_string().contains("8 features x "));
     training::train(&task, plan, Some(1), checkpoint, &Silent)
 }
 
@@ -162,24 +163,26 @@ fn ridge_head_on_encrypted_images_is_that_of_the_clear_twin() {
     let mut checkpoint = Checkpoint::open(dir.path()).unwrap();
     let data = Waves { labelled: true };
     // One group and a part of a second one.
-    let report = trained(loss, &model, &data, (90, 30), Some(&mut checkpoint)).unwrap();
+    let report = trained(loss, &model, &data, (90, 30, 3), Some(&mut checkpoint)).unwrap();
     assert_eq!((report.images, report.features), (90, 8));
     check(&report);
 
     // What the network gave is found again.
     drop(checkpoint);
     let mut checkpoint = Checkpoint::open(dir.path()).unwrap();
-    let again = trained(loss, &model, &data, (90, 30), Some(&mut checkpoint)).unwrap();
+    let again = trained(loss, &model, &data, (90, 30, 3), Some(&mut checkpoint)).unwrap();
     let runs = report.checkpoint.unwrap().writes;
     let kept = again.checkpoint.unwrap();
     assert!(kept.groups_found > 0 && kept.groups_found <= runs);
     assert_eq!(kept.writes, 0);
     let weights = |report: &TrainReport| report.largest_weight_difference;
     assert_eq!(weights(&again), weights(&report));
-    drop(checkpoint);
-    let mut checkpoint = Checkpoint::open(dir.path()).unwrap();
-    let other = trained(loss, &model, &data, (80, 30), Some(&mut checkpoint)).unwrap_err();
-    assert!(other.to_string().contains("images"), "{other}");
+    for (sizes, differs) in [((80, 30, 3), "images"), ((90, 30, 5), "classes")] {
+        drop(checkpoint);
+        checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let other = trained(loss, &model, &data, sizes, Some(&mut checkpoint)).unwrap_err();
+        assert!(other.to_string().contains(differs), "{other}");
+    }
     checkpoint.remove().unwrap();
 }
 
@@ -193,7 +196,7 @@ fn softmax_head_on_encrypted_images_is_that_of_the_clear_twin() {
         epochs: 3,
         ..Softmax::default()
     });
-    let report = trained(loss, &model, &Waves { labelled: true }, (90, 30), None).unwrap();
+    let report = trained(loss, &model, &Waves { labelled: true }, (90, 30, 3), None).unwrap();
     assert_eq!(report.steps, 6);
     check(&report);
 }
@@ -208,12 +211,14 @@ fn trainings_without_labels_or_images_that_fit_are_refused() {
         })
     };
     let unlabelled = Waves { labelled: false };
-    let error = trained(loss(norm_bound), &model, &unlabelled, (20, 20), None).unwrap_err();
+    let error = trained(loss(norm_bound), &model, &unlabelled, (20, 20, 3), None).unwrap_err();
     let text = "waves: images without labels, expected labelled images";
     assert_eq!(error.to_string(), text);
     assert!(error.is_bad_input());
     // All images are longer than that.
     let labelled = Waves { labelled: true };
-    let error = trained(loss(1e-3), &model, &labelled, (20, 20), None).unwrap_err();
+    let error = trained(loss(1e-3), &model, &labelled, (20, 20, 3), None).unwrap_err();
     assert!(error.is_bad_input(), "{error}");
+    let text = "waves: all 20 images leave a range that the network declares, or their features the norm 0.001";
+    assert!(error.to_string().starts_with(text), "{error}");
 }

@@ -5,12 +5,12 @@ use datasets::Split;
 use he_models::{FeatureUnits, Model, features, model_files};
 use he_training::{Ridge, Softmax};
 use pipeline::checkpoint::Checkpoint;
+use pipeline::decisions::Decisions;
 use pipeline::inference::Batch;
-use pipeline::planner::Pins;
 use pipeline::progress::Progress;
 use pipeline::references;
 use pipeline::report;
-use pipeline::training::{self, Loss, TrainPlan, TrainReport, TrainTask};
+use pipeline::training::{self, Loss, TrainPlan, TrainTask};
 
 use super::plan::{Place, machine};
 use crate::cli::args::{LossName, TrainArgs};
@@ -22,26 +22,25 @@ use crate::error::CliError;
 /// Room between the largest norm of the network's own images and the declared one.
 const NORM_MARGIN: f64 = 1.25;
 
-/// Runs the command: the plan first, then the report to standard output, to a JSON file, or both.
+/// Runs the command: the plan, then the report to standard output, to a JSON file, or both. With `--plan-only` the plan is what is
+/// reported.
 pub fn command(args: &TrainArgs, ui: &dyn Progress) -> Result<(), CliError> {
     let output = Output::new(args.json.json.as_deref())?;
     let pool = args.machine.threads.pool(ui)?;
     if args.plan_only {
-        pool.install(|| run(args, None, ui))?;
-        return Ok(());
+        return pool.install(|| run(args, None, &output, ui));
     }
     let mut checkpoint = checkpoint::open(&args.checkpoint)?;
-    if let Some(report) = pool.install(|| run(args, checkpoint.as_mut(), ui))? {
-        output.write(&report)?;
-    }
+    pool.install(|| run(args, checkpoint.as_mut(), &output, ui))?;
     checkpoint::remove(checkpoint.filter(|_| !args.keep_checkpoint))
 }
 
 fn run(
     args: &TrainArgs,
     mut checkpoint: Option<&mut Checkpoint>,
+    output: &Output,
     ui: &dyn Progress,
-) -> Result<Option<TrainReport>, CliError> {
+) -> Result<(), CliError> {
     let (model, largest) = in_units(args, ui)?;
     let norm_bound = args.norm_bound.unwrap_or(NORM_MARGIN * largest);
     let loss = match args.loss {
@@ -85,32 +84,34 @@ fn run(
         batch: args.batch,
         max_error: args.max_feature_error,
     };
-    let plan = planned(args, &task)?;
-    ui.note(&plan.to_string());
-    if args.plan_only {
-        return Ok(None);
+    let mut begun = None;
+    if let Some(checkpoint) = &mut checkpoint {
+        checkpoint::check(checkpoint, "train", &model.lower()?)?;
+        let planning = (&args.preset, args.batch, args.max_feature_error);
+        checkpoint.check("planning", format!("{planning:?}"))?;
+        begun = checkpoint.decisions()?;
     }
+    let plan = planned(args, &task, begun.as_ref())?;
+    if args.plan_only {
+        return output.write(&plan.summary);
+    }
+    ui.note(&plan.summary.to_string());
     if args.seed.is_some() {
         ui.note(report::SEEDED);
     }
-    if let Some(checkpoint) = &mut checkpoint {
-        checkpoint::check(checkpoint, "train", &model.lower()?)?;
-    }
-    let report = training::train(&task, plan, args.seed, checkpoint, ui)?;
-    Ok(Some(report))
+    output.write(&training::train(&task, plan, args.seed, checkpoint, ui)?)
 }
 
-fn planned(args: &TrainArgs, task: &TrainTask<'_>) -> Result<TrainPlan, CliError> {
+fn planned(
+    args: &TrainArgs,
+    task: &TrainTask<'_>,
+    begun: Option<&Decisions>,
+) -> Result<TrainPlan, CliError> {
     let machine = machine(&args.machine, args.machine_file.as_deref(), Place::Here)?;
     // The names are those that clap allows.
     let preset = BootstrapPreset::named(&args.preset).unwrap_or(BootstrapPreset::ALL[0]);
     let refreshes = preset.build(args.machine.kernel(), None)?;
-    Ok(training::plan(
-        task,
-        &refreshes,
-        &machine,
-        &Pins::default(),
-    )?)
+    Ok(training::plan(task, &refreshes, &machine, begun)?)
 }
 
 /// The network up to its features, in units measured on its own training images, and the largest norm of those images' features.
