@@ -11,12 +11,13 @@ pub struct Examples {
     labels: Vec<usize>,
 }
 
-/// Weights of a linear head.
+/// Weights of a linear head, and a bias for each class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
     features: usize,
     classes: usize,
     values: Vec<f64>,
+    bias: Vec<f64>,
 }
 
 impl Examples {
@@ -95,6 +96,12 @@ impl Examples {
         self.norms().fold(0.0, f64::max)
     }
 
+    /// Root mean square over the images of the Euclidean norm of their features.
+    pub fn rms_norm(&self) -> f64 {
+        let squares: f64 = self.norms().map(|norm| norm * norm).sum();
+        (squares / self.images() as f64).sqrt()
+    }
+
     fn norms(&self) -> impl Iterator<Item = f64> + '_ {
         let rows = self.rows.chunks_exact(self.features);
         rows.map(|row| row.iter().map(|x| x * x).sum::<f64>().sqrt())
@@ -109,6 +116,42 @@ impl Examples {
             Some((image, norm)) => Err(TrainingError::Norm { image, norm, bound }),
             None => Ok(()),
         }
+    }
+
+    pub(crate) fn check_rms(&self, bound: f64) -> Result<(), TrainingError> {
+        let found = self.rms_norm();
+        if found <= bound * (1.0 + 1e-12) {
+            return Ok(());
+        }
+        Err(TrainingError::MeanSquare { found, bound })
+    }
+
+    /// The same with one feature more, which is 1.
+    pub(crate) fn with_constant(&self) -> Self {
+        let rows = self.rows.chunks_exact(self.features);
+        let constant = std::iter::once(&1.0);
+        Self {
+            features: self.features + 1,
+            classes: self.classes,
+            rows: rows
+                .flat_map(|row| row.iter().chain(constant.clone()))
+                .copied()
+                .collect(),
+            labels: self.labels.clone(),
+        }
+    }
+
+    /// Means of the features, and share of each class.
+    pub(crate) fn means(&self) -> (Vec<f64>, Vec<f64>) {
+        let images = self.images() as f64;
+        let (mut mean, mut shares) = (vec![0.0; self.features], vec![0.0; self.classes]);
+        for (row, label) in self.rows.chunks_exact(self.features).zip(&self.labels) {
+            mean.iter_mut()
+                .zip(row)
+                .for_each(|(mean, x)| *mean += x / images);
+            shares[*label] += 1.0 / images;
+        }
+        (mean, shares)
     }
 
     /// `X^T X / m` and `X^T Y / m`.
@@ -127,7 +170,7 @@ impl Examples {
 }
 
 impl Weights {
-    /// Weights `[feature][class]`.
+    /// Weights `[feature][class]`, without a bias.
     ///
     /// # Panics
     /// If there is another number of them.
@@ -137,7 +180,23 @@ impl Weights {
             features,
             classes,
             values,
+            bias: vec![0.0; classes],
         }
+    }
+
+    /// The same with a bias for each class.
+    ///
+    /// # Panics
+    /// If there is another number of them.
+    pub fn with_bias(self, bias: Vec<f64>) -> Self {
+        assert_eq!(bias.len(), self.classes, "biases");
+        Self { bias, ..self }
+    }
+
+    /// From weights of which the last feature's is the bias.
+    pub(crate) fn of_constant(mut values: Vec<f64>, features: usize, classes: usize) -> Self {
+        let bias = values.split_off(features * classes);
+        Self::new(features, classes, values).with_bias(bias)
     }
 
     /// `[feature][class]`.
@@ -145,14 +204,23 @@ impl Weights {
         &self.values
     }
 
-    /// Largest absolute weight.
-    pub fn largest(&self) -> f64 {
-        self.values.iter().fold(0.0, |m, w| m.max(w.abs()))
+    /// One for each class.
+    pub fn bias(&self) -> &[f64] {
+        &self.bias
     }
 
-    /// Largest difference from other weights, relative to the largest of these.
+    fn all(&self) -> impl Iterator<Item = &f64> {
+        self.values.iter().chain(&self.bias)
+    }
+
+    /// Largest absolute weight or bias.
+    pub fn largest(&self) -> f64 {
+        self.all().fold(0.0, |m, w| m.max(w.abs()))
+    }
+
+    /// Largest difference from other weights and biases, relative to the largest of these.
     pub fn difference(&self, other: &Self) -> f64 {
-        let differences = self.values.iter().zip(&other.values);
+        let differences = self.all().zip(other.all());
         let largest = differences.fold(0f64, |m, (a, b)| m.max((a - b).abs()));
         largest / self.largest()
     }
@@ -163,7 +231,7 @@ impl Weights {
         let mut out = Vec::with_capacity(rows.len() / self.features * classes);
         for row in rows.chunks_exact(self.features) {
             let from = out.len();
-            out.resize(from + classes, 0.0);
+            out.extend(&self.bias);
             for (x, weights) in row.iter().zip(self.values.chunks_exact(classes)) {
                 let sums = out[from..].iter_mut();
                 sums.zip(weights).for_each(|(sum, w)| *sum += x * w);

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use crate::clear::{Examples, Weights};
 use crate::error::TrainingError;
 use crate::group::Group;
-use crate::head::Head;
+use crate::head::{Bias, Head};
 use crate::layout::FeatureLayout;
 
 /// A secret key, and how features, labels and weights lie in the slots.
@@ -94,11 +94,28 @@ impl<'a> Client<'a> {
         let blocks = head.blocks().iter().map(|ct| self.slots(ct));
         let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
         let values = self.layout.unpack_weights(head.form(), &blocks)?;
-        Ok(Weights::new(
-            self.layout.features(),
-            self.layout.classes(),
-            values,
-        ))
+        let (features, classes) = (self.layout.features(), self.layout.classes());
+        let of_class = |slots: Vec<f64>| (0..classes).map(move |c| slots[self.layout.slot(c, 0)]);
+        let bias = match head.bias() {
+            Bias::None => vec![0.0; classes],
+            Bias::Added(bias) => of_class(self.slots(bias)?).collect(),
+            Bias::Centred(centre) => {
+                let means = centre.means.iter().map(|ct| self.slots(ct));
+                let means = means.collect::<Result<Vec<_>, _>>()?;
+                let mean = |f: usize| {
+                    let lanes = self.layout.lanes();
+                    means[f / lanes][self.layout.slot(f % lanes, 0)]
+                };
+                let product = |c: usize| -> f64 {
+                    (0..features)
+                        .map(|f| mean(f) * values[f * classes + c])
+                        .sum()
+                };
+                let offsets = of_class(self.slots(&centre.offset)?);
+                offsets.enumerate().map(|(c, x)| x - product(c)).collect()
+            }
+        };
+        Ok(Weights::new(features, classes, values).with_bias(bias))
     }
 
     fn encrypt_slots(&mut self, slots: &[Vec<f64>]) -> Result<Vec<Ciphertext>, TrainingError> {

@@ -39,6 +39,16 @@ pub enum TrainingError {
         /// The declared bound.
         bound: f64,
     },
+    /// Feature vectors that are longer altogether than was declared.
+    #[error(
+        "training: the norm of an image's features has the root mean square {found:.4}, expected at most the declared {bound:.4}"
+    )]
+    MeanSquare {
+        /// Root mean square over the images of the Euclidean norm.
+        found: f64,
+        /// The declared bound.
+        bound: f64,
+    },
     /// From an operation.
     #[error(transparent)]
     Eval(#[from] EvalError),

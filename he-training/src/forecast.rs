@@ -166,7 +166,12 @@ impl Ridge {
         let cut = p.counts.mul_plain(at(below)) + p.counts.rescale(at(below), 2);
         let diagonal = cut + p.doublings(below - 1, top, period);
         let mirrored = (blocks * blocks * lanes - sums) as u64 * 2;
-        let finish = total * (sums + cross) as u64
+        let centred = match self.bias {
+            true => p.counts.mul(at(below)) + p.counts.relinearize(at(below), at(top)),
+            false => Work::default(),
+        };
+        let finish = centred * (sums + blocks) as u64
+            + total * (sums + cross) as u64
             + diagonal * sums as u64
             + p.counts.rotate(at(below - 1), at(top)) * mirrored
             + p.counts.mul_plain(at(below)) * (cross * period) as u64;
@@ -247,15 +252,17 @@ impl Softmax {
             .counts
             .rotate_many(at(excess), at(excess), period as u64 - 1);
         // Weights are unpacked above the level at which they meet the features, and packed below the excess.
-        let (packs, above) = (layout.packs() as u64, levels.weights + 1);
-        let (many, moved) = (blocks as u64, blocks as u64 - packs);
+        let (packs, above) = (self.packs(layout) as u64, levels.weights + 1);
+        let many = self.blocks(layout) as u64;
+        let moved = many - packs;
         let unpacked = p.counts.mod_up(at(above), at(above)) * packs
             + p.counts.hoisted_rotation(at(above), at(above)) * moved
             + (p.counts.mul_plain(at(above)) + p.counts.rescale(at(above), 2)) * many
             + p.doublings(levels.weights, above, images / period) * many;
         let packed = p.counts.rotate(at(excess - 1), at(excess)) * moved
             + (p.counts.rotate(at(top), at(top)) + p.counts.rescale(at(excess - 1), 2)) * packs;
-        let of_group = scores + softmax + turned + products * many;
+        let of_group = scores + softmax + turned + products * blocks as u64;
+        // A bias has sums over images instead of a product, which is more.
         let of_step = gradient * many + unpacked + packed;
         let visits = self.epochs * groups;
         let work = of_group * visits as u64 + of_step * steps as u64;
@@ -263,9 +270,9 @@ impl Softmax {
         let rounds: usize = (0..steps)
             .map(|step| pairs(step).div_ceil(threads) * levels.refreshes)
             .sum();
-        let packs = layout.packs();
+        let packs = self.packs(layout);
         // Data; weights before and after; what a block of every group is multiplied with.
-        let weights = layout.packs() * 2 * top + 2 * blocks * levels.weights;
+        let weights = packs * 2 * top + 2 * self.blocks(layout) * levels.weights;
         let products = self.step_groups * 2 * period * 2 * top;
         let counted = Counted {
             steps,

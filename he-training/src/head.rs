@@ -7,16 +7,42 @@ use crate::error::TrainingError;
 use crate::layout::WeightForm;
 use crate::trainer::Trainer;
 
-/// Encrypted weights: one ciphertext for each block of features.
+/// Encrypted weights: one ciphertext for each block of features, and what makes a bias.
 #[derive(Debug)]
 pub struct Head {
     form: WeightForm,
     blocks: Vec<Ciphertext>,
+    bias: Bias,
+}
+
+/// How a head has a bias.
+#[derive(Debug)]
+pub(crate) enum Bias {
+    /// Not at all.
+    None,
+    /// As a ciphertext that is added to scores, at their scale, one level below spread weights: slot `(f, i)` is that of class `f`
+    /// modulo the period.
+    Added(Ciphertext),
+    /// By what features and scores are centred to.
+    Centred(Centre),
+}
+
+/// Means of features and labels: the bias is `offset - W^T means`.
+#[derive(Debug)]
+pub(crate) struct Centre {
+    /// For each block, slot `(f, i)`: the mean of lane `f`.
+    pub means: Vec<Ciphertext>,
+    /// Slot `(f, i)`: the share of class `f` modulo the period, at the scale of scores.
+    pub offset: Ciphertext,
 }
 
 impl Head {
-    pub(crate) fn new(form: WeightForm, blocks: Vec<Ciphertext>) -> Self {
-        Self { form, blocks }
+    pub(crate) fn new(form: WeightForm, blocks: Vec<Ciphertext>, bias: Bias) -> Self {
+        Self { form, blocks, bias }
+    }
+
+    pub(crate) fn bias(&self) -> &Bias {
+        &self.bias
     }
 
     /// How the weights lie in the slots.
@@ -40,6 +66,8 @@ impl Head {
 pub(crate) struct Meeting<'a> {
     /// Spread weights, one ciphertext for each block.
     pub weights: &'a [Ciphertext],
+    /// Added to the scores, times the factor: in the slots of scores, at the weights' level or above.
+    pub bias: Option<&'a Ciphertext>,
     /// Factor of the scores.
     pub factor: f64,
     /// Scale of the scores.
@@ -50,14 +78,26 @@ impl Trainer {
     /// The same weights, spread, one level below. Weights that are spread already are copied.
     ///
     /// # Errors
-    /// [`TrainingError::Eval`] without the keys, or at level 1.
+    /// [`TrainingError::Eval`] without the keys, or at level 1; with a bias, at level 2.
     pub fn spread(&self, head: &Head) -> Result<Head, TrainingError> {
         let blocks = head.blocks.iter();
         let blocks: Result<Vec<_>, TrainingError> = match head.form {
             WeightForm::Spread => blocks.map(|ct| Ok(self.eval.copy(ct)?)).collect(),
             WeightForm::Plain => blocks.map(|ct| self.spread_block(ct)).collect(),
         };
-        Ok(Head::new(WeightForm::Spread, blocks?))
+        let mut spread = Head::new(WeightForm::Spread, blocks?, Bias::None);
+        spread.bias = match &head.bias {
+            Bias::None => Bias::None,
+            Bias::Added(bias) => Bias::Added(self.eval.copy(bias)?),
+            Bias::Centred(centre) => {
+                let mut bias = self.scores(&spread, &centre.means)?;
+                self.eval.negate_assign(&mut bias);
+                let offset = self.eval.copy_at_level(&centre.offset, bias.level())?;
+                self.eval.add_assign(&mut bias, &offset)?;
+                Bias::Added(bias)
+            }
+        };
+        Ok(spread)
     }
 
     /// Slot `(f, r)` gets the weight of lane `f + r` for class `c = f mod period`: from slot `(f + r, c)`, which a rotation by `r`
@@ -132,10 +172,16 @@ impl Trainer {
         let level = head.level().min(Level::new(features_level.max(1)));
         let meeting = Meeting {
             weights: &head.blocks,
+            bias: None,
             factor: 1.0,
             scale: self.target(),
         };
-        self.meet(&meeting, features, level)
+        let mut scores = self.meet(&meeting, features, level)?;
+        if let Bias::Added(bias) = &head.bias {
+            let bias = self.eval.copy_at_level(bias, scores.level())?;
+            self.eval.add_assign(&mut scores, &bias)?;
+        }
+        Ok(scores)
     }
 
     /// The scores where weights at `level` meet features at one level above, or higher. One level below.
@@ -160,13 +206,18 @@ impl Trainer {
                 Some(sum) => self.eval.add_assign(sum, &block)?,
             }
         }
-        let sum = sum.ok_or(TrainingError::Count {
+        let mut sum = sum.ok_or(TrainingError::Count {
             what: "blocks of features",
             found: 0,
             expected: 1,
         })?;
-        let sum = self.eval.relinearize_rescale(sum)?;
         let lanes = self.layout.lanes();
+        if let Some(bias) = meeting.bias {
+            // It is in all the lanes that are added up.
+            let part = meeting.factor * period as f64 / lanes as f64;
+            self.eval.add_scaled_assign(&mut sum, bias, part)?;
+        }
+        let sum = self.eval.relinearize_rescale(sum)?;
         self.window_sum(sum, self.layout.lane_step(period), lanes / period)
     }
 
@@ -245,6 +296,35 @@ impl Trainer {
         self.window_sum(sum, period as i64, self.layout.places())
     }
 
+    /// The sums over the images of each group, in the slots `(f, r)` with `r` below the period; one level below, at the target
+    /// scale. `groups`: a ciphertext and its number of images.
+    pub(crate) fn image_sums<'a>(
+        &self,
+        groups: impl Iterator<Item = (&'a Ciphertext, usize)>,
+    ) -> Result<Ciphertext, TrainingError> {
+        let period = self.layout.period();
+        let mut sum: Option<Ciphertext> = None;
+        for (ct, images) in groups {
+            let term = self.masked(ct, self.target(), |_, i| {
+                f64::from(u8::from(i < images)).into()
+            })?;
+            match &mut sum {
+                None => sum = Some(term),
+                Some(sum) => self.eval.add_assign(sum, &term)?,
+            }
+        }
+        let sum = sum.ok_or(TrainingError::Count {
+            what: "groups of images",
+            found: 0,
+            expected: 1,
+        })?;
+        let sum = self.eval.rescale(&sum)?;
+        // Slot `(f, r)` gets the images from `r - period + 1` on, and then those a multiple of the period further. What is before
+        // the first image is behind the last one of the lane before: empty.
+        let near = self.window_sum(sum, -1, period)?;
+        self.window_sum(near, period as i64, self.layout.places())
+    }
+
     /// `excess` rotated back by each number below the period, as [`Self::correlate`] takes it.
     pub(crate) fn turned_back(
         &self,
@@ -279,10 +359,14 @@ impl Trainer {
         cuts.chunks(self.layout.places()).map(pack).collect()
     }
 
-    /// Spread weights, one ciphertext for each block, from packed ones of values of at most 1. One level below.
-    pub(crate) fn unpacked(&self, packs: &[Ciphertext]) -> Result<Vec<Ciphertext>, TrainingError> {
+    /// Spread weights, `blocks` ciphertexts, from packed ones of values of at most 1. One level below.
+    pub(crate) fn unpacked(
+        &self,
+        packs: &[Ciphertext],
+        blocks: usize,
+    ) -> Result<Vec<Ciphertext>, TrainingError> {
         let layout = &self.layout;
-        let (blocks, places, period) = (layout.blocks(), layout.places(), layout.period());
+        let (places, period) = (layout.places(), layout.period());
         let mut out = Vec::with_capacity(blocks);
         for (pack, first) in packs.iter().zip((0..blocks).step_by(places)) {
             let count = places.min(blocks - first);

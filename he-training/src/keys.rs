@@ -89,7 +89,7 @@ pub fn softmax_keys(
     doublings(&mut request, period as i64, places, excess);
     // Blocks are packed below the excess, and unpacked where the weights meet the features, or at the end.
     let above = Level::new(weights.max(end) + 1);
-    for place in 1..places.min(layout.blocks()) {
+    for place in 1..places.min(softmax.blocks(layout)) {
         let step = (place * period) as i64;
         request.rotation(-step, excess);
         request.rotation(step, above);

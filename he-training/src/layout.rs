@@ -11,7 +11,8 @@
 //!   meet rotated features without any mask.
 //!
 //! Spread weights repeat with the period. Between steps of a training the blocks lie side by side in one ciphertext, *packed*: slot
-//! `(f, place period + r)` is slot `(f, r)` of the block at that place. So one refresh serves all of them.
+//! `(f, place period + r)` is slot `(f, r)` of the block at that place. So one refresh serves all of them. A bias is one block more there, in
+//! whose slot `(f, r)` is that of class `f` modulo the period.
 
 use crate::error::{TrainingError, check};
 use serde::{Deserialize, Serialize};
@@ -26,8 +27,7 @@ pub struct FeatureLayout {
 }
 
 impl FeatureLayout {
-    /// The layout of `features` features (a constant one included, if there is one) and `classes` classes in ciphertexts of
-    /// `slots` slots, with `images` images per ciphertext, the empty ones included.
+    /// The layout of `features` features (a bias takes none) and `classes` classes in ciphertexts of `slots` slots, with `images` images per ciphertext, the empty ones included.
     ///
     /// # Errors
     /// [`TrainingError::Setting`] unless `slots` and `images` are powers of two, there are 2 classes or more, and there are
@@ -126,11 +126,6 @@ impl FeatureLayout {
     /// Blocks of spread weights that one packed ciphertext holds.
     pub(crate) fn places(&self) -> usize {
         self.images / self.period()
-    }
-
-    /// Ciphertexts of packed weights.
-    pub fn packs(&self) -> usize {
-        self.blocks().div_ceil(self.places())
     }
 
     /// Slot of lane `f` and image `i`.

@@ -29,5 +29,5 @@ pub use layout::{FeatureLayout, WeightForm};
 pub use ridge::{Moments, Ridge};
 pub use softmax::encrypted::SoftmaxRun;
 pub use softmax::levels::StepLevels;
-pub use softmax::{Softmax, logistic_regression};
+pub use softmax::{Softmax, cross_entropy, logistic_regression};
 pub use trainer::{Trainer, scale_of};

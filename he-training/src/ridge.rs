@@ -2,15 +2,16 @@
 //! over `m` images.
 //!
 //! `G` and `M` are sums over images. The weights follow from them alone by Chebyshev's semi-iteration, whose coefficients
-//! depend on bounds of the eigenvalues: `lambda` below, and above `lambda` plus the trace of `G`, which is at most the square
-//! of the declared norm of a feature vector. Nothing is chosen by looking at data.
+//! depend on bounds of the eigenvalues: `lambda` below, and above `lambda` plus the trace of `G`, which is the mean square of the
+//! norm of a feature vector: at most the declared one. Nothing is chosen by looking at data.
 //!
 //! Ranges: a column of `Y` has root mean square at most 1, so `|w| <= 1 / (2 sqrt(lambda))` for the exact solution, in
 //! Euclidean norm per class. Every iterate is `(I - p(A)) A^-1 M` with `|p| <= 1` on the spectrum, so its norm is at most
-//! twice that: [`Ridge::weight_bound`].
+//! twice that: [`Ridge::weight_bound`]. A bias centres features and labels, which makes neither longer.
 //!
 //! Saad: Iterative methods for sparse linear systems, section 12.3 (Chebyshev iteration).
 
+mod centre;
 mod clear;
 mod gram;
 mod solve;
@@ -32,8 +33,12 @@ pub struct Ridge {
     pub regularisation: f64,
     /// Declared bound of the Euclidean norm of an image's features.
     pub norm_bound: f64,
+    /// Declared bound of that norm's root mean square over all images; one above `norm_bound` says nothing.
+    pub rms_bound: f64,
     /// Distance from the exact solution at the end, relative to that of the beginning: below 1.
     pub tolerance: f64,
+    /// Whether each class has a bias, which is not regularised.
+    pub bias: bool,
 }
 
 impl Default for Ridge {
@@ -41,7 +46,9 @@ impl Default for Ridge {
         Self {
             regularisation: 0.003,
             norm_bound: 1.5,
+            rms_bound: 1.25,
             tolerance: 0.02,
+            bias: true,
         }
     }
 }
@@ -75,6 +82,12 @@ impl Ridge {
             "above 0, up to 1000",
         )?;
         check(
+            positive(self.rms_bound) && self.rms_bound <= 1e3,
+            "root mean square of the norm of features",
+            self.rms_bound,
+            "above 0, up to 1000",
+        )?;
+        check(
             positive(self.tolerance) && self.tolerance < 1.0,
             "tolerance",
             self.tolerance,
@@ -89,9 +102,14 @@ impl Ridge {
         )
     }
 
+    /// Bound of the trace of `G`, and so of its entries.
+    fn trace_bound(&self) -> f64 {
+        self.rms_bound.min(self.norm_bound).powi(2)
+    }
+
     /// Half the sum and half the difference of the bounds of the spectrum.
     fn middle_and_half(&self) -> (f64, f64) {
-        let half = self.norm_bound * self.norm_bound / 2.0;
+        let half = self.trace_bound() / 2.0;
         (self.regularisation + half, half)
     }
 
@@ -145,7 +163,9 @@ mod tests {
         let ridge = Ridge {
             regularisation: 0.01,
             norm_bound: 1.2,
+            rms_bound: 1.2,
             tolerance: 0.01,
+            ..Ridge::default()
         };
         let steps = ridge.iterations().expect("iterations");
         let top = ridge.norm_bound.powi(2);
@@ -188,6 +208,10 @@ mod tests {
             },
             Ridge {
                 norm_bound: -1.0,
+                ..good
+            },
+            Ridge {
+                rms_bound: f64::INFINITY,
                 ..good
             },
             Ridge {

@@ -3,9 +3,10 @@
 //! One step on a batch: `g = X^T (P - Y) / m` at the look-ahead weights `v`, then `w' = v - rate (g + decay v)` and
 //! `v' = w' + momentum (w' - w)`.
 //!
-//! Ranges hold for any data. A class's column of `g` is at most `norm_bound (1 + error)` long, as the probabilities are between 0
+//! Ranges hold for any data. A bias is the weight of one more feature, which is 1: then the norm below is `sqrt(norm_bound^2 + 1)`. A
+//! class's column of `g` is at most `norm (1 + error)` long, as the probabilities are between 0
 //! and `1 + error`. The step is linear in `w`, `v` and `g`. So the length of a class's weights is at most that times the sum of
-//! the absolute impulse response, over the steps there are: [`Softmax::weight_bound`]. Scores are at most `norm_bound` times
+//! the absolute impulse response, over the steps there are: [`Softmax::weight_bound`]. Scores are at most the norm times
 //! that, which gives the number of squarings of the softmax. Rates, decay and range follow from the declared norm and the number of
 //! steps: nothing is chosen by looking at data.
 
@@ -20,7 +21,8 @@ mod schedule;
 use std::ops::Range;
 
 use crate::error::{TrainingError, check};
-pub use clear::logistic_regression;
+use crate::layout::FeatureLayout;
+pub use clear::{cross_entropy, logistic_regression};
 pub(crate) use schedule::MOST_SQUARINGS;
 use schedule::Schedule;
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,8 @@ pub struct Softmax {
     pub step_groups: usize,
     /// Largest distance of the sum of an image's probabilities from 1.
     pub tolerance: f64,
+    /// Whether each class has a bias: the weight of a feature that is 1, which decays as the others do.
+    pub bias: bool,
 }
 
 impl Default for Softmax {
@@ -58,6 +62,7 @@ impl Default for Softmax {
             epochs: 10,
             step_groups: 1,
             tolerance: 0.01,
+            bias: true,
         }
     }
 }
@@ -113,6 +118,21 @@ impl Softmax {
         check(groups > 0, "groups of a mini-batch", groups, "1 or more")
     }
 
+    /// Bound of the norm of an image's features, with the constant one of a bias.
+    fn length_bound(&self) -> f64 {
+        self.norm_bound.hypot(f64::from(u8::from(self.bias)))
+    }
+
+    /// Blocks of weights: those of the features, and the bias.
+    pub(crate) fn blocks(&self, layout: &FeatureLayout) -> usize {
+        layout.blocks() + usize::from(self.bias)
+    }
+
+    /// Ciphertexts of packed weights between the steps.
+    pub fn packs(&self, layout: &FeatureLayout) -> usize {
+        self.blocks(layout).div_ceil(layout.places())
+    }
+
     /// Bound of the absolute value of a weight in the first `steps` steps, see the module.
     pub fn weight_bound(&self, steps: usize) -> f64 {
         let keep = 1.0 - self.rate * self.decay;
@@ -124,7 +144,7 @@ impl Softmax {
             sums.1 += f64::abs(ahead);
             (before, now) = (now, keep * ahead);
         }
-        sums.0.max(sums.1) * self.norm_bound * (1.0 + self.tolerance)
+        sums.0.max(sums.1) * self.length_bound() * (1.0 + self.tolerance)
     }
 
     /// Number of steps on `groups` groups of images.
@@ -158,11 +178,12 @@ impl Softmax {
             format_args!("1 to {MOST_STEPS}"),
         )?;
         let unit = self.weight_bound(steps);
-        let squarings = (unit * self.norm_bound).log2().ceil().max(1.0);
+        let scores = unit * self.length_bound();
+        let squarings = scores.log2().ceil().max(1.0);
         check(
             squarings <= MOST_SQUARINGS as f64,
             "bound of the scores",
-            unit * self.norm_bound,
+            scores,
             format_args!("{} or less", 1u64 << MOST_SQUARINGS),
         )?;
         Ok(Derived {
@@ -184,6 +205,7 @@ mod tests {
                 rate,
                 momentum,
                 decay,
+                bias: false,
                 ..Softmax::default()
             };
             let steps = 60;
@@ -205,7 +227,7 @@ mod tests {
             momentum: 0.0,
             ..Softmax::default()
         };
-        let limit = decayed.norm_bound * 1.01 / decayed.decay;
+        let limit = decayed.norm_bound.hypot(1.0) * 1.01 / decayed.decay;
         assert!((decayed.weight_bound(10_000) / limit - 1.0).abs() < 1e-9);
     }
 

@@ -18,7 +18,7 @@ use std::time::Instant;
 use ckks_scheme::{Ciphertext, CosineBootstrapper, Evaluator};
 use he_models::Model;
 use he_training::{
-    Examples, Head, Ridge, Softmax, Trainer, Weights, accuracy, logistic_regression,
+    Examples, Head, Ridge, Softmax, Trainer, Weights, accuracy, cross_entropy, logistic_regression,
 };
 
 use crate::checkpoint::{Begun, Checkpoint};
@@ -368,8 +368,18 @@ fn clear_twin(
             let batches: Vec<Examples> = all.groups(group * softmax.step_groups).collect();
             let steps = (softmax.epochs * batches.len()) as u64;
             progress.begin("the same in the clear", Some(steps), Unit::Things("steps"));
-            let weights = softmax.train_clear(&batches, |_, _| progress.advance(1))?;
+            let mut losses = Vec::new();
+            let weights = softmax.train_clear(&batches, |step, weights| {
+                if step.is_multiple_of(batches.len()) {
+                    losses.push(format!("{:.4}", cross_entropy(weights, all)));
+                }
+                progress.advance(1);
+            })?;
             progress.finish();
+            let losses = losses.join(", ");
+            progress.note(&format!(
+                "cross-entropy in the clear, after each epoch: {losses}"
+            ));
             weights
         }
     })

@@ -9,8 +9,10 @@ use ckks_scheme::{Ciphertext, Complex64};
 use rayon::prelude::*;
 
 use super::Ridge;
+use super::centre::{Totals, steps};
 use crate::error::TrainingError;
 use crate::group::Group;
+use crate::head::Centre;
 use crate::layout::FeatureLayout;
 use crate::trainer::Trainer;
 
@@ -38,6 +40,7 @@ pub struct Moments<'a> {
     gram: Vec<Option<Ciphertext>>,
     /// For each block and each distance `k` between lane and class the sum of `x[f] y[f + k]`.
     cross: Vec<Option<Ciphertext>>,
+    totals: Totals,
     images: usize,
 }
 
@@ -48,6 +51,8 @@ pub(super) struct Finished {
     pub gram: Vec<Vec<Vec<Ciphertext>>>,
     /// Plain, in units of the weights' bound.
     pub cross: Vec<Ciphertext>,
+    /// With a bias, for the head.
+    pub centre: Option<Centre>,
 }
 
 impl<'a> Moments<'a> {
@@ -58,6 +63,7 @@ impl<'a> Moments<'a> {
         Self {
             gram: none(summed(layout).len()),
             cross: none(layout.blocks() * layout.period()),
+            totals: Totals::default(),
             images: 0,
             trainer,
         }
@@ -76,11 +82,8 @@ impl<'a> Moments<'a> {
         let t = self.trainer;
         let layout = &t.layout;
         t.check_blocks("blocks of features", group.features.len())?;
-        let (width, lanes) = (width(layout), layout.lanes());
-        let babies: Vec<i64> = (0..width).map(|r| layout.lane_step(r)).collect();
-        let giants: Vec<i64> = (0..lanes / width)
-            .map(|g| -layout.lane_step(g * width))
-            .collect();
+        let width = width(layout);
+        let (babies, giants) = steps(layout);
         let of_all = |steps: &[i64]| {
             let features = group.features.iter();
             features
@@ -112,6 +115,7 @@ impl<'a> Moments<'a> {
                 let (block, k) = (at / layout.period(), at % layout.period());
                 add(sum, &group.features[block], &labels[k])
             })?;
+        self.totals.add(t, &group.features, &group.labels)?;
         self.images += group.images;
         Ok(())
     }
@@ -121,7 +125,7 @@ impl<'a> Moments<'a> {
         let t = self.trainer;
         let layout = &t.layout;
         let (period, images) = (layout.period(), layout.images());
-        let norm = ridge.norm_bound * ridge.norm_bound;
+        let entry = ridge.trace_bound();
         let share = 1.0 / self.images.max(1) as f64;
         let total = |sum: Option<Ciphertext>| {
             let sum = sum.ok_or(TrainingError::Count {
@@ -132,17 +136,27 @@ impl<'a> Moments<'a> {
             let sum = t.eval.relinearize_rescale(sum)?;
             t.window_sum(sum, 1, images)
         };
-        let first = |value: f64| {
-            move |_: usize, i: usize| Complex64::from(if i == 0 { value } else { 0.0 })
+        let first = |_: usize, i: usize| Complex64::from(if i == 0 { share } else { 0.0 });
+        let unit = ridge.weight_bound();
+        let means = match ridge.bias {
+            true => {
+                let bounds = (ridge.norm_bound, unit);
+                Some(self.totals.finish(t, share, bounds, scale)?)
+            }
+            false => None,
         };
         let direct = self
             .gram
             .into_par_iter()
-            .map(|sum| {
-                let cut = t.masked(&total(sum)?, scale, first(share))?;
+            .zip(summed(layout))
+            .map(|(sum, place)| {
+                let mut cut = t.masked(&total(sum)?, scale, first)?;
+                if let Some(means) = &means {
+                    means.centre_diagonal(t, &mut cut, place)?;
+                }
                 let cut = t.eval.rescale(&cut)?;
                 let mut out = t.window_sum(cut, -1, period)?;
-                out.declare_values(norm, norm);
+                out.declare_values(entry, entry);
                 Ok(out)
             })
             .collect::<Result<Vec<_>, TrainingError>>()?;
@@ -151,32 +165,42 @@ impl<'a> Moments<'a> {
             .into_par_iter()
             .map(total)
             .collect::<Result<Vec<_>, TrainingError>>()?;
-        let unit = ridge.weight_bound();
         let cross = sums
             .chunks(period)
-            .map(|sums| {
-                let mut cross = placed(t, sums, share / unit)?;
+            .enumerate()
+            .map(|(block, sums)| {
+                let mut cross = placed(t, sums, share / unit, t.target())?;
+                if let Some(means) = &means {
+                    means.centre_cross(t, &mut cross, block)?;
+                }
                 cross.declare_values(1.0, 1.0);
-                Ok(cross)
+                Ok(t.eval.rescale(&cross)?)
             })
             .collect::<Result<_, TrainingError>>()?;
         Ok(Finished {
             gram: all_diagonals(t, direct)?,
             cross,
+            centre: means.map(|means| means.centre),
         })
     }
 }
 
 /// Plain slots `(f, c)` from, for every `k` below the period, the sums for lane `f` and class `f + k` in slots `(f, 0)`: those
-/// with `f + k = c` modulo the period are cut out for every class, and moved to its place.
-fn placed(t: &Trainer, sums: &[Ciphertext], factor: f64) -> Result<Ciphertext, TrainingError> {
+/// with `f + k = c` modulo the period are cut out for every class, and moved to its place. Times `factor`, not rescaled: it is for
+/// `scale`.
+pub(super) fn placed(
+    t: &Trainer,
+    sums: &[Ciphertext],
+    factor: f64,
+    scale: f64,
+) -> Result<Ciphertext, TrainingError> {
     let period = sums.len();
     let of_class = (0..period)
         .into_par_iter()
         .map(|class| {
             let mut total: Option<Ciphertext> = None;
             for (k, sum) in sums.iter().enumerate() {
-                let term = t.masked(sum, t.target(), |f, i| {
+                let term = t.masked(sum, scale, |f, i| {
                     let hit = i == 0 && (f + k) % period == class;
                     if hit { factor.into() } else { Complex64::ZERO }
                 })?;
@@ -193,9 +217,7 @@ fn placed(t: &Trainer, sums: &[Ciphertext], factor: f64) -> Result<Ciphertext, T
         .enumerate()
         .filter_map(|(class, sum)| Some((sum.as_ref()?, -(class as i64))))
         .collect();
-    let mut sum = t.eval.rotate_sum(&terms)?;
-    sum.declare_values(1.0, 1.0);
-    Ok(t.eval.rescale(&sum)?)
+    Ok(t.eval.rotate_sum(&terms)?)
 }
 
 /// All diagonals of all pairs of blocks from those that were summed up.

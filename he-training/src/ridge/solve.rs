@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::gram::{Finished, Moments, width};
 use super::{Iteration, Ridge};
 use crate::error::TrainingError;
-use crate::head::Head;
+use crate::head::{Bias, Head};
 use crate::layout::WeightForm;
 use crate::trainer::Trainer;
 
@@ -74,7 +74,8 @@ impl Ridge {
             w.reinterpret(unit);
             w
         });
-        Ok(Head::new(WeightForm::Plain, blocks.collect()))
+        let bias = finished.centre.map_or(Bias::None, Bias::Centred);
+        Ok(Head::new(WeightForm::Plain, blocks.collect(), bias))
     }
 
     /// The next weights; with `packed`, plus i times the present ones.

@@ -95,23 +95,33 @@ impl Softmax {
                 expected: 1,
             });
         };
-        let (d, classes) = (first.features(), first.classes());
+        let (features, classes) = (first.features(), first.classes());
+        let mut inputs = Vec::new();
         for batch in batches {
-            if (batch.features(), batch.classes()) != (d, classes) {
+            if (batch.features(), batch.classes()) != (features, classes) {
                 return Err(TrainingError::Count {
                     what: "features of a batch",
                     found: batch.features(),
-                    expected: d,
+                    expected: features,
                 });
             }
             batch.check_norm(self.norm_bound)?;
+            inputs.push(match self.bias {
+                true => batch.with_constant(),
+                false => batch.clone(),
+            });
         }
         let steps = self.epochs.saturating_mul(batches.len());
         let derived = self.derived(classes, steps)?;
+        let d = inputs[0].features();
+        let outside = |weights: &Weights| match self.bias {
+            true => Weights::of_constant(weights.values().to_vec(), features, classes),
+            false => weights.clone(),
+        };
         let mut w = Weights::new(d, classes, vec![0.0; d * classes]);
         let mut v = w.clone();
         for step in 0..steps {
-            let batch = &batches[step % batches.len()];
+            let batch = &inputs[step % inputs.len()];
             let excess = excess_of(&derived, &v.scores(batch.rows()), batch);
             let gradient = gradient(batch, &excess);
             let next: Vec<f64> = gradient
@@ -123,9 +133,9 @@ impl Softmax {
             let ahead = ahead.map(|(n, w)| n + self.momentum * (n - w)).collect();
             v = Weights::new(d, classes, ahead);
             w = Weights::new(d, classes, next);
-            after(step + 1, &w);
+            after(step + 1, &outside(&w));
         }
-        Ok(w)
+        Ok(outside(&w))
     }
 }
 
@@ -147,14 +157,15 @@ fn gradient(batch: &Examples, excess: &[f64]) -> Vec<f64> {
     out
 }
 
-/// Plain multinomial logistic regression, for comparison: cross-entropy plus `decay / 2 |W|^2`, minimised by gradient steps of
-/// all examples until the gradient is at most `precision` long, or for `most` steps.
+/// Plain multinomial logistic regression, for comparison: cross-entropy plus `decay / 2 |W|^2`, biases included, minimised by
+/// gradient steps of all examples until the gradient is at most `precision` long, or for `most` steps.
 pub fn logistic_regression(
     examples: &Examples,
     decay: f64,
     precision: f64,
     most: usize,
 ) -> Weights {
+    let (features, examples) = (examples.features(), &examples.with_constant());
     let (d, classes) = (examples.features(), examples.classes());
     let lipschitz = examples.largest_norm().powi(2) / 2.0 + decay;
     let contraction = (decay / lipschitz).sqrt();
@@ -188,7 +199,18 @@ pub fn logistic_regression(
             break;
         }
     }
-    Weights::new(d, classes, w)
+    Weights::of_constant(w, features, classes)
+}
+
+/// Mean over the examples of the cross-entropy of a head's scores, in nats.
+pub fn cross_entropy(weights: &Weights, examples: &Examples) -> f64 {
+    let mut p = weights.scores(examples.rows());
+    let rows = p.chunks_exact_mut(examples.classes());
+    let losses = rows.zip(examples.labels()).map(|(row, label)| {
+        exact_softmax(row);
+        -row[*label].ln()
+    });
+    losses.sum::<f64>() / examples.images() as f64
 }
 
 /// The exact softmax of a row of scores, in place.
@@ -241,8 +263,13 @@ mod tests {
         }
     }
 
-    /// Newton's method on the cross-entropy, all weights at once.
-    fn newton(examples: &Examples, decay: f64) -> Weights {
+    /// Newton's method on the cross-entropy, all weights at once, those of a bias among them.
+    fn newton(examples: &Examples, decay: f64, bias: bool) -> Weights {
+        let features = examples.features();
+        let examples = &match bias {
+            true => examples.with_constant(),
+            false => examples.clone(),
+        };
         let (d, classes) = (examples.features(), examples.classes());
         let (n, m) = (d * classes, examples.images() as f64);
         let mut w = Weights::new(d, classes, vec![0.0; n]);
@@ -272,7 +299,10 @@ mod tests {
             let next = w.values().iter().zip(&step).map(|(w, s)| w - s).collect();
             w = Weights::new(d, classes, next);
         }
-        w
+        match bias {
+            true => Weights::of_constant(w.values().to_vec(), features, classes),
+            false => w,
+        }
     }
 
     /// Gaussian elimination, for positive definite matrices.
@@ -296,7 +326,7 @@ mod tests {
     #[test]
     fn plain_logistic_regression_finds_what_newton_finds() {
         let examples = blobs(90, 4, 3, 2);
-        let exact = newton(&examples, 0.02);
+        let exact = newton(&examples, 0.02, true);
         let found = logistic_regression(&examples, 0.02, 1e-10, 5000);
         assert!(
             exact.difference(&found) < 1e-6,
@@ -308,34 +338,45 @@ mod tests {
     #[test]
     fn many_steps_on_one_batch_lead_near_what_newton_finds() {
         let examples = blobs(90, 4, 3, 2);
-        let settings = Softmax {
-            rate: 1.0,
-            momentum: 0.8,
-            decay: 0.02,
-            norm_bound: examples.largest_norm(),
-            epochs: 400,
-            step_groups: 1,
-            tolerance: 1e-4,
-        };
-        let found = settings
-            .train_clear(std::slice::from_ref(&examples), |_, _| {})
-            .expect("training");
-        let exact = newton(&examples, 0.02);
-        // What is left is the polynomial in the place of the exponential.
-        let difference = exact.difference(&found);
-        assert!(difference < 0.01, "{difference}");
+        for bias in [false, true] {
+            let settings = Softmax {
+                rate: 1.0,
+                momentum: 0.8,
+                decay: 0.02,
+                norm_bound: examples.largest_norm(),
+                epochs: 400,
+                step_groups: 1,
+                tolerance: 1e-4,
+                bias,
+            };
+            let found = settings
+                .train_clear(std::slice::from_ref(&examples), |_, _| {})
+                .expect("training");
+            let exact = newton(&examples, 0.02, bias);
+            assert_eq!(found.bias().iter().any(|b| *b != 0.0), bias);
+            // What is left is the polynomial in the place of the exponential.
+            let difference = exact.difference(&found);
+            assert!(difference < 0.01, "{difference}");
+        }
     }
 
-    /// Mean cross-entropy, with weight decay.
+    /// What is minimised: the mean cross-entropy, with weight decay.
     fn loss(weights: &Weights, examples: &Examples, decay: f64) -> f64 {
-        let mut p = weights.scores(examples.rows());
-        let rows = p.chunks_exact_mut(examples.classes());
-        let logs = rows.zip(examples.labels()).map(|(row, label)| {
-            exact_softmax(row);
-            -row[*label].ln()
-        });
-        let squares: f64 = weights.values().iter().map(|w| w * w).sum();
-        logs.sum::<f64>() / examples.images() as f64 + decay / 2.0 * squares
+        let all = weights.values().iter().chain(weights.bias());
+        let squares: f64 = all.map(|w| w * w).sum();
+        cross_entropy(weights, examples) + decay / 2.0 * squares
+    }
+
+    #[test]
+    fn cross_entropy_of_equal_scores_is_that_of_guessing() {
+        let examples = blobs(20, 4, 3, 1);
+        let none = Weights::new(4, 3, vec![0.0; 12]);
+        assert!((cross_entropy(&none, &examples) - 3f64.ln()).abs() < 1e-12);
+        // A bias of ln 2 for class 0: its images have the probability 1/2, all others 1/4.
+        let biased = none.with_bias(vec![2f64.ln(), 0.0, 0.0]);
+        let zeros = examples.labels().iter().filter(|l| **l == 0).count() as f64;
+        let expected = (zeros * 2f64.ln() + (20.0 - zeros) * 4f64.ln()) / 20.0;
+        assert!((cross_entropy(&biased, &examples) - expected).abs() < 1e-12);
     }
 
     #[test]

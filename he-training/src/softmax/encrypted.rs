@@ -13,7 +13,7 @@ use super::probabilities::{Probabilities, score_scale};
 use super::{Derived, Softmax, circuit};
 use crate::error::{TrainingError, check};
 use crate::group::Group;
-use crate::head::{Head, Meeting};
+use crate::head::{Bias, Head, Meeting};
 use crate::layout::WeightForm;
 use crate::trainer::Trainer;
 
@@ -47,7 +47,7 @@ impl Softmax {
         let levels = StepLevels::new(&derived, (input, output))?;
         let scale = ckks_scheme::Scale::new(trainer.target());
         let zero = |_| trainer.eval.zero(Level::new(output), scale);
-        let packs = 0..trainer.layout.packs();
+        let packs = 0..self.packs(&trainer.layout);
         Ok(SoftmaxRun {
             settings: *self,
             derived,
@@ -131,13 +131,20 @@ impl SoftmaxRun<'_> {
             .into_par_iter()
             .map(|excess| t.turned_back(&excess))
             .collect::<Result<Vec<_>, _>>()?;
-        let cuts = (0..t.layout.blocks())
+        let mut cuts = (0..t.layout.blocks())
             .map(|block| {
                 let groups = turned.iter().zip(batch);
                 let of_block = groups.map(|(t, group)| (&t[..], &group.features[block]));
-                self.change(&of_block.collect::<Vec<_>>(), images)
+                let sums = t.correlate(&of_block.collect::<Vec<_>>(), t.target())?;
+                self.change(&sums, images)
             })
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, TrainingError>>()?;
+        if self.settings.bias {
+            // What is not turned back.
+            let excess = turned.iter().filter_map(|turned| turned.first());
+            let sums = t.image_sums(excess.zip(batch.iter().map(|group| group.images)))?;
+            cuts.push(self.change(&sums, images)?);
+        }
         let changes = t.packed(&cuts)?;
         drop((turned, cuts));
         self.state = (changes.into_iter().zip(state).zip(conjugates))
@@ -147,7 +154,7 @@ impl SoftmaxRun<'_> {
         Ok(())
     }
 
-    /// The look-ahead weights `v`, spread, where they meet the features.
+    /// The look-ahead weights `v`, spread, where they meet the features; the bias is the last, if there is one.
     fn ahead(
         &self,
         state: &[Ciphertext],
@@ -165,7 +172,7 @@ impl SoftmaxRun<'_> {
                 Ok(v)
             })
             .collect::<Result<Vec<_>, TrainingError>>()?;
-        t.unpacked(&packs)
+        t.unpacked(&packs, self.settings.blocks(&t.layout))
     }
 
     /// Probabilities less labels, of each group.
@@ -177,8 +184,10 @@ impl SoftmaxRun<'_> {
         let t = self.trainer;
         let level = Level::new(self.levels.weights);
         let schedule = &self.derived.schedule;
+        let (weights, bias) = ahead.split_at(t.layout.blocks());
         let meeting = Meeting {
-            weights: ahead,
+            weights,
+            bias: bias.first(),
             factor: self.derived.unit / self.derived.score_unit,
             scale: score_scale(t, schedule, self.levels.weights),
         };
@@ -197,17 +206,12 @@ impl SoftmaxRun<'_> {
         circuit::excess(&probabilities, schedule, scores, LEVELS_AFTER)
     }
 
-    /// What the gradient of a block adds to the next `w + i v`: cut out, not rescaled.
-    fn change(
-        &self,
-        groups: &[(&[Ciphertext], &Ciphertext)],
-        images: usize,
-    ) -> Result<Ciphertext, TrainingError> {
+    /// What the gradient of a block adds to the next `w + i v`, from its sums over the images: cut out, not rescaled.
+    fn change(&self, sums: &Ciphertext, images: usize) -> Result<Ciphertext, TrainingError> {
         let t = self.trainer;
         let Softmax { rate, momentum, .. } = self.settings;
-        let sums = t.correlate(groups, t.target())?;
         let both = 1.0 + I * (1.0 + momentum);
-        t.cut(&sums, -both * rate / (images as f64 * self.derived.unit))
+        t.cut(sums, -both * rate / (images as f64 * self.derived.unit))
     }
 
     /// The next `z = w + i v` from this one, its conjugate, and what the gradients add.
@@ -248,10 +252,21 @@ impl SoftmaxRun<'_> {
             Ok(z)
         });
         let packs = packs.collect::<Result<Vec<_>, TrainingError>>()?;
-        let mut blocks = t.unpacked(&packs)?;
+        let mut blocks = t.unpacked(&packs, self.settings.blocks(&t.layout))?;
+        let bias = match blocks.split_off(t.layout.blocks()).pop() {
+            None => Bias::None,
+            Some(bias) => {
+                // Scores have the scale of what is encrypted.
+                let scale = t.target() * t.prime(bias.level()) / bias.scale().value();
+                let bias = t
+                    .eval
+                    .mul_const(&bias, unit, ckks_scheme::Scale::new(scale))?;
+                Bias::Added(t.eval.rescale(&bias)?)
+            }
+        };
         for block in &mut blocks {
             block.reinterpret(unit);
         }
-        Ok(Head::new(WeightForm::Spread, blocks))
+        Ok(Head::new(WeightForm::Spread, blocks, bias))
     }
 }

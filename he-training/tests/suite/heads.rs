@@ -1,7 +1,7 @@
-use ckks_scheme::KeyRequest;
+use ckks_scheme::{BootstrapParams, KeyRequest};
 use he_training::{
-    Client, Examples, FeatureLayout, Head, Moments, Ridge, Softmax, Trainer, accuracy, ridge_keys,
-    softmax_keys,
+    Client, Examples, FeatureLayout, Forecast, Head, Moments, Ridge, Softmax, Trainer, accuracy,
+    ridge_keys, softmax_keys,
 };
 
 use crate::lab::{blobs, client, refreshes, two_sides};
@@ -25,6 +25,22 @@ fn check_scores(client: &mut Client<'_>, trainer: &Trainer, head: &Head, unseen:
     accuracy(&scores, unseen.classes(), unseen.labels())
 }
 
+/// What is in the pool at once is no more than was forecast, and the client's secret key.
+fn check_memory(params: &BootstrapParams, forecast: &Forecast) {
+    let scheme = params.scheme();
+    let primes = scheme.chain().literal();
+    let secret = (primes.q_bits.len() + primes.p_bits.len()) as u64 * scheme.limb_bytes();
+    let (found, most) = (
+        scheme.pool().high_water_bytes(),
+        forecast.pool_bytes() + secret,
+    );
+    println!(
+        "pool {found} bytes of {most}: keys {}, matrices {}, ciphertexts {}",
+        forecast.key_bytes, forecast.matrix_bytes, forecast.ciphertext_bytes
+    );
+    assert!(found <= most, "{found} {most}");
+}
+
 /// Examples to train on in groups as large as a layout holds, and others.
 fn examples(layout: &FeatureLayout, groups: usize) -> (Vec<Examples>, Examples, f64) {
     let all = blobs(
@@ -44,12 +60,16 @@ fn joined(groups: &[Examples]) -> Examples {
     Examples::new(groups[0].features(), groups[0].classes(), rows, labels).unwrap()
 }
 
-fn ridge_end_to_end(layout: FeatureLayout, log_n: u32) {
+fn ridge_end_to_end(layout: FeatureLayout, bias: bool) {
+    let log_n = 10;
     let (groups, unseen, norm) = examples(&layout, 2);
+    let all = joined(&groups);
     let ridge = Ridge {
         regularisation: 0.01,
         norm_bound: norm,
+        rms_bound: 1.1 * all.rms_norm(),
         tolerance: 0.01,
+        bias,
     };
     let params = refreshes(log_n, LEVELS);
     let keys = ridge_keys(&ridge, &layout, params.output_level()).unwrap();
@@ -67,9 +87,11 @@ fn ridge_end_to_end(layout: FeatureLayout, log_n: u32) {
     // Several cycles between refreshes.
     assert!(trainer.refreshes() >= 2, "{}", trainer.refreshes());
 
-    let all = joined(&groups);
     let clear = ridge.train_clear(&all).unwrap();
-    let forecast = ridge.forecast(&layout, groups.len(), &params, 1).unwrap();
+    let threads = rayon::current_num_threads();
+    let forecast = ridge.forecast(&layout, groups.len(), &params, threads);
+    let forecast = forecast.unwrap();
+    check_memory(&params, &forecast);
     assert_eq!(
         (forecast.steps, forecast.refreshes),
         (iterations, trainer.refreshes())
@@ -88,26 +110,39 @@ fn ridge_end_to_end(layout: FeatureLayout, log_n: u32) {
 
 #[test]
 fn ridge_head_is_that_of_the_clear_twin() {
-    ridge_end_to_end(FeatureLayout::new(512, 64, 7, 3).unwrap(), 10);
+    ridge_end_to_end(FeatureLayout::new(512, 64, 7, 3).unwrap(), true);
+}
+
+#[test]
+fn ridge_head_without_a_bias_is_that_of_the_clear_twin() {
+    ridge_end_to_end(FeatureLayout::new(512, 64, 8, 3).unwrap(), false);
 }
 
 #[test]
 fn ridge_head_on_features_of_two_ciphertexts_is_that_of_the_clear_twin() {
-    ridge_end_to_end(FeatureLayout::new(512, 64, 13, 3).unwrap(), 10);
+    ridge_end_to_end(FeatureLayout::new(512, 64, 13, 3).unwrap(), true);
 }
 
-fn softmax_end_to_end(layout: FeatureLayout, groups: usize, epochs: usize, step_groups: usize) {
+/// Settings of the small trainings.
+const SMALL: Softmax = Softmax {
+    rate: 1.0,
+    momentum: 0.7,
+    decay: 0.02,
+    norm_bound: 1.0,
+    epochs: 3,
+    step_groups: 1,
+    tolerance: 0.01,
+    bias: true,
+};
+
+fn softmax_end_to_end(layout: FeatureLayout, groups: usize, settings: Softmax) {
     let log_n = 10;
     let (groups, unseen, norm) = examples(&layout, groups);
     let softmax = Softmax {
-        rate: 1.0,
-        momentum: 0.7,
-        decay: 0.02,
         norm_bound: norm,
-        epochs,
-        step_groups,
-        tolerance: 0.01,
+        ..settings
     };
+    let step_groups = softmax.step_groups;
     let params = refreshes(log_n, LEVELS);
     let keys = softmax_keys(&softmax, &layout, groups.len(), &params).unwrap();
     let (secret, trainer) = two_sides(&params, layout, &keys).unwrap();
@@ -127,7 +162,10 @@ fn softmax_end_to_end(layout: FeatureLayout, groups: usize, epochs: usize, step_
     assert!(run.step(&encrypted).is_err());
     assert_eq!(clear_steps.len(), run.steps());
     let head = run.finish().unwrap();
-    let forecast = softmax.forecast(&layout, groups.len(), &params, 1).unwrap();
+    let threads = rayon::current_num_threads();
+    let forecast = softmax.forecast(&layout, groups.len(), &params, threads);
+    let forecast = forecast.unwrap();
+    check_memory(&params, &forecast);
     let counted = (clear_steps.len(), trainer.refreshes());
     assert_eq!((forecast.steps, forecast.refreshes), counted);
     let difference = clear.difference(&client.decrypt_head(&head).unwrap());
@@ -144,26 +182,37 @@ fn softmax_end_to_end(layout: FeatureLayout, groups: usize, epochs: usize, step_
 
 #[test]
 fn softmax_head_is_that_of_the_clear_twin() {
-    softmax_end_to_end(FeatureLayout::new(512, 64, 7, 3).unwrap(), 2, 3, 1);
+    softmax_end_to_end(FeatureLayout::new(512, 64, 7, 3).unwrap(), 2, SMALL);
 }
 
 #[test]
-fn softmax_head_on_two_groups_at_a_time_is_that_of_the_clear_twin() {
+fn softmax_head_without_a_bias_on_two_groups_at_a_time_is_that_of_the_clear_twin() {
     // The last mini-batch of an epoch is one group.
-    softmax_end_to_end(FeatureLayout::new(512, 64, 7, 3).unwrap(), 3, 3, 2);
+    let settings = Softmax {
+        step_groups: 2,
+        bias: false,
+        ..SMALL
+    };
+    softmax_end_to_end(FeatureLayout::new(512, 64, 7, 3).unwrap(), 3, settings);
 }
 
 #[test]
 fn softmax_head_on_features_of_two_ciphertexts_is_that_of_the_clear_twin() {
-    softmax_end_to_end(FeatureLayout::new(512, 32, 20, 4).unwrap(), 2, 2, 1);
+    let settings = Softmax {
+        step_groups: 2,
+        epochs: 2,
+        ..SMALL
+    };
+    softmax_end_to_end(FeatureLayout::new(512, 32, 20, 4).unwrap(), 3, settings);
 }
 
 #[test]
 fn softmax_head_whose_weights_fill_two_ciphertexts_is_that_of_the_clear_twin() {
-    // 2 blocks side by side, of 3.
+    // 2 blocks side by side, of 3 and the bias.
     let layout = FeatureLayout::new(512, 16, 90, 5).unwrap();
-    assert_eq!((layout.blocks(), layout.packs()), (3, 2));
-    softmax_end_to_end(layout, 2, 1, 1);
+    let settings = Softmax { epochs: 1, ..SMALL };
+    assert_eq!((layout.blocks(), settings.packs(&layout)), (3, 2));
+    softmax_end_to_end(layout, 2, settings);
 }
 
 #[test]

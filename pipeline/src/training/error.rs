@@ -76,6 +76,7 @@ impl TrainError {
                 TrainingError::Setting { .. }
                     | TrainingError::Count { .. }
                     | TrainingError::Norm { .. }
+                    | TrainingError::MeanSquare { .. }
             ),
             Self::Inference(error) => error.is_bad_input(),
             Self::Plan(_) | Self::Bootstrap(_) | Self::Memory { .. } => false,

@@ -95,9 +95,17 @@ pub struct TrainArgs {
     #[arg(long, value_name = "L", value_parser = above_zero)]
     pub decay: Option<f64>,
 
+    /// Train no bias for the classes
+    #[arg(long)]
+    pub no_bias: bool,
+
     /// Declared bound of the norm of an image's features [default: 1.25 times the largest of the network's own images]
     #[arg(long, value_name = "N", value_parser = above_zero)]
     pub norm_bound: Option<f64>,
+
+    /// ridge: declared bound of that norm's root mean square over the images [default: 1.25 times that of the network's own images]
+    #[arg(long, value_name = "R", value_parser = above_zero)]
+    pub rms_bound: Option<f64>,
 
     /// Ring and refreshes, of the network and of the training
     #[arg(long, value_name = "NAME", default_value = "n16-precise", value_parser = presets())]

@@ -19,7 +19,7 @@ use crate::cli::data;
 use crate::cli::output::Output;
 use crate::error::CliError;
 
-/// Room between the largest norm of the network's own images and the declared one.
+/// Room between the norms of the network's own images and the declared ones.
 const NORM_MARGIN: f64 = 1.25;
 
 /// Runs the command: the plan, then the report to standard output, to a JSON file, or both. With `--plan-only` the plan is what is
@@ -43,12 +43,16 @@ fn run(
 ) -> Result<(), CliError> {
     let (model, largest) = in_units(args, ui)?;
     let norm_bound = args.norm_bound.unwrap_or(NORM_MARGIN * largest);
+    // In their units, the own images' norms have the root mean square 1.
+    let rms_bound = args.rms_bound.unwrap_or(NORM_MARGIN);
     let loss = match args.loss {
         LossName::Ridge => {
             let default = Ridge::default();
             Loss::Ridge(Ridge {
                 norm_bound,
+                rms_bound,
                 regularisation: args.decay.unwrap_or(default.regularisation),
+                bias: !args.no_bias,
                 ..default
             })
         }
@@ -61,6 +65,7 @@ fn run(
                 rate: args.rate.unwrap_or(default.rate),
                 momentum: args.momentum.unwrap_or(default.momentum),
                 decay: args.decay.unwrap_or(default.decay),
+                bias: !args.no_bias,
                 ..default
             })
         }
