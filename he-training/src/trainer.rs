@@ -34,6 +34,13 @@ pub fn scale_of(params: &BootstrapParams) -> Scale {
     Scale::new(BELOW * primes.fold(params.output_scale().value(), f64::min))
 }
 
+/// Declares real numbers of an absolute value of at most `max`, and that they are in an interval of the length `width` with their
+/// errors and without: that bounds the errors.
+pub(crate) fn declare(ct: &mut Ciphertext, max: f64, width: f64) {
+    ct.declare_values(max, max);
+    ct.declare_error(0.0, width);
+}
+
 impl Trainer {
     /// A trainer whose evaluator has the keys that the training requests, and those of the refreshes. `scale`: see
     /// [`scale_of`].

@@ -53,6 +53,18 @@ pub enum Loss {
 }
 
 impl Loss {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`TrainingError::Setting`](he_training::TrainingError::Setting).
+    pub fn validate(&self) -> Result<(), TrainError> {
+        match self {
+            Self::Ridge(ridge) => ridge.validate()?,
+            Self::Softmax(softmax) => softmax.validate()?,
+        }
+        Ok(())
+    }
+
     /// Name in reports.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -69,10 +69,10 @@ pub(crate) fn excess<A: Arithmetic>(
     }
     p = a.with_levels(p, precise.levels() + levels_after)?;
     let (y, factor) = halves(a, &p, precise)?;
-    a.product_less_labels(&y, &factor, precise.gain)
+    a.product_less_labels(&y, &factor, precise.shares.rest)
 }
 
-/// Two values whose product is `p z(S) / gain`, with the sum `S` of `p`.
+/// Two values whose product is `p z(S)`, but for the last share of its gain, with the sum `S` of `p`.
 fn halves<A: Arithmetic>(
     a: &A,
     p: &A::Value,
@@ -80,16 +80,13 @@ fn halves<A: Arithmetic>(
 ) -> Result<(A::Value, A::Value), A::Error> {
     let sum = a.class_sum(p)?;
     let quadratic = |(centre, offset): (f64, f64)| a.quadratic(&sum, centre, offset);
-    let first = a.product(p, &a.subtracted_from(z.shift, &sum)?, 1.0)?;
-    let Some((&own, others)) = z.quadratics.split_first() else {
-        unreachable!("polynomials of a schedule have degree 3 or more");
-    };
-    match others {
-        [] => Ok((first, quadratic(own)?)),
-        [second, third] => {
-            let first = a.product(&first, &quadratic(own)?, 1.0)?;
-            let rest = a.product(&quadratic(*second)?, &quadratic(*third)?, 1.0)?;
-            Ok((first, rest))
+    let first = a.product(p, &a.subtracted_from(z.shift, &sum)?, z.shares.first)?;
+    match z.quadratics[..] {
+        [only] => Ok((first, quadratic(only)?)),
+        [low, middle, high] => {
+            let left = a.product(&first, &quadratic(middle)?, z.shares.left)?;
+            let right = a.product(&quadratic(low)?, &quadratic(high)?, z.shares.right)?;
+            Ok((left, right))
         }
         _ => unreachable!("polynomials of a schedule have degree 3 or 7"),
     }

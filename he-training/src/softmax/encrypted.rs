@@ -15,7 +15,7 @@ use crate::error::{TrainingError, check};
 use crate::group::Group;
 use crate::head::{Bias, Head, Meeting};
 use crate::layout::WeightForm;
-use crate::trainer::Trainer;
+use crate::trainer::{Trainer, declare};
 
 const I: Complex64 = Complex64::I;
 
@@ -195,7 +195,7 @@ impl SoftmaxRun<'_> {
             .par_iter()
             .map(|group| {
                 let mut scores = t.meet(&meeting, &group.features, level)?;
-                scores.declare_values(1.0, 1.0);
+                declare(&mut scores, 1.0, 2.0);
                 Ok(scores)
             })
             .collect::<Result<Vec<_>, TrainingError>>()?;
@@ -234,8 +234,8 @@ impl SoftmaxRun<'_> {
         let last = -I * momentum / 2.0;
         eval.add_scaled_assign(&mut next, z, last + ahead)?;
         eval.add_scaled_assign(&mut next, zc, last - ahead)?;
-        let max = std::f64::consts::SQRT_2;
-        next.declare_values(max, max);
+        // The bound of the weights holds for any gradients, and so with all errors: parts are within -1 and 1.
+        declare(&mut next, std::f64::consts::SQRT_2, 2.0);
         Ok(eval.rescale(&next)?)
     }
 

@@ -1,5 +1,8 @@
 //! Polynomials that stand for `1 / S` on an interval, as products of factors.
 
+/// Steps in which an interval is searched for the largest values of factors.
+const SAMPLES: u32 = 512;
+
 /// `z(S) = gain (shift - S) prod_j ((S - centre_j)^2 + offset_j)`, which makes `|1 - S z(S)| <= error` on `[least, 1]`: the
 /// least possible error of its degree.
 ///
@@ -15,6 +18,22 @@ pub(crate) struct Inverse {
     pub gain: f64,
     /// Largest `|1 - S z(S)|`.
     pub error: f64,
+    /// How the gain is spread.
+    pub shares: Shares,
+}
+
+/// Parts of the gain. Each brings a product to values up to 1, because what a product loses in precision it loses against its
+/// largest value: the whole gain, up to ten thousand at degree 7, would magnify that in the end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Shares {
+    /// For a number of at most `S`, times `shift - S`.
+    pub first: f64,
+    /// For that, times the second quadratic factor of three: these two are largest in the middle.
+    pub left: f64,
+    /// For the product of the other two, which is largest at the ends.
+    pub right: f64,
+    /// What is left.
+    pub rest: f64,
 }
 
 impl Inverse {
@@ -40,10 +59,39 @@ impl Inverse {
             quadratics,
             gain: 1.0,
             error,
+            shares: Shares {
+                first: 1.0,
+                left: 1.0,
+                right: 1.0,
+                rest: 1.0,
+            },
         };
         // At S = 1, T_n is 1.
         out.gain = (1.0 - error) / out.value(1.0);
+        out.shares = out.shares(least);
         out
+    }
+
+    fn shares(&self, least: f64) -> Shares {
+        let sums = (0..=SAMPLES).map(|j| least + (1.0 - least) * f64::from(j) / f64::from(SAMPLES));
+        let sums: Vec<f64> = sums.collect();
+        let to_one = |f: &dyn Fn(f64) -> f64| 1.0 / sums.iter().map(|s| f(*s)).fold(0.0, f64::max);
+        let quadratic =
+            |j: usize, s: f64| (s - self.quadratics[j].0).powi(2) + self.quadratics[j].1;
+        let first = to_one(&|s| s * (self.shift - s));
+        let (left, right) = match self.quadratics.len() {
+            3 => (
+                to_one(&|s| first * s * (self.shift - s) * quadratic(1, s)),
+                to_one(&|s| quadratic(0, s) * quadratic(2, s)),
+            ),
+            _ => (1.0, 1.0),
+        };
+        Shares {
+            first,
+            left,
+            right,
+            rest: self.gain / (first * left * right),
+        }
     }
 
     /// Levels that a product with it takes.
@@ -77,6 +125,14 @@ mod tests {
                 );
                 extremes = [extremes[0].min(off), extremes[1].max(off)];
             }
+            let Shares {
+                first,
+                left,
+                right,
+                rest,
+            } = z.shares;
+            assert!((first * left * right * rest / z.gain - 1.0).abs() < 1e-12);
+            assert!(rest < 10.0, "{least} {degree}: {rest}");
             assert!((extremes[1] / z.error - 1.0).abs() < 1e-3);
             assert!((extremes[0] / -z.error - 1.0).abs() < 1e-3);
         }

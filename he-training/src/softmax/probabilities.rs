@@ -2,6 +2,10 @@
 //!
 //! Two groups are refreshed together, as real and imaginary part, and taken apart by a conjugation. That doubles the scale:
 //! `z + conj(z)` is twice the real part. So everything before it keeps to a scale of [`ROOM`] times the usual one or below.
+//!
+//! Errors are declared where ranges are: whatever they are, they are in the sums too that numbers are divided by, and the numbers with
+//! their errors are in the range that is proved for any numbers. So no error is larger than the range. Predictions operation
+//! by operation multiply the errors of all factors of a division instead, stage after stage.
 
 use ckks_scheme::{Ciphertext, Complex64, Level};
 use rayon::prelude::*;
@@ -9,7 +13,7 @@ use rayon::prelude::*;
 use super::circuit::Arithmetic;
 use super::schedule::Schedule;
 use crate::error::TrainingError;
-use crate::trainer::Trainer;
+use crate::trainer::{Trainer, declare};
 
 /// Scales keep below this share of the usual one, `1 / (2 sqrt 2)`: doubled, they are at most `1 / sqrt 2` of it. A product of two
 /// such values has half the usual scale, and one of two products a quarter, which is below this share again.
@@ -101,7 +105,7 @@ impl Probabilities<'_> {
             parts.push(imaginary);
         }
         for part in &mut parts {
-            part.declare_values(1.0, 1.0);
+            declare(part, 1.0, 1.0);
         }
         Ok(parts)
     }
@@ -119,7 +123,7 @@ impl Arithmetic for Probabilities<'_> {
         let (t, layout) = (self.trainer, &self.trainer.layout);
         each(x, |x| {
             let mut sum = t.window_sum(t.eval.copy(x)?, layout.lane_step(1), layout.period())?;
-            sum.declare_values(1.0, 1.0);
+            declare(&mut sum, 1.0, 1.0);
             Ok(sum)
         })
     }
@@ -173,14 +177,14 @@ impl Arithmetic for Probabilities<'_> {
             product.reinterpret(gain);
             eval.add_scaled_assign(&mut product, labels, -1.0)?;
             let mut out = eval.relinearize_rescale(product)?;
-            out.declare_values(1.5, 1.5);
+            declare(&mut out, 1.5, 1.5);
             self.trainer.recentred(out)
         })
     }
 
     fn with_levels(&self, mut x: Self::Value, levels: usize) -> Result<Self::Value, TrainingError> {
         let (input, _) = self.trainer.refresh_levels();
-        x.iter_mut().for_each(|x| x.declare_values(1.0, 1.0));
+        x.iter_mut().for_each(|x| declare(x, 1.0, 1.0));
         if x.iter().all(|x| x.level().limbs() >= input + levels) {
             return Ok(x);
         }

@@ -74,9 +74,9 @@ impl Schedule {
     }
 }
 
-/// Makes the sum of what was divided by `z` at most 1.
+/// The last share of the gain, so that the sum of what was divided by `z` is at most 1.
 pub(crate) fn gain_below_one(z: &Inverse) -> f64 {
-    z.gain / ((1.0 + z.error) * (1.0 + MARGIN))
+    z.shares.rest / ((1.0 + z.error) * (1.0 + MARGIN))
 }
 
 /// A search for the least levels.

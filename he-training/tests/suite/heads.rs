@@ -105,7 +105,8 @@ fn ridge_end_to_end(layout: FeatureLayout, bias: bool) {
     assert!(difference < 1e-3, "{difference}");
     let found = check_scores(&mut client, &trainer, &head, &unseen);
     assert_eq!(found, clear.accuracy(&unseen));
-    assert!(found > 2.0 / layout.classes() as f64, "{found}");
+    println!("accuracy {found} on {} images", unseen.images());
+    assert!(found > 0.8, "{found}");
 }
 
 #[test]
@@ -177,7 +178,8 @@ fn softmax_end_to_end(layout: FeatureLayout, groups: usize, settings: Softmax) {
     assert!(difference < 1e-3, "{difference}");
     let found = check_scores(&mut client, &trainer, &head, &unseen);
     assert_eq!(found, clear.accuracy(&unseen));
-    assert!(found > 2.0 / layout.classes() as f64, "{found}");
+    println!("accuracy {found} on {} images", unseen.images());
+    assert!(found > 0.8, "{found}");
 }
 
 #[test]
@@ -200,7 +202,6 @@ fn softmax_head_without_a_bias_on_two_groups_at_a_time_is_that_of_the_clear_twin
 fn softmax_head_on_features_of_two_ciphertexts_is_that_of_the_clear_twin() {
     let settings = Softmax {
         step_groups: 2,
-        epochs: 2,
         ..SMALL
     };
     softmax_end_to_end(FeatureLayout::new(512, 32, 20, 4).unwrap(), 3, settings);
@@ -210,7 +211,7 @@ fn softmax_head_on_features_of_two_ciphertexts_is_that_of_the_clear_twin() {
 fn softmax_head_whose_weights_fill_two_ciphertexts_is_that_of_the_clear_twin() {
     // 2 blocks side by side, of 3 and the bias.
     let layout = FeatureLayout::new(512, 16, 90, 5).unwrap();
-    let settings = Softmax { epochs: 1, ..SMALL };
+    let settings = Softmax { epochs: 2, ..SMALL };
     assert_eq!((layout.blocks(), settings.packs(&layout)), (3, 2));
     softmax_end_to_end(layout, 2, settings);
 }

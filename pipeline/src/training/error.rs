@@ -49,6 +49,18 @@ pub enum TrainError {
         /// Declared bound of the norm of an image's features.
         norm_bound: f64,
     },
+    /// No plan makes features precise enough.
+    #[error(
+        "{model}: the largest error of a feature would be about {found:.4} deviations, expected at most {expected:?} (`--max-feature-error`)"
+    )]
+    Precision {
+        /// Name of the network.
+        model: String,
+        /// Least error found, in deviations of the features.
+        found: f64,
+        /// Largest error allowed.
+        expected: f64,
+    },
     /// Too little memory for the training itself.
     #[error(
         "memory of {:.2} GB is not enough for the {loss} training: at least {:.2} GB are needed (`--memory-gib {:.2}`)",
@@ -67,6 +79,23 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// From the planning of the network up to its features, which knows them as logits.
+    pub(super) fn of_plan(error: PlanError) -> Self {
+        match error {
+            PlanError::Precision {
+                model,
+                found,
+                expected,
+                needed_bytes: None,
+            } => Self::Precision {
+                model,
+                found,
+                expected,
+            },
+            other => Self::Plan(other),
+        }
+    }
+
     /// Whether settings or data are at fault.
     pub fn is_bad_input(&self) -> bool {
         match self {
@@ -79,14 +108,16 @@ impl TrainError {
                     | TrainingError::MeanSquare { .. }
             ),
             Self::Inference(error) => error.is_bad_input(),
-            Self::Plan(_) | Self::Bootstrap(_) | Self::Memory { .. } => false,
+            Self::Plan(_) | Self::Bootstrap(_) | Self::Precision { .. } | Self::Memory { .. } => {
+                false
+            }
         }
     }
 
     /// Whether there is too little memory.
     pub fn is_not_feasible(&self) -> bool {
         match self {
-            Self::Memory { .. } | Self::Plan(_) => true,
+            Self::Memory { .. } | Self::Precision { .. } | Self::Plan(_) => true,
             Self::Training(TrainingError::Eval(error)) => error.out_of_memory(),
             Self::Training(TrainingError::Encode(error)) => error.out_of_memory(),
             Self::Training(TrainingError::Key(error)) => error.out_of_memory(),

@@ -71,10 +71,7 @@ pub fn plan(
     machine: &Machine,
     begun: Option<&Decisions>,
 ) -> Result<TrainPlan, TrainError> {
-    match &task.loss {
-        Loss::Ridge(ridge) => ridge.validate()?,
-        Loss::Softmax(softmax) => softmax.validate()?,
-    }
+    task.loss.validate()?;
     let params = refreshes.scheme();
     let data_bytes = data_bytes(task).saturating_add(machine.beside_bytes);
     // Bytes that the network's plan keeps free for the transposition.
@@ -180,15 +177,16 @@ fn network(
         max_logit_error: task.max_error,
     };
     let planned = match begun {
-        Some(begun) => planner::obey_over(begun, &task_of_network, machine, params)?,
+        Some(begun) => planner::obey_over(begun, &task_of_network, machine, params),
         None => planner::plan_over(
             &task_of_network,
             machine,
             &Pins::default(),
             params,
             Some(refreshes.literal()),
-        )?,
+        ),
     };
+    let planned = planned.map_err(TrainError::of_plan)?;
     let prepared = &planned.instance.prepared;
     let arrangement = arranged(prepared.output(), task.classes)?;
     // Features of all runs wait for their refresh.

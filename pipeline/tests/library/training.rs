@@ -131,7 +131,7 @@ fn trained(
         classes,
         loss,
         batch: NonZeroUsize::new(16).unwrap(),
-        max_error: 0.01,
+        max_error: 0.05,
     };
     let begun = checkpoint.as_deref().map(Checkpoint::decisions);
     let begun = begun.transpose()?.flatten();

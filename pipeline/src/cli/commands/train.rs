@@ -41,45 +41,33 @@ fn run(
     output: &Output,
     ui: &dyn Progress,
 ) -> Result<(), CliError> {
-    let (model, largest) = in_units(args, ui)?;
-    let norm_bound = args.norm_bound.unwrap_or(NORM_MARGIN * largest);
-    // In their units, the own images' norms have the root mean square 1.
-    let rms_bound = args.rms_bound.unwrap_or(NORM_MARGIN);
-    let loss = match args.loss {
-        LossName::Ridge => {
-            let default = Ridge::default();
-            Loss::Ridge(Ridge {
-                norm_bound,
-                rms_bound,
-                regularisation: args.decay.unwrap_or(default.regularisation),
-                bias: !args.no_bias,
-                ..default
-            })
-        }
-        LossName::Softmax => {
-            let default = Softmax::default();
-            Loss::Softmax(Softmax {
-                norm_bound,
-                epochs: args.epochs.get(),
-                step_groups: args.step_groups.get(),
-                rate: args.rate.unwrap_or(default.rate),
-                momentum: args.momentum.unwrap_or(default.momentum),
-                decay: args.decay.unwrap_or(default.decay),
-                bias: !args.no_bias,
-                ..default
-            })
-        }
+    // What cannot be is refused before anything is evaluated.
+    loss(args, args.norm_bound.unwrap_or(1.0)).validate()?;
+    let (spec, weights) = model_files(&args.model.model)?;
+    let until = args.until.as_deref();
+    let raw = features(&spec, &weights, until, None)?;
+    let (classes, own_classes) = (args.classes.get(), spec.classes.len());
+    let open = |dir, split, classes| data::open_classes(dir, split, &raw, classes);
+    let train = open(&args.data, Split::Train, classes)?;
+    let test = open(&args.data, Split::Test, classes)?;
+    let own = open(&args.own_data, Split::Train, own_classes)?;
+    data::check_left(train.as_ref(), 0, args.images.get())?;
+    data::check_left(test.as_ref(), 0, args.test_images.get())?;
+    data::check_left(own.as_ref(), 0, args.own_images.get())?;
+
+    let own = Batch {
+        data: own.as_ref(),
+        first: 0,
+        images: args.own_images.get(),
     };
-    let classes = args.classes.get();
-    let open = |split| data::open_classes(&args.data, split, &model, classes);
-    let (train, test) = (open(Split::Train)?, open(Split::Test)?);
+    let (units, largest) = measured(&raw, own, ui)?;
+    let model = features(&spec, &weights, until, Some(&units))?;
+    let loss = loss(args, args.norm_bound.unwrap_or(NORM_MARGIN * largest));
     let batch = |data, images| Batch {
         data,
         first: 0,
         images,
     };
-    data::check_left(train.as_ref(), 0, args.images.get())?;
-    data::check_left(test.as_ref(), 0, args.test_images.get())?;
     let task = TrainTask {
         model: &model,
         train: batch(train.as_ref(), args.images.get()),
@@ -119,21 +107,43 @@ fn planned(
     Ok(training::plan(task, &refreshes, &machine, begun)?)
 }
 
-/// The network up to its features, in units measured on its own training images, and the largest norm of those images' features.
-fn in_units(args: &TrainArgs, ui: &dyn Progress) -> Result<(Model, f64), CliError> {
-    let (spec, weights) = model_files(&args.model.model)?;
-    let until = args.until.as_deref();
-    let raw = features(&spec, &weights, until, None)?;
-    let count = spec.classes.len();
-    let own = data::open_classes(&args.own_data, Split::Train, &raw, count)?;
-    let images = args.own_images.get();
-    data::check_left(own.as_ref(), 0, images)?;
-    let batch = Batch {
-        data: own.as_ref(),
-        first: 0,
-        images,
-    };
-    let evaluation = references::exact(&raw, batch, ui)?.evaluation;
+/// What is minimised, as the arguments say.
+fn loss(args: &TrainArgs, norm_bound: f64) -> Loss {
+    match args.loss {
+        LossName::Ridge => {
+            let default = Ridge::default();
+            Loss::Ridge(Ridge {
+                norm_bound,
+                // In their units, the own images' norms have the root mean square 1.
+                rms_bound: args.rms_bound.unwrap_or(NORM_MARGIN),
+                regularisation: args.decay.unwrap_or(default.regularisation),
+                bias: !args.no_bias,
+                ..default
+            })
+        }
+        LossName::Softmax => {
+            let default = Softmax::default();
+            Loss::Softmax(Softmax {
+                norm_bound,
+                epochs: args.epochs.get(),
+                step_groups: args.step_groups.get(),
+                rate: args.rate.unwrap_or(default.rate),
+                momentum: args.momentum.unwrap_or(default.momentum),
+                decay: args.decay.unwrap_or(default.decay),
+                bias: !args.no_bias,
+                ..default
+            })
+        }
+    }
+}
+
+/// The units of a network's features, measured on its own training images, and the largest norm of those images' features in them.
+fn measured(
+    raw: &Model,
+    own: Batch<'_>,
+    ui: &dyn Progress,
+) -> Result<(FeatureUnits, f64), CliError> {
+    let evaluation = references::exact(raw, own, ui)?.evaluation;
     let (values, d) = (evaluation.logits, evaluation.classes);
     let units = FeatureUnits::of(&values, d);
     let norm = |row: &[f64]| {
@@ -142,5 +152,5 @@ fn in_units(args: &TrainArgs, ui: &dyn Progress) -> Result<(Model, f64), CliErro
         (square / d as f64).sqrt()
     };
     let largest = values.chunks_exact(d).map(norm).fold(0.0, f64::max);
-    Ok((features(&spec, &weights, until, Some(&units))?, largest))
+    Ok((units, largest))
 }
