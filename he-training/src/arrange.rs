@@ -125,15 +125,21 @@ impl Arrangement {
         self.layout.images() as i64 - 1
     }
 
-    /// The transposition of one ciphertext to these places of section 0; other cells are dropped.
+    /// The transposition of one ciphertext to these places of section 0; other cells are dropped. All have the diagonals of a full
+    /// group, zeros or not, so that they take the same keys.
     fn matrix(&self, kept: &[usize]) -> DiagonalMatrix {
         let (lanes, images) = (self.layout.lanes(), self.layout.images());
+        let mut is_kept = vec![false; images];
+        kept.iter().for_each(|place| is_kept[*place] = true);
         let mut matrix = DiagonalMatrix::new(self.layout.slots());
         for lane in 0..self.features_per_ct {
-            for place in kept {
+            for place in self.kept(0, usize::MAX) {
                 let top = (place % lanes) as i64;
                 let step = (top - lane as i64) * self.distance();
-                matrix.diagonal_mut(step)[lane * images + place] = Complex64::ONE;
+                let diagonal = matrix.diagonal_mut(step);
+                if is_kept[place] {
+                    diagonal[lane * images + place] = Complex64::ONE;
+                }
             }
         }
         matrix
@@ -189,20 +195,21 @@ pub struct Transposition {
 }
 
 impl Trainer {
-    /// The transposition of outputs at `level` and `scale`, as [`Self::ready_to_transpose`] gives them, which brings them to the
-    /// trainer's scale. Features are kept as [`Arrangement::kept`] says.
+    /// The transposition of outputs at `level` and `scale`, as [`Self::ready_to_transpose`] gives them, of values of at most `max`.
+    /// It brings these, divided by `max`, to the trainer's scale, as [`Self::refreshed_parts`] takes them. Features are kept as
+    /// [`Arrangement::kept`] says.
     ///
     /// # Errors
     /// [`TrainingError::Eval`].
     pub fn transposition(
         &self,
         arrangement: Arrangement,
-        (level, scale): (Level, Scale),
+        (level, scale, max): (Level, Scale, f64),
         section: usize,
         images: usize,
     ) -> Result<Transposition, TrainingError> {
         let matrix = arrangement.matrix(&arrangement.kept(section, images));
-        let weight = Scale::new(self.target() * self.prime(level) / scale.value());
+        let weight = Scale::new(self.target() / max * self.prime(level) / scale.value());
         let params = self.eval.params();
         Ok(Transposition {
             arrangement,
@@ -253,7 +260,7 @@ impl Trainer {
         Ok(blocks.into_iter().flatten().collect())
     }
 
-    /// Refreshes transposed features of values of at most `max` and takes their parts apart: for each part one ciphertext per
+    /// Refreshes features of values of at most `max`, transposed for that, and takes their parts apart: for each part one ciphertext per
     /// block, at the level that a refresh gives.
     ///
     /// # Errors
@@ -375,6 +382,12 @@ mod tests {
             assert!(seen.iter().all(|seen| *seen));
             let diagonals = matrix.diagonals();
             assert!(diagonals < 2 * layout.lanes(), "{diagonals}");
+            // Groups of few images, or of none in a section, take the same keys.
+            for images in 0..3 {
+                let few = a.matrix(&a.kept(a.sections() - 1, images));
+                let steps = |m: &DiagonalMatrix| m.iter().map(|(step, _)| step).collect::<Vec<_>>();
+                assert_eq!(steps(&few), steps(&matrix));
+            }
         }
     }
 

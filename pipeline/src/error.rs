@@ -73,6 +73,10 @@ pub enum CliError {
     },
     #[error(transparent)]
     Train(Box<TrainError>),
+    #[error(
+        "{data}: all {images} images leave a range that the network declares, expected at least one of its own images that does not"
+    )]
+    OwnImages { data: String, images: usize },
     #[error(transparent)]
     TextFile(#[from] TextFileError),
     #[error("{}: cannot be written: {source}", path.display())]
@@ -137,6 +141,7 @@ impl CliError {
             Self::Exchange(error) if error.is_not_feasible() => 4,
             Self::Exchange(_) => 1,
             Self::PrecisionMemory { .. } => 4,
+            Self::OwnImages { .. } => 3,
             Self::Train(error) if error.is_bad_input() => 3,
             Self::Train(error) if error.is_not_feasible() => 4,
             Self::Train(_) => 1,

@@ -149,7 +149,7 @@ impl<'a> FeatureServer<'a> {
             let Some(first) = output.first() else {
                 return Ok(Vec::new());
             };
-            let from = (first.level(), first.scale());
+            let from = (first.level(), first.scale(), self.plan.summary.norm_bound);
             let (section, images) = wanted;
             let arrangement = self.plan.arrangement;
             let made = self

@@ -29,7 +29,7 @@ impl Waves {
         let at = ((image * 3 + channel) * 8 + y) * 8 + x;
         let noise = (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
         let noise = noise as f64 / f64::from(1 << 24) - 0.5;
-        ((1.6 * along + phase).sin() + 0.8 * noise) as f32
+        (0.45 + 0.15 * (1.6 * along + phase).sin() + 0.12 * noise) as f32
     }
 }
 

@@ -1,5 +1,7 @@
 //! `polyphase train`: a head trained on encrypted images, compared with the same training in the clear.
 
+use std::collections::BTreeSet;
+
 use ckks_scheme::BootstrapPreset;
 use datasets::Split;
 use he_models::{FeatureUnits, Model, features, model_files};
@@ -8,7 +10,7 @@ use pipeline::checkpoint::Checkpoint;
 use pipeline::decisions::Decisions;
 use pipeline::inference::Batch;
 use pipeline::progress::Progress;
-use pipeline::references;
+use pipeline::references::{self, rows};
 use pipeline::report;
 use pipeline::training::{self, Loss, TrainPlan, TrainTask};
 
@@ -51,9 +53,9 @@ fn run(
     let train = open(&args.data, Split::Train, classes)?;
     let test = open(&args.data, Split::Test, classes)?;
     let own = open(&args.own_data, Split::Train, own_classes)?;
+    data::check_left(own.as_ref(), 0, args.own_images.get())?;
     data::check_left(train.as_ref(), 0, args.images.get())?;
     data::check_left(test.as_ref(), 0, args.test_images.get())?;
-    data::check_left(own.as_ref(), 0, args.own_images.get())?;
 
     let own = Batch {
         data: own.as_ref(),
@@ -144,7 +146,18 @@ fn measured(
     ui: &dyn Progress,
 ) -> Result<(FeatureUnits, f64), CliError> {
     let evaluation = references::exact(raw, own, ui)?.evaluation;
-    let (values, d) = (evaluation.logits, evaluation.classes);
+    // An image that leaves a declared range may have features of any size.
+    let leaving = evaluation.out_of_range.iter().map(|e| e.image);
+    let leaving: BTreeSet<usize> = leaving.collect();
+    let within: Vec<usize> = (0..own.images).filter(|i| !leaving.contains(i)).collect();
+    if within.is_empty() {
+        return Err(CliError::OwnImages {
+            data: own.data.name().to_owned(),
+            images: own.images,
+        });
+    }
+    let d = evaluation.classes;
+    let values = rows(&evaluation.logits, d, &within);
     let units = FeatureUnits::of(&values, d);
     let norm = |row: &[f64]| {
         let each = row.iter().zip(&units.mean).zip(&units.deviation);
