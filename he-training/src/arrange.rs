@@ -133,7 +133,7 @@ impl Arrangement {
         kept.iter().for_each(|place| is_kept[*place] = true);
         let mut matrix = DiagonalMatrix::new(self.layout.slots());
         for lane in 0..self.features_per_ct {
-            for place in self.kept(0, usize::MAX) {
+            for place in (0..images).filter(|place| self.origin(*place).section == 0) {
                 let top = (place % lanes) as i64;
                 let step = (top - lane as i64) * self.distance();
                 let diagonal = matrix.diagonal_mut(step);

@@ -86,6 +86,20 @@ impl<'a> Client<'a> {
         self.layout.unpack_scores(&self.slots(scores)?, images)
     }
 
+    /// Decrypts the features of the first `images` images of a group, `[image][feature]`, for the client's own eyes.
+    ///
+    /// # Errors
+    /// [`TrainingError::Count`] for more images than a group holds or another number of blocks, [`TrainingError::Eval`].
+    pub fn decrypt_features(
+        &self,
+        features: &[Ciphertext],
+        images: usize,
+    ) -> Result<Vec<f64>, TrainingError> {
+        let blocks = features.iter().map(|ct| self.slots(ct));
+        let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
+        self.layout.unpack_features(&blocks, images)
+    }
+
     /// Decrypts a head, for the client's own eyes.
     ///
     /// # Errors

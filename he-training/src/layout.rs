@@ -170,6 +170,25 @@ impl FeatureLayout {
         Ok((0..self.blocks()).map(block).collect())
     }
 
+    /// Features `[image][feature]` from the slots of their blocks.
+    ///
+    /// # Errors
+    /// [`TrainingError::Count`] for more images than a group holds, or another number of blocks or slots.
+    pub fn unpack_features(
+        &self,
+        blocks: &[Vec<f64>],
+        images: usize,
+    ) -> Result<Vec<f64>, TrainingError> {
+        self.check_images(images)?;
+        self.check_blocks("blocks of features", blocks)?;
+        let feature = |feature: usize, image: usize| {
+            let lanes = self.lanes();
+            blocks[feature / lanes][self.slot(feature % lanes, image)]
+        };
+        let row = |image| (0..self.features).map(move |f| feature(f, image));
+        Ok((0..images).flat_map(row).collect())
+    }
+
     /// Slot vector of the labels of one group: 1 where lane `f` modulo the period is the image's class.
     ///
     /// # Errors
@@ -207,14 +226,7 @@ impl FeatureLayout {
         form: WeightForm,
         blocks: &[Vec<f64>],
     ) -> Result<Vec<f64>, TrainingError> {
-        if blocks.len() != self.blocks() {
-            return Err(TrainingError::Count {
-                what: "blocks of weights",
-                found: blocks.len(),
-                expected: self.blocks(),
-            });
-        }
-        blocks.iter().try_for_each(|b| self.check_slots(b.len()))?;
+        self.check_blocks("blocks of weights", blocks)?;
         let weight = |feature: usize, class: usize| {
             let (b, f) = (feature / self.lanes(), feature % self.lanes());
             blocks[b][self.weight_slot(form, f, class)]
@@ -244,6 +256,17 @@ impl FeatureLayout {
             found: images,
             expected: self.capacity(),
         })
+    }
+
+    fn check_blocks(&self, what: &'static str, blocks: &[Vec<f64>]) -> Result<(), TrainingError> {
+        if blocks.len() != self.blocks() {
+            return Err(TrainingError::Count {
+                what,
+                found: blocks.len(),
+                expected: self.blocks(),
+            });
+        }
+        blocks.iter().try_for_each(|b| self.check_slots(b.len()))
     }
 
     fn check_slots(&self, slots: usize) -> Result<(), TrainingError> {
@@ -296,6 +319,14 @@ mod tests {
     }
 
     #[test]
+    fn features_come_back_as_they_were_packed() {
+        let layout = FeatureLayout::new(256, 32, 11, 3).expect("a layout");
+        let rows: Vec<f64> = (0..29 * 11).map(f64::from).collect();
+        let blocks = layout.pack_features(&rows).expect("a group");
+        assert_eq!(layout.unpack_features(&blocks, 29).expect("rows"), rows);
+    }
+
+    #[test]
     fn impossible_layouts_say_what_is_wrong() {
         for (slots, images, features, classes, what) in [
             (100, 16, 4, 2, "number of slots"),
@@ -315,6 +346,8 @@ mod tests {
         assert_eq!(layout.capacity(), 29);
         assert!(layout.pack_features(&vec![0.0; 30 * 8]).is_err());
         assert!(layout.pack_features(&[0.0; 7]).is_err());
+        assert!(layout.unpack_features(&[vec![0.0; 256]], 30).is_err());
+        assert!(layout.unpack_features(&[], 29).is_err());
         assert!(layout.pack_labels(&[3]).is_err());
     }
 

@@ -44,7 +44,7 @@ pub struct Ridge {
 impl Default for Ridge {
     fn default() -> Self {
         Self {
-            regularisation: 0.003,
+            regularisation: 0.001,
             norm_bound: 1.5,
             rms_bound: 1.25,
             tolerance: 0.02,

@@ -214,6 +214,11 @@ pub fn train(
     seconds_features += start.elapsed().as_secs_f64();
 
     // The training itself.
+    let largest_feature_error = {
+        let client = client.heads(layout, encryption);
+        let of_training = feature_error(&client, &features, &groups)?;
+        of_training.max(feature_error(&client, &test_features, &test_groups)?)
+    };
     let encrypted = {
         let mut client = client.heads(layout, encryption);
         let labels = groups.iter().map(|g| client.encrypt_labels(g.labels()));
@@ -247,6 +252,7 @@ pub fn train(
         accuracy_encrypted: encrypted_accuracy,
         accuracy_plain: clear.accuracy(&test.examples),
         accuracy_reference: reference.accuracy(&test.examples),
+        largest_feature_error,
         largest_weight_difference: clear.difference(&found),
         seconds_features,
         seconds_train,
@@ -351,6 +357,34 @@ fn digest(selections: &[&Selection]) -> String {
         }
     }
     hex(hasher.finalize().as_bytes())
+}
+
+/// The client's look at features: the largest error, in their deviations over the network's own images.
+fn feature_error(
+    client: &he_training::Client<'_>,
+    features: &[Vec<Ciphertext>],
+    groups: &[Examples],
+) -> Result<f64, TrainError> {
+    let mut largest = 0f64;
+    for (features, group) in features.iter().zip(groups) {
+        let found = client.decrypt_features(features, group.images())?;
+        for f in 0..group.features() {
+            let column = |x: &[f64]| {
+                x.iter()
+                    .skip(f)
+                    .step_by(group.features())
+                    .copied()
+                    .collect::<Vec<_>>()
+            };
+            let (a, b) = (column(&found), column(group.rows()));
+            eprintln!("DEBUG {f}: {:.3?} {:.3?}", &a[..10], &b[..10]);
+        }
+        let off = found.iter().zip(group.rows()).map(|(a, b)| (a - b).abs());
+        // In their units, a feature's deviation is one over the root of their number.
+        let deviations = off.fold(0.0, f64::max) * (group.features() as f64).sqrt();
+        largest = largest.max(deviations);
+    }
+    Ok(largest)
 }
 
 /// The client's look at the head and at all scores.

@@ -55,10 +55,9 @@ fn logits_are_an_affine_map_of_the_last_features() {
         for row in 0..n {
             let factor = system[row][pivot] / system[pivot][pivot];
             if row != pivot {
-                for col in pivot..count {
-                    let taken = factor * system[pivot][col];
-                    system[row][col] -= taken;
-                }
+                let pivots = system[pivot].clone();
+                let cells = system[row].iter_mut().zip(&pivots).skip(pivot);
+                cells.for_each(|(cell, pivot)| *cell -= factor * pivot);
             }
         }
     }

@@ -81,19 +81,20 @@ pub enum TrainError {
 impl TrainError {
     /// From the planning of the network up to its features, which knows them as logits.
     pub(super) fn of_plan(error: PlanError) -> Self {
-        match error {
-            PlanError::Precision {
+        if let PlanError::Precision {
+            model,
+            found,
+            expected,
+            needed_bytes: None,
+        } = error
+        {
+            return Self::Precision {
                 model,
                 found,
                 expected,
-                needed_bytes: None,
-            } => Self::Precision {
-                model,
-                found,
-                expected,
-            },
-            other => Self::Plan(other),
+            };
         }
+        Self::Plan(error)
     }
 
     /// Whether settings or data are at fault.

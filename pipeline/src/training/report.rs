@@ -34,6 +34,8 @@ pub struct TrainReport {
     pub accuracy_plain: f64,
     /// The same for plain logistic regression on the same features.
     pub accuracy_reference: f64,
+    /// Largest error of an encrypted feature, in the features' deviations over the network's own images.
+    pub largest_feature_error: f64,
     /// Largest difference of a weight from that of the training in the clear, relative to the largest of these.
     pub largest_weight_difference: f64,
     /// Wall time from images to refreshed features: encryption, network, transposition, refreshes. Without keys, and without what an
@@ -104,8 +106,8 @@ impl fmt::Display for TrainReport {
         )?;
         writeln!(
             f,
-            "largest difference of a weight: {:.5} of the largest weight",
-            self.largest_weight_difference,
+            "largest error of a feature: {:.4} deviations; largest difference of a weight: {:.5} of the largest weight",
+            self.largest_feature_error, self.largest_weight_difference,
         )?;
         writeln!(
             f,

@@ -13,9 +13,18 @@ use super::{Loss, TrainError, TrainPlan};
 use crate::executor::Executor;
 use crate::progress::{Progress, Unit};
 
-/// Transposed features of runs of the network, not refreshed: the parts that they hold, and one ciphertext per block.
+/// Transposed features of runs of the network, not refreshed.
 #[derive(Debug, Default)]
-pub struct Features(Vec<(Vec<Option<(usize, usize)>>, Vec<Ciphertext>)>);
+pub struct Features(Vec<Transposed>);
+
+/// What was transposed together.
+#[derive(Debug)]
+struct Transposed {
+    /// Group and section of each part; nothing for a part that holds none.
+    sections: Vec<Option<(usize, usize)>>,
+    /// One for each block.
+    blocks: Vec<Ciphertext>,
+}
 
 /// Makes features from images.
 #[derive(Debug)]
@@ -120,15 +129,18 @@ impl<'a> FeatureServer<'a> {
         let same = kept.windows(2).all(|pair| pair[0] == pair[1]);
         if same {
             if let Some(first) = wanted.first() {
-                let moved = self.moved(*first, &output)?;
-                features.0.push((sections, moved));
+                let blocks = self.moved(*first, &output)?;
+                features.0.push(Transposed { sections, blocks });
             }
             return Ok(());
         }
         for (part, wanted) in wanted.iter().enumerate() {
-            let moved = self.moved(*wanted, &output)?;
+            let blocks = self.moved(*wanted, &output)?;
             let alone = (0..parts).map(|p| sections[p].filter(|_| p == part));
-            features.0.push((alone.collect(), moved));
+            features.0.push(Transposed {
+                sections: alone.collect(),
+                blocks,
+            });
         }
         Ok(())
     }
@@ -176,8 +188,8 @@ pub(super) fn refreshed(
     let total = Some(features.0.len() as u64);
     progress.begin("refreshing features", total, Unit::Parts);
     let mut groups: BTreeMap<usize, BTreeMap<usize, Vec<Ciphertext>>> = BTreeMap::new();
-    for (sections, cts) in features.0 {
-        let parts = trainer.refreshed_parts(arrangement, cts, bound)?;
+    for Transposed { sections, blocks } in features.0 {
+        let parts = trainer.refreshed_parts(arrangement, blocks, bound)?;
         for (part, place) in parts.into_iter().zip(sections) {
             if let Some((group, section)) = place {
                 groups.entry(group).or_default().insert(section, part);

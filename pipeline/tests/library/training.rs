@@ -29,7 +29,7 @@ impl Waves {
         let at = ((image * 3 + channel) * 8 + y) * 8 + x;
         let noise = (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
         let noise = noise as f64 / f64::from(1 << 24) - 0.5;
-        (0.45 + 0.15 * (1.6 * along + phase).sin() + 0.12 * noise) as f32
+        (0.45 + 0.1 * (1.6 * along + phase).sin() + 0.06 * noise) as f32
     }
 }
 
@@ -79,7 +79,9 @@ fn backbone() -> (Model, f64) {
     let (spec, weights) = model_files("tiny").unwrap();
     let raw = features(&spec, &weights, None, None).unwrap();
     let own = Waves { labelled: true }.read(10_000, 96).unwrap();
-    let values = raw.logits(&own.view().to_f64()).unwrap();
+    let evaluation = raw.evaluate(&own.view().to_f64()).unwrap();
+    assert!(evaluation.out_of_range.is_empty());
+    let values = evaluation.logits;
     let units = FeatureUnits::of(&values, raw.classes().len());
     let model = features(&spec, &weights, None, Some(&units)).unwrap();
     let values = model.logits(&own.view().to_f64()).unwrap();
@@ -142,6 +144,11 @@ fn trained(
 
 fn check(report: &TrainReport) {
     println!("{report}");
+    assert!(
+        report.largest_feature_error < 0.05,
+        "{}",
+        report.largest_feature_error
+    );
     assert!(report.largest_weight_difference < 0.01);
     assert!(report.accuracy_plain > 0.8);
     // One image more or less.
