@@ -5,6 +5,9 @@
 //! does not matter to it, so that the top bits of a slot's number and as many low ones just change places: all slots move by
 //! multiples of one distance, and one linear transform with baby steps and giant steps does it.
 //!
+//! Features in squares of cells, as strides leave them, get lanes that keep that so where the squares fill the lanes; they are trained in
+//! the order of the lanes then ([`Arrangement::order`]).
+//!
 //! Where an image has more cells than there are lanes, features fill a part of the places only, a *section*; several parts
 //! of network outputs share a group then.
 
@@ -20,12 +23,35 @@ use crate::trainer::Trainer;
 /// What a giant step of the transposition is worth in baby steps.
 const GIANT_COST: f64 = 1.0;
 
+/// The cells of an image in a network's output, and where its features are: feature `j` of a ciphertext in cell
+/// `j / columns * width + j mod columns`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cells {
+    /// Cells of an image.
+    pub count: usize,
+    /// Features of an image in one ciphertext.
+    pub features: usize,
+    /// Features in a row of cells.
+    pub columns: usize,
+    /// Cells from one row to the next.
+    pub width: usize,
+}
+
+impl Cells {
+    fn cell(&self, j: usize) -> usize {
+        j / self.columns * self.width + j % self.columns
+    }
+
+    fn rows(&self) -> usize {
+        self.features.div_ceil(self.columns)
+    }
+}
+
 /// How a network's output lies in the slots, and what it becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrangement {
     layout: FeatureLayout,
-    cells: usize,
-    features_per_ct: usize,
+    cells: Cells,
     parts: usize,
 }
 
@@ -39,42 +65,53 @@ pub struct Origin {
 }
 
 impl Arrangement {
-    /// For outputs of `features` features, one in each of the first `features_per_ct` cells of an image, `cells` cells to
-    /// an image; with `complex`, imaginary parts hold images too. `classes`: those to be trained.
+    /// For outputs of `features` features in these cells; with `complex`, imaginary parts hold images too. `classes`: those to be
+    /// trained.
     ///
     /// # Errors
     /// [`TrainingError::Setting`] where they do not fit.
     pub fn new(
         slots: usize,
-        cells: usize,
-        features_per_ct: usize,
+        cells: Cells,
         (features, classes): (usize, usize),
         complex: bool,
     ) -> Result<Self, TrainingError> {
+        let Cells { count, columns, .. } = cells;
         check(
-            cells.is_power_of_two() && cells <= slots && slots.is_power_of_two(),
+            count.is_power_of_two() && count <= slots && slots.is_power_of_two(),
             "cells of an image",
-            cells,
+            count,
             "a power of two, no more than slots",
         )?;
-        let lanes = features.next_power_of_two().min(cells);
+        let lanes = features.next_power_of_two().min(count);
         // As many bits of the images' numbers change places with those of the features'.
         check(
-            lanes <= slots / cells,
+            lanes <= slots / count,
             "images in one part of a network's output",
-            slots / cells,
+            slots / count,
             format_args!("{lanes} or more: run the network on more images at a time"),
         )?;
         check(
-            features_per_ct.is_power_of_two() && features_per_ct <= cells,
+            cells.features.is_power_of_two() && cells.features <= count,
             "features of an image in a ciphertext",
-            features_per_ct,
+            cells.features,
             "a power of two, no more than cells",
+        )?;
+        let of_ct = cells.features.min(lanes);
+        let cells = Cells {
+            features: of_ct,
+            columns: columns.min(of_ct),
+            ..cells
+        };
+        check(
+            cells.columns.is_power_of_two() && cells.cell(of_ct - 1) < count,
+            "features in a row of cells",
+            columns,
+            "a power of two, and all rows within the cells",
         )?;
         Ok(Self {
             layout: FeatureLayout::new(slots, slots / lanes, features, classes)?,
             cells,
-            features_per_ct: features_per_ct.min(lanes),
             parts: if complex { 2 } else { 1 },
         })
     }
@@ -91,23 +128,23 @@ impl Arrangement {
 
     /// Parts of network outputs that share a group of images.
     pub fn sections(&self) -> usize {
-        self.cells / self.layout.lanes()
+        self.cells.count / self.layout.lanes()
     }
 
     /// Where the image at a place of a group comes from.
     pub fn origin(&self, place: usize) -> Origin {
         let lanes = self.layout.lanes();
         let (top, section) = (place % lanes, place / lanes % self.sections());
-        let middles = self.layout.slots() / self.cells / lanes;
+        let middles = self.layout.slots() / self.cells.count / lanes;
         Origin {
             section,
-            image: top * middles + place / self.cells,
+            image: top * middles + place / self.cells.count,
         }
     }
 
     /// Ciphertexts of a network's output.
     pub fn sources(&self) -> usize {
-        self.layout.features().div_ceil(self.features_per_ct)
+        self.layout.features().div_ceil(self.cells.features)
     }
 
     /// Places of section 0 that hold an image of `section` in a group of `images` images.
@@ -120,22 +157,52 @@ impl Arrangement {
             .collect()
     }
 
-    /// Distance between diagonals of the transposition.
-    fn distance(&self) -> i64 {
-        self.layout.images() as i64 - 1
+    /// Whether the cells of a ciphertext's features, moved side by side, fill the lanes. Then a lane has the number of its cell, and
+    /// all slots move by multiples of one distance. Otherwise the features of a ciphertext take lanes in their order, and each row of
+    /// cells moves by distances of its own.
+    fn is_tiled(&self) -> bool {
+        let Cells { columns, width, .. } = self.cells;
+        let lanes = self.layout.lanes();
+        self.cells.rows() > 1
+            && self.layout.features() == lanes
+            && width.is_multiple_of(columns)
+            && lanes.is_multiple_of(width * self.cells.rows())
+    }
+
+    /// Lane of feature `j` of a ciphertext, before it is moved by [`Self::first_lane`].
+    fn lane(&self, j: usize) -> usize {
+        if self.is_tiled() {
+            self.cells.cell(j)
+        } else {
+            j
+        }
+    }
+
+    /// The network's features in the order in which they are trained.
+    pub fn order(&self) -> Vec<usize> {
+        let (lanes, of_ct) = (self.layout.lanes(), self.cells.features);
+        let place = |feature: usize| {
+            let source = feature / of_ct;
+            feature / lanes * lanes + self.first_lane(source) + self.lane(feature % of_ct)
+        };
+        let mut order: Vec<usize> = (0..self.layout.features()).collect();
+        order.sort_by_key(|feature| place(*feature));
+        order
     }
 
     /// The transposition of one ciphertext to these places of section 0; other cells are dropped. All have the diagonals of a full
     /// group, zeros or not, so that they take the same keys.
     fn matrix(&self, kept: &[usize]) -> DiagonalMatrix {
-        let (lanes, images) = (self.layout.lanes(), self.layout.images());
+        let images = self.layout.images();
         let mut is_kept = vec![false; images];
         kept.iter().for_each(|place| is_kept[*place] = true);
         let mut matrix = DiagonalMatrix::new(self.layout.slots());
-        for lane in 0..self.features_per_ct {
+        for j in 0..self.cells.features {
+            let lane = self.lane(j);
             for place in (0..images).filter(|place| self.origin(*place).section == 0) {
-                let top = (place % lanes) as i64;
-                let step = (top - lane as i64) * self.distance();
+                // From slot `image cells + cell` to slot `lane images + place`.
+                let source = self.origin(place).image * self.cells.count + self.cells.cell(j);
+                let step = source as i64 - (lane * images + place) as i64;
                 let diagonal = matrix.diagonal_mut(step);
                 if is_kept[place] {
                     diagonal[lane * images + place] = Complex64::ONE;
@@ -183,7 +250,12 @@ impl Arrangement {
     }
 
     fn first_lane(&self, source: usize) -> usize {
-        source * self.features_per_ct % self.layout.lanes()
+        let Cells { columns, width, .. } = self.cells;
+        if self.is_tiled() {
+            let across = width / columns;
+            return source % across * columns + source / across * width * self.cells.rows();
+        }
+        source * self.cells.features % self.layout.lanes()
     }
 }
 
@@ -252,7 +324,7 @@ impl Trainer {
             let step = -self.layout.lane_step(arrangement.first_lane(source));
             let mut moved = self.eval.rotate(&moved, step)?;
             moved.declare_values(ct.tracked().max, ct.tracked().max);
-            match &mut blocks[source * arrangement.features_per_ct / lanes] {
+            match &mut blocks[source * arrangement.cells.features / lanes] {
                 block @ None => *block = Some(moved),
                 Some(block) => self.eval.add_assign(block, &moved)?,
             }
@@ -333,23 +405,32 @@ impl Trainer {
 mod tests {
     use super::*;
 
-    /// The slot of a network's output that holds a feature of an image.
-    fn source_slot(a: &Arrangement, feature: usize, image: usize) -> (usize, usize) {
-        let ct = feature / a.features_per_ct;
-        (ct, image * a.cells + feature % a.features_per_ct)
+    fn cells(count: usize, features: usize, columns: usize, width: usize) -> Cells {
+        Cells {
+            count,
+            features,
+            columns,
+            width,
+        }
     }
 
     #[test]
     fn every_feature_of_every_image_gets_to_its_place() {
-        for (slots, cells, per_ct, features) in [
-            (256, 16, 16, 16),
-            (256, 16, 16, 9),
-            (512, 32, 32, 12),
-            (512, 16, 4, 14),
-            (256, 8, 8, 16),
+        for (slots, cells, features, tiled) in [
+            (256, cells(16, 16, 16, 16), 16, false),
+            (256, cells(16, 16, 16, 16), 9, false),
+            (512, cells(32, 32, 32, 32), 12, false),
+            (512, cells(16, 4, 4, 4), 14, false),
+            (256, cells(8, 8, 8, 8), 16, false),
+            // Squares of 2 x 2 cells in a grid of 8 x 8 and of 4 x 4.
+            (512, cells(64, 4, 2, 8), 8, false),
+            (512, cells(16, 4, 2, 4), 16, true),
+            (512, cells(16, 4, 2, 4), 8, true),
+            (512, cells(16, 4, 2, 4), 32, false),
         ] {
-            let a = Arrangement::new(slots, cells, per_ct, (features, 3), true).expect("fits");
-            let layout = a.layout;
+            let a = Arrangement::new(slots, cells, (features, 3), true).expect("fits");
+            assert_eq!(a.is_tiled(), tiled);
+            let (layout, cells) = (a.layout, a.cells);
             let places: Vec<usize> = (0..layout.images()).collect();
             let places: Vec<usize> = places
                 .into_iter()
@@ -358,30 +439,32 @@ mod tests {
             let matrix = a.matrix(&places);
             let number = |feature: usize, image: usize| (1 + feature + 100 * image) as f64;
             let mut outputs = vec![vec![Complex64::new(-1.0, 0.0); slots]; a.sources()];
-            for image in 0..slots / cells {
+            for image in 0..slots / cells.count {
                 for feature in 0..features {
-                    let (ct, slot) = source_slot(&a, feature, image);
-                    outputs[ct][slot] = number(feature, image).into();
+                    let slot = image * cells.count + cells.cell(feature % cells.features);
+                    outputs[feature / cells.features][slot] = number(feature, image).into();
                 }
             }
+            let order = a.order();
             let moved: Vec<Vec<Complex64>> = outputs.iter().map(|o| matrix.apply(o)).collect();
-            let mut seen = vec![false; slots / cells];
+            let mut seen = vec![false; slots / cells.count];
             for place in 0..layout.images() {
                 let Origin { section, image } = a.origin(place);
                 if section > 0 {
                     continue;
                 }
                 assert!(!std::mem::replace(&mut seen[image], true));
-                for feature in 0..features {
-                    let source = feature / a.features_per_ct;
-                    let lane = feature % layout.lanes() - a.first_lane(source);
+                for (trained, feature) in order.iter().copied().enumerate() {
+                    let source = feature / cells.features;
+                    let lane = trained % layout.lanes() - a.first_lane(source);
                     let found = moved[source][layout.slot(lane, place)];
                     assert_eq!(found.re, number(feature, image));
                 }
             }
             assert!(seen.iter().all(|seen| *seen));
             let diagonals = matrix.diagonals();
-            assert!(diagonals < 2 * layout.lanes(), "{diagonals}");
+            let rows = if tiled { 1 } else { cells.rows() };
+            assert!(diagonals < 2 * layout.lanes() * rows, "{diagonals}");
             // Groups of few images, or of none in a section, take the same keys.
             for images in 0..3 {
                 let few = a.matrix(&a.kept(a.sections() - 1, images));
@@ -393,8 +476,10 @@ mod tests {
 
     #[test]
     fn outputs_that_do_not_fit_are_refused() {
-        assert!(Arrangement::new(256, 24, 8, (8, 3), false).is_err());
-        assert!(Arrangement::new(256, 32, 32, (32, 3), false).is_err());
-        assert!(Arrangement::new(256, 16, 3, (8, 3), false).is_err());
+        let new = |cells, features| Arrangement::new(256, cells, (features, 3), false);
+        assert!(new(cells(24, 8, 8, 8), 8).is_err());
+        assert!(new(cells(32, 32, 32, 32), 32).is_err());
+        assert!(new(cells(16, 3, 3, 3), 8).is_err());
+        assert!(new(cells(16, 8, 2, 8), 8).is_err());
     }
 }

@@ -17,7 +17,7 @@ pub mod trainer;
 /// The crate underneath, so that one dependency is enough.
 pub use ckks_scheme;
 
-pub use arrange::{Arrangement, Origin, Transposition};
+pub use arrange::{Arrangement, Cells, Origin, Transposition};
 pub use clear::{Examples, Weights, accuracy};
 pub use client::Client;
 pub use error::TrainingError;

@@ -91,11 +91,11 @@ struct Selection {
 }
 
 /// Evaluates the network on a batch in the clear, and leaves out what leaves a declared range or is longer than declared: it would
-/// spoil others.
+/// spoil others. `order`: which of the network's features each trained one is.
 fn select(
     model: &Model,
     batch: Batch<'_>,
-    classes: usize,
+    (order, classes): (&[usize], usize),
     bound: f64,
     progress: &dyn Progress,
 ) -> Result<Selection, TrainError> {
@@ -140,8 +140,12 @@ fn select(
         });
     }
     let of = positions.iter().map(|p| labels[*p]).collect();
+    let features = rows(&features, d, &positions);
+    let ordered = features
+        .chunks_exact(d)
+        .flat_map(|row| order.iter().map(|f| row[*f]));
     Ok(Selection {
-        examples: Examples::new(d, classes, rows(&features, d, &positions), of)?,
+        examples: Examples::new(d, classes, ordered.collect(), of)?,
         numbers: positions.iter().map(|p| batch.first + p).collect(),
         left_out,
     })
@@ -160,8 +164,10 @@ pub fn train(
     progress: &dyn Progress,
 ) -> Result<TrainReport, TrainError> {
     let bound = task.loss.norm_bound();
-    let training = select(task.model, task.train, task.classes, bound, progress)?;
-    let test = select(task.model, task.test, task.classes, bound, progress)?;
+    let order = plan.arrangement.order();
+    let columns = (&order[..], task.classes);
+    let training = select(task.model, task.train, columns, bound, progress)?;
+    let test = select(task.model, task.test, columns, bound, progress)?;
     let layout = *plan.arrangement.layout();
     let groups: Vec<Examples> = training.examples.groups(layout.capacity()).collect();
     let test_groups: Vec<Examples> = test.examples.groups(layout.capacity()).collect();
@@ -368,17 +374,6 @@ fn feature_error(
     let mut largest = 0f64;
     for (features, group) in features.iter().zip(groups) {
         let found = client.decrypt_features(features, group.images())?;
-        for f in 0..group.features() {
-            let column = |x: &[f64]| {
-                x.iter()
-                    .skip(f)
-                    .step_by(group.features())
-                    .copied()
-                    .collect::<Vec<_>>()
-            };
-            let (a, b) = (column(&found), column(group.rows()));
-            eprintln!("DEBUG {f}: {:.3?} {:.3?}", &a[..10], &b[..10]);
-        }
         let off = found.iter().zip(group.rows()).map(|(a, b)| (a - b).abs());
         // In their units, a feature's deviation is one over the root of their number.
         let deviations = off.fold(0.0, f64::max) * (group.features() as f64).sqrt();

@@ -95,12 +95,19 @@ impl Assignment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use he_training::Cells;
 
     #[test]
     fn every_section_of_every_group_is_a_part_of_one_run() {
         // 32 cells for 16 features: two sections; real and imaginary parts.
         for (cells, features, complex) in [(32, 16, true), (16, 16, true), (32, 16, false)] {
-            let a = Arrangement::new(512, cells, cells, (features, 3), complex).expect("fits");
+            let all = Cells {
+                count: cells,
+                features: cells,
+                columns: cells,
+                width: cells,
+            };
+            let a = Arrangement::new(512, all, (features, 3), complex).expect("fits");
             let capacity = a.layout().capacity();
             let per_run = 512 / cells * a.parts();
             let assignment = Assignment::new(&a, per_run, 3 * capacity - 7, capacity);

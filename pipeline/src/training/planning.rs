@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use ckks_scheme::{BootstrapParams, KeyRequest, Level, Scale};
 use he_layers::{Packing, TensorSpec};
 use he_models::Model;
-use he_training::{Arrangement, Forecast, TrainingError, scale_of};
+use he_training::{Arrangement, Cells, Forecast, TrainingError, scale_of};
 
 use super::assignment::Assignment;
 use super::forecast::TrainForecast;
@@ -212,11 +212,15 @@ fn data_bytes(task: &TrainTask<'_>) -> u64 {
 /// How outputs of a network become features of groups.
 fn arranged(output: &TensorSpec, classes: usize) -> Result<Arrangement, TrainError> {
     let layout = &output.layout;
-    let cells = layout.slots() / (layout.images() / layout.packing().images_per_slot());
+    let cells = Cells {
+        count: layout.grid().cells(),
+        features: layout.channels_per_ct(),
+        columns: layout.gaps().1,
+        width: layout.grid().cols,
+    };
     Ok(Arrangement::new(
         layout.slots(),
         cells,
-        layout.channels_per_ct(),
         (layout.shape().channels, classes),
         layout.packing() == Packing::Complex,
     )?)

@@ -145,11 +145,11 @@ fn trained(
 fn check(report: &TrainReport) {
     println!("{report}");
     assert!(
-        report.largest_feature_error < 0.05,
+        report.largest_feature_error < 0.01,
         "{}",
         report.largest_feature_error
     );
-    assert!(report.largest_weight_difference < 0.01);
+    assert!(report.largest_weight_difference < 1e-3);
     assert!(report.accuracy_plain > 0.8);
     // One image more or less.
     let most = 1.5 / report.test_images as f64;
