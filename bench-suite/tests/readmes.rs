@@ -6,12 +6,13 @@ use std::fs;
 use std::path::Path;
 
 /// Crates that others depend on.
-const CRATES: [&str; 6] = [
+const CRATES: [&str; 7] = [
     "ckks-math",
     "ckks-scheme",
     "datasets",
     "he-layers",
     "he-models",
+    "he-training",
     "pipeline",
 ];
 

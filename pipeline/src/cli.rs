@@ -49,6 +49,7 @@ fn run(command: Command, ui: &Terminal) -> Result<(), CliError> {
         Command::Import(args) => commands::import::command(&args, ui),
         Command::Ranges(args) => commands::ranges::command(&args, ui),
         Command::Sweep(args) => commands::sweep::command(&args, ui),
+        Command::Train(args) => commands::train::command(&args, ui),
         Command::Calibrate(args) => commands::calibrate::command(&args, ui),
         Command::Precision(args) => commands::precision::command(&args, ui),
         #[cfg(feature = "download")]

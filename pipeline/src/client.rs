@@ -11,6 +11,7 @@
 
 mod kept;
 mod sharing;
+mod training;
 
 use std::fs;
 use std::path::Path;
@@ -34,6 +35,7 @@ use crate::progress::{Progress, Unit};
 use crate::screening::Inputs;
 use sharing::Flood;
 pub use sharing::{Flooding, Sharing};
+pub use training::TrainingClient;
 
 /// Name of the secret key's file.
 pub const SECRET_KEY_FILE: &str = "secret.key";

@@ -13,6 +13,7 @@ use pipeline::exchange::ExchangeError;
 use pipeline::inference::InferenceError;
 use pipeline::planner::PlanError;
 use pipeline::text_file::TextFileError;
+use pipeline::training::TrainError;
 use pipeline::units::{flag_up, gb, gb_up};
 
 /// An error of a command: one sentence with the thing, what was found, and what was expected.
@@ -71,6 +72,12 @@ pub enum CliError {
         least: u64,
     },
     #[error(transparent)]
+    Train(Box<TrainError>),
+    #[error(
+        "{data}: all {images} images leave a range that the network declares, expected at least one of its own images that does not"
+    )]
+    OwnImages { data: String, images: usize },
+    #[error(transparent)]
     TextFile(#[from] TextFileError),
     #[error("{}: cannot be written: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
@@ -95,6 +102,17 @@ impl From<InferenceError> for CliError {
 impl From<ExchangeError> for CliError {
     fn from(error: ExchangeError) -> Self {
         Self::Exchange(Box::new(error))
+    }
+}
+
+impl From<TrainError> for CliError {
+    fn from(error: TrainError) -> Self {
+        match error {
+            TrainError::Plan(error) => Self::Plan(error),
+            TrainError::Inference(error) => Self::Inference(error),
+            TrainError::Bootstrap(error) => Self::Bootstrap(error),
+            other => Self::Train(Box::new(other)),
+        }
     }
 }
 
@@ -123,6 +141,10 @@ impl CliError {
             Self::Exchange(error) if error.is_not_feasible() => 4,
             Self::Exchange(_) => 1,
             Self::PrecisionMemory { .. } => 4,
+            Self::OwnImages { .. } => 3,
+            Self::Train(error) if error.is_bad_input() => 3,
+            Self::Train(error) if error.is_not_feasible() => 4,
+            Self::Train(_) => 1,
             Self::Bootstrap(error) => bootstrap_exit_code(error),
             Self::Stdout(_) | Self::Passphrase { .. } => 3,
             Self::Layer(_) | Self::Threads(_) | Self::Json(_) | Self::Csv(_) => 1,

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 /// The crates underneath, so that one dependency is enough.
-pub use {ckks_scheme, datasets, he_layers, he_models};
+pub use {ckks_scheme, datasets, he_layers, he_models, he_training};
 
 pub mod answers;
 pub mod calibration;
@@ -27,4 +27,5 @@ pub mod sweep;
 pub mod system;
 pub mod text_file;
 pub mod timeline;
+pub mod training;
 pub mod units;

@@ -221,12 +221,42 @@ pub fn obey(
     machine: &Machine,
     kernel: &KernelChoice,
 ) -> Result<Planned, PlanError> {
+    check(decisions, task)?;
+    let instance = decisions.instantiate(task.program, kernel)?;
+    obeyed(decisions, instance, task, machine)
+}
+
+/// As [`obey`], over a ring that is there already: for the decisions of [`plan_over`].
+///
+/// # Errors
+/// As [`obey`]; [`PlanError::Foreign`] also if the ring is not the one that was decided.
+pub fn obey_over(
+    decisions: &Decisions,
+    task: &Task<'_>,
+    machine: &Machine,
+    params: &Parameters,
+) -> Result<Planned, PlanError> {
+    check(decisions, task)?;
+    let instance = decisions.instantiate_over(task.program, params)?;
+    obeyed(decisions, instance, task, machine)
+}
+
+/// Checks that decisions are for this network and batch.
+fn check(decisions: &Decisions, task: &Task<'_>) -> Result<(), PlanError> {
     decisions.check_format()?;
     decisions.check_model(task.program.name(), task.checksum)?;
     if decisions.batch != task.batch.get() {
         return Err(foreign("batch", decisions.batch, task.batch));
     }
-    let instance = decisions.instantiate(task.program, kernel)?;
+    Ok(())
+}
+
+fn obeyed(
+    decisions: &Decisions,
+    instance: Instance,
+    task: &Task<'_>,
+    machine: &Machine,
+) -> Result<Planned, PlanError> {
     let plan = forecast(decisions, &instance, task, machine)?;
     bind(&plan, &instance, machine);
     Ok(Planned { plan, instance })

@@ -70,6 +70,12 @@ impl Counts<'_> {
         self.pass(level.limbs(), 4, 7)
     }
 
+    /// [`Evaluator::sum_of_products`](crate::Evaluator::sum_of_products) of `pairs` pairs, not relinearised.
+    pub fn sum_of_products(&self, level: Level, pairs: usize) -> Work {
+        let sums = self.added(3 * level.limbs()) * pairs.saturating_sub(1) as u64;
+        self.mul(level) * pairs as u64 + sums
+    }
+
     /// [`Evaluator::square`](crate::Evaluator::square), not relinearised.
     pub fn square(&self, level: Level) -> Work {
         self.pass(level.limbs(), 3, 5)

@@ -5,8 +5,9 @@ use super::add::round_to_integer;
 use crate::ciphertext::{Ciphertext, Level};
 use crate::error::EvalError;
 use crate::keys::KeyKind;
+use crate::noise::Tracked;
 use crate::profile::Operation;
-use ckks_math::RnsPoly;
+use ckks_math::{Eval, RnsPoly};
 use num_complex::Complex64;
 
 impl Evaluator {
@@ -90,6 +91,77 @@ impl Evaluator {
                 parts,
                 scale: Self::scale(op, a.scale.value() * b.scale.value())?,
                 tracked: tracked.scaled(factor.into()),
+            },
+        )
+    }
+
+    /// The sum of slot-wise products of pairs, modulo the primes of `level`, at or below those of all operands: three
+    /// polynomials; relinearise next. All products at one scale. Cheaper than products that are added up one after the other,
+    /// because a sum stays in the caches while its terms are made.
+    ///
+    /// # Errors
+    /// [`EvalError::Shape`] for no pair; [`EvalError::NoSuchLevel`], [`EvalError::LevelTooLow`] for an operand below `level`;
+    /// [`EvalError::ScaleMismatch`], [`EvalError::Parts`], [`EvalError::Range`].
+    pub fn sum_of_products(
+        &self,
+        pairs: &[(&Ciphertext, &Ciphertext)],
+        level: Level,
+    ) -> Result<Ciphertext, EvalError> {
+        let op = "sum of products";
+        self.check_level(op, level)?;
+        let Some(&(a, b)) = pairs.first() else {
+            return Err(EvalError::Shape {
+                op,
+                what: "number of pairs",
+                found: 0,
+                expected: 1,
+            });
+        };
+        let scale = Self::scale(op, a.scale.value() * b.scale.value())?;
+        let mut tracked = Tracked::exact(0.0, 0.0);
+        for &(a, b) in pairs {
+            for operand in [a, b] {
+                Self::check_parts(op, operand, 2)?;
+                if operand.level() < level {
+                    let (need, have) = (level, operand.level());
+                    return Err(EvalError::LevelTooLow { op, need, have });
+                }
+            }
+            let product = Self::scale(op, a.scale.value() * b.scale.value())?;
+            Self::check_scale(op, scale, product)?;
+            tracked = tracked.sum(&if std::ptr::eq(a, b) {
+                a.tracked.square()
+            } else {
+                a.tracked.product(&b.tracked)
+            });
+        }
+        let _timer = self.time(Operation::Tensor);
+        let mut terms = [self.limb()?, self.limb()?, self.limb()?];
+        let mut parts: Vec<RnsPoly<Eval>> =
+            (0..3).map(|_| RnsPoly::from_limbs(Vec::new())).collect();
+        for (i, ring) in self.rings(level.limbs()).enumerate() {
+            let mut sums = [self.limb()?, self.limb()?, self.limb()?];
+            for (at, (a, b)) in pairs.iter().enumerate() {
+                let (a0, a1): (&[u64], &[u64]) = (a.parts[0].limb(i), a.parts[1].limb(i));
+                let (b0, b1): (&[u64], &[u64]) = (b.parts[0].limb(i), b.parts[1].limb(i));
+                let [d0, d1, d2] = if at == 0 { &mut sums } else { &mut terms };
+                ring.tensor_into([d0, d1, d2], [a0, a1], [b0, b1]);
+                if at > 0 {
+                    for (sum, term) in sums.iter_mut().zip(&terms) {
+                        ring.add_assign(sum, term);
+                    }
+                }
+            }
+            for (part, sum) in parts.iter_mut().zip(sums) {
+                part.push(sum);
+            }
+        }
+        self.check_range(
+            op,
+            Ciphertext {
+                parts,
+                scale,
+                tracked,
             },
         )
     }

@@ -219,6 +219,11 @@ fn operations_without_keys_cost_what_is_predicted() {
                 "times plaintext",
             );
             check(lab.run(|e| e.mul(&x, &y)), counts.mul(level), "product");
+            check(
+                lab.run(|e| e.sum_of_products(&[(&x, &y), (&y, &y), (&x, &x)], level)),
+                counts.sum_of_products(level, 3),
+                "sum of products",
+            );
             check(lab.run(|e| e.square(&x)), counts.square(level), "square");
             check(
                 lab.run(|e| e.square_pair(&x, &y)),

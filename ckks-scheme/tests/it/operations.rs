@@ -1,6 +1,7 @@
 use crate::fixture::{Fixture, max_error, params, rotated, zip};
 use ckks_scheme::{
-    Encryptor, EvalError, KeyError, KeyGenerator, KeyRequest, Level, Scale, SecretEncryptor,
+    Ciphertext, Encryptor, EvalError, KeyError, KeyGenerator, KeyRequest, Level, Scale,
+    SecretEncryptor,
 };
 use num_complex::Complex64;
 
@@ -92,6 +93,35 @@ fn products_match_plain_for_every_digit_count() {
             f.assert_within_bound(&ct, &zip(&x, &y, |x, _| x * -1.5));
         }
     }
+}
+
+#[test]
+fn sum_of_products_matches_plain_and_takes_operands_of_higher_levels() {
+    let mut f = Fixture::new(params(9, 4, 2), &[]);
+    let (x, y) = (f.random_slots(), f.random_slots());
+    let (a, b) = (f.encrypt(&x, 4, SCALE), f.encrypt(&y, 3, SCALE));
+    let level = Level::new(3);
+    let pairs = [(&a, &b), (&b, &b), (&a, &a)];
+    let sum = f.eval.sum_of_products(&pairs, level).unwrap();
+    assert_eq!((sum.level(), sum.parts()), (level, 3));
+    let expected = zip(&x, &y, |x, y| x * y + y * y + x * x);
+    f.assert_within_bound(&f.eval.relinearize(sum).unwrap(), &expected);
+
+    let other = f.encrypt(&x, 4, SCALE * 2.0);
+    let refused = |pairs: &[_], level| {
+        f.eval
+            .sum_of_products(pairs, Level::new(level))
+            .unwrap_err()
+    };
+    let none: [(&Ciphertext, &Ciphertext); 0] = [];
+    assert!(matches!(refused(&none, 3), EvalError::Shape { .. }));
+    assert!(matches!(refused(&pairs, 4), EvalError::LevelTooLow { .. }));
+    assert!(matches!(refused(&pairs, 5), EvalError::NoSuchLevel { .. }));
+    let mixed = [(&a, &a), (&a, &other)];
+    assert!(matches!(
+        refused(&mixed, 3),
+        EvalError::ScaleMismatch { .. }
+    ));
 }
 
 #[test]

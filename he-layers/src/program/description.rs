@@ -123,6 +123,7 @@ pub struct Program {
     values: Vec<ValueEntry>,
     nodes: Vec<Node>,
     output: Option<Value>,
+    spare_levels: usize,
 }
 
 impl Program {
@@ -139,7 +140,18 @@ impl Program {
             values: vec![input],
             nodes: Vec::new(),
             output: None,
+            spare_levels: 0,
         }
+    }
+
+    /// Gives the output `levels` levels more than it is prepared for otherwise: for whoever computes on with it.
+    pub fn leave_levels(&mut self, levels: usize) {
+        self.spare_levels = levels;
+    }
+
+    /// Levels that the output has more than it is prepared for otherwise.
+    pub fn spare_levels(&self) -> usize {
+        self.spare_levels
     }
 
     /// The network's name.

@@ -40,15 +40,16 @@ impl Program {
         !staged && !added
     }
 
-    /// Level of every value, if the network's output is to have level `output`: the lowest that its readers allow. What a
-    /// refresh gives may be asked to have more levels than it has; [`Self::prepare`] refuses that.
+    /// Level of every value, if the network's output is to have level `output`, and its spare levels
+    /// ([`Self::leave_levels`]) above: the lowest that its readers allow. What a refresh gives may be asked to have more levels
+    /// than it has; [`Self::prepare`] refuses that.
     ///
     /// # Errors
     /// [`LayerError::Unfinished`], and those of [`crate::Pointwise::depth`].
     pub fn levels(&self, setting: &Setting<'_>, output: Level) -> Result<Vec<Level>, LayerError> {
         let forms = self.forms();
         let mut need = vec![1; self.values().len()];
-        need[self.output()?.0] = output.limbs();
+        need[self.output()?.0] = output.limbs().saturating_add(self.spare_levels());
         // Readers come after what they read.
         for (index, entry) in self.values().iter().enumerate().rev() {
             match &entry.source {

@@ -44,6 +44,7 @@ impl Program {
             new.push(value);
         }
         program.finish(new[self.output()?.0])?;
+        program.leave_levels(self.spare_levels());
         Ok(program)
     }
 

@@ -5,6 +5,7 @@
 mod bundled;
 mod conditioning;
 mod corpus;
+mod features;
 mod network;
 mod onnx;
 mod passes;

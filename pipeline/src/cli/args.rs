@@ -7,6 +7,7 @@ mod measure;
 mod precision;
 mod sides;
 mod sweep;
+mod train;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use measure::{ImportArgs, MeasureArgs, RangesArgs};
 pub use precision::PrecisionArgs;
 pub use sides::{DecryptArgs, EncryptArgs, KeygenArgs, PassphraseArgs, RunArgs};
 pub use sweep::SweepArgs;
+pub use train::{LossName, TrainArgs};
 
 /// Classifies images that stay encrypted, with convolutional networks under RNS-CKKS.
 #[derive(Debug, Parser)]
@@ -58,6 +60,8 @@ pub enum Command {
     Ranges(RangesArgs),
     /// Plan, or run, batches of many sizes: a table, CSV and plots
     Sweep(SweepArgs),
+    /// Train a classification head on encrypted images, and compare it with the same training in the clear
+    Train(TrainArgs),
     /// Measure how fast this machine's primitives are, for plans
     Calibrate(CalibrateArgs),
     /// Bootstrapping: precision, speed and key size, measured on random ciphertexts

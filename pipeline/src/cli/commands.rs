@@ -14,3 +14,4 @@ pub mod precision;
 pub mod ranges;
 pub mod run;
 pub mod sweep;
+pub mod train;

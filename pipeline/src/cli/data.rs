@@ -49,6 +49,17 @@ pub fn open_split(path: &Path, split: Split, model: &Model) -> Result<Box<dyn Da
     open_part(path, split, model.input_shape(), model.classes())
 }
 
+/// One part of the images at `path`, of so many classes whatever they are called.
+pub fn open_classes(
+    path: &Path,
+    split: Split,
+    model: &Model,
+    classes: usize,
+) -> Result<Box<dyn Dataset>, CliError> {
+    let names: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
+    open_part(path, split, model.input_shape(), &names)
+}
+
 fn open_part(
     path: &Path,
     split: Split,

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use ckks_scheme::serial::SerialError;
-use ckks_scheme::{EvaluationKeys, Parameters, SecretKey};
+use ckks_scheme::{EvaluationKeys, KeyGenerator, Parameters, SecretKey};
 
 use super::{Client, ClientSpec, Randomness, failed};
 use crate::checkpoint::Checkpoint;
@@ -23,16 +23,14 @@ impl Client {
         randomness: &mut Randomness,
         checkpoint: &Checkpoint,
     ) -> Result<(Self, EvaluationKeys), ExchangeError> {
-        let (secret_file, keys_file) = (checkpoint.secret_file(), checkpoint.keys_file());
+        let keys_file = checkpoint.keys_file();
         if !checkpoint.is_begun() {
             let (client, keys) = Self::generate(spec, params, randomness)?;
-            let dir = checkpoint.client_dir();
-            private_dir(&dir).map_err(failed("making the folder", &dir))?;
             keys.save(params, &keys_file)?;
-            client.inner.secret().save(&secret_file)?;
+            save_secret(client.inner.secret(), checkpoint)?;
             return Ok((client, keys));
         }
-        let secret = SecretKey::load(params, None, &secret_file)?;
+        let secret = SecretKey::load(params, None, &checkpoint.secret_file())?;
         let keys = EvaluationKeys::load(params, &keys_file)?;
         if keys.id() != secret.id() {
             let error = SerialError::Key {
@@ -52,6 +50,29 @@ impl Client {
     pub(crate) fn skip_group(&mut self) {
         self.inner.skip_group();
     }
+}
+
+/// A secret key that is stored in the checkpoint's folder, or read from there if an earlier process has begun the run.
+///
+/// # Errors
+/// [`ExchangeError::Serial`] for what cannot be written or read; [`ExchangeError::Key`].
+pub(super) fn kept_secret(
+    params: &Parameters,
+    randomness: &mut Randomness,
+    checkpoint: &Checkpoint,
+) -> Result<SecretKey, ExchangeError> {
+    if checkpoint.is_begun() {
+        return Ok(SecretKey::load(params, None, &checkpoint.secret_file())?);
+    }
+    let secret = KeyGenerator::new(params).secret_key(&mut randomness.keys)?;
+    save_secret(&secret, checkpoint)?;
+    Ok(secret)
+}
+
+fn save_secret(secret: &SecretKey, checkpoint: &Checkpoint) -> Result<(), ExchangeError> {
+    let dir = checkpoint.client_dir();
+    private_dir(&dir).map_err(failed("making the folder", &dir))?;
+    Ok(secret.save(&checkpoint.secret_file())?)
 }
 
 /// Makes a folder that its owner alone may enter.

@@ -78,8 +78,8 @@ pub fn encryption_limbs(prepared: &PreparedProgram, chain: &ModulusChain, thread
     held.saturating_add(threads.saturating_mul(level + 2))
 }
 
-/// The secret key's transform, which the client keeps.
-fn secret_limbs(chain: &ModulusChain) -> usize {
+/// Limbs of the secret key's transform, which the client keeps.
+pub fn secret_limbs(chain: &ModulusChain) -> usize {
     chain.literal().q_bits.len() + chain.literal().p_bits.len()
 }
 

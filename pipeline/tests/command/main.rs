@@ -12,6 +12,7 @@ mod plan;
 mod precision;
 mod sides;
 mod sweep;
+mod train;
 
 use std::fs;
 use std::path::Path;

@@ -21,3 +21,4 @@ mod specs;
 mod spoiled;
 mod targets;
 mod unequal;
+mod training;

@@ -82,7 +82,7 @@ impl From<FunctionName> for RefreshFunction {
 const DEFAULT_PRESET: &str = BootstrapPreset::ALL[0].name();
 
 /// The presets, with what they are.
-fn presets() -> PossibleValuesParser {
+pub(super) fn presets() -> PossibleValuesParser {
     let value = |preset: BootstrapPreset| PossibleValue::new(preset.name()).help(preset.summary());
     PossibleValuesParser::new(BootstrapPreset::ALL.map(value))
 }

@@ -1,0 +1,6 @@
+//! Trainings end to end on small, insecure rings.
+
+#![allow(clippy::unwrap_used)]
+
+mod heads;
+mod lab;

@@ -1,0 +1,231 @@
+//! A head trained on encrypted images, end to end on a small ring without security.
+
+use std::num::NonZeroUsize;
+
+use ckks_scheme::bootstrap::{FourierLiteral, Reduction, RefreshFunction};
+use ckks_scheme::{BootstrapLiteral, BootstrapParams, Parameters};
+use datasets::{DataError, Dataset, Images, Shape};
+use he_models::{FeatureUnits, Model, features, model_files};
+use he_training::{Ridge, Softmax};
+use pipeline::checkpoint::Checkpoint;
+use pipeline::inference::Batch;
+use pipeline::progress::Silent;
+use pipeline::training::{self, Loss, TrainError, TrainReport, TrainTask};
+
+use crate::networks::{GIB, kernel, machine};
+
+/// Waves in three directions, with noise: image `i` is of class `i mod 3`.
+struct Waves {
+    labelled: bool,
+}
+
+impl Waves {
+    const CLASSES: usize = 3;
+
+    fn value(image: usize, channel: usize, y: usize, x: usize) -> f32 {
+        let angle = (image % Self::CLASSES) as f64 * std::f64::consts::FRAC_PI_3;
+        let along = x as f64 * angle.cos() + y as f64 * angle.sin();
+        let phase = image as f64 * 1.618 + channel as f64 * 0.3;
+        let at = ((image * 3 + channel) * 8 + y) * 8 + x;
+        let noise = (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        let noise = noise as f64 / f64::from(1 << 24) - 0.5;
+        (0.45 + 0.1 * (1.6 * along + phase).sin() + 0.06 * noise) as f32
+    }
+}
+
+impl Dataset for Waves {
+    fn name(&self) -> &str {
+        "waves"
+    }
+
+    fn shape(&self) -> Shape {
+        Shape {
+            channels: 3,
+            height: 8,
+            width: 8,
+        }
+    }
+
+    fn num_images(&self) -> Option<usize> {
+        None
+    }
+
+    fn num_classes(&self) -> Option<usize> {
+        Some(Self::CLASSES)
+    }
+
+    fn image_name(&self, _: usize) -> Option<String> {
+        None
+    }
+
+    fn read(&self, offset: usize, count: usize) -> Result<Images, DataError> {
+        let images = offset..offset + count;
+        let values = images.clone().flat_map(|image| {
+            (0..3 * 64).map(move |at| Self::value(image, at / 64, at / 8 % 8, at % 8))
+        });
+        let labels = images.clone().map(|image| image % Self::CLASSES).collect();
+        let labels = self.labelled.then_some(labels);
+        Ok(Images::from_values(
+            self.shape(),
+            offset,
+            values.collect(),
+            labels,
+        ))
+    }
+}
+
+/// The network up to its features, in units measured on other images, and a bound of their norm.
+fn backbone() -> (Model, f64) {
+    let (spec, weights) = model_files("tiny").unwrap();
+    let raw = features(&spec, &weights, None, None).unwrap();
+    let own = Waves { labelled: true }.read(10_000, 96).unwrap();
+    let evaluation = raw.evaluate(&own.view().to_f64()).unwrap();
+    assert!(evaluation.out_of_range.is_empty());
+    let values = evaluation.logits;
+    let units = FeatureUnits::of(&values, raw.classes().len());
+    let model = features(&spec, &weights, None, Some(&units)).unwrap();
+    let values = model.logits(&own.view().to_f64()).unwrap();
+    let norm = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let norms = values.chunks_exact(model.classes().len()).map(norm);
+    (model, 1.25 * norms.fold(0.0, f64::max))
+}
+
+/// The circuit of the preset `n16-precise` on a small ring.
+fn refreshes() -> BootstrapParams {
+    let log_n = 10;
+    let literal = BootstrapLiteral {
+        log_message_ratio: 5.0,
+        reduction: Reduction::Fourier(FourierLiteral {
+            degree: 31,
+            squarings: 3,
+            function: RefreshFunction::Identity,
+            harmonics: 3,
+        }),
+        ..BootstrapLiteral::full_complex(log_n)
+    };
+    let user = 10 + literal.input_levels();
+    let params = Parameters::builder()
+        .log_n(log_n)
+        .q_bits([vec![50], vec![43; user], vec![50; literal.depth()]].concat())
+        .digits(4)
+        .kernel(kernel())
+        .build_insecure_for_tests()
+        .unwrap();
+    BootstrapParams::new(&params, literal).unwrap()
+}
+
+fn trained(
+    loss: Loss,
+    model: &Model,
+    data: &Waves,
+    (images, test_images, classes): (usize, usize, usize),
+    checkpoint: Option<&mut Checkpoint>,
+) -> Result<TrainReport, TrainError> {
+    let batch = |first, images| Batch {
+        data,
+        first,
+        images,
+    };
+    let task = TrainTask {
+        model,
+        train: batch(0, images),
+        test: batch(5000, test_images),
+        classes,
+        loss,
+        batch: NonZeroUsize::new(16).unwrap(),
+        max_error: 0.05,
+    };
+    let begun = checkpoint.as_deref().map(Checkpoint::decisions);
+    let begun = begun.transpose()?.flatten();
+    let plan = training::plan(&task, &refreshes(), &machine(4 * GIB), begun.as_ref())?;
+    assert!(plan.summary.to_string().contains("8 features x "));
+    training::train(&task, plan, Some(1), checkpoint, &Silent)
+}
+
+fn check(report: &TrainReport) {
+    println!("{report}");
+    assert!(
+        report.largest_feature_error < 0.01,
+        "{}",
+        report.largest_feature_error
+    );
+    assert!(report.largest_weight_difference < 1e-3);
+    assert!(report.accuracy_plain > 0.8);
+    // One image more or less.
+    let most = 1.5 / report.test_images as f64;
+    assert!((report.accuracy_encrypted - report.accuracy_plain).abs() < most);
+    assert!(report.bootstraps > report.bootstraps_train && report.bootstraps_train > 0);
+    assert!(report.seeded && report.security_bits == 0);
+}
+
+#[test]
+fn ridge_head_on_encrypted_images_is_that_of_the_clear_twin() {
+    let (model, norm_bound) = backbone();
+    let loss = Loss::Ridge(Ridge {
+        norm_bound,
+        regularisation: 0.02,
+        ..Ridge::default()
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut checkpoint = Checkpoint::open(dir.path()).unwrap();
+    let data = Waves { labelled: true };
+    // One group and a part of a second one.
+    let report = trained(loss, &model, &data, (90, 30, 3), Some(&mut checkpoint)).unwrap();
+    assert_eq!((report.images, report.features), (90, 8));
+    check(&report);
+
+    // What the network gave is found again.
+    drop(checkpoint);
+    let mut checkpoint = Checkpoint::open(dir.path()).unwrap();
+    let again = trained(loss, &model, &data, (90, 30, 3), Some(&mut checkpoint)).unwrap();
+    let runs = report.checkpoint.unwrap().writes;
+    let kept = again.checkpoint.unwrap();
+    assert!(kept.groups_found > 0 && kept.groups_found <= runs);
+    assert_eq!(kept.writes, 0);
+    let weights = |report: &TrainReport| report.largest_weight_difference;
+    assert_eq!(weights(&again), weights(&report));
+    for (sizes, differs) in [((80, 30, 3), "images"), ((90, 30, 5), "classes")] {
+        drop(checkpoint);
+        checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let other = trained(loss, &model, &data, sizes, Some(&mut checkpoint)).unwrap_err();
+        assert!(other.to_string().contains(differs), "{other}");
+    }
+    checkpoint.remove().unwrap();
+}
+
+#[test]
+fn softmax_head_on_encrypted_images_is_that_of_the_clear_twin() {
+    let (model, norm_bound) = backbone();
+    let loss = Loss::Softmax(Softmax {
+        norm_bound,
+        momentum: 0.7,
+        decay: 0.02,
+        epochs: 3,
+        ..Softmax::default()
+    });
+    let report = trained(loss, &model, &Waves { labelled: true }, (90, 30, 3), None).unwrap();
+    assert_eq!(report.steps, 6);
+    check(&report);
+}
+
+#[test]
+fn trainings_without_labels_or_images_that_fit_are_refused() {
+    let (model, norm_bound) = backbone();
+    let loss = |norm_bound| {
+        Loss::Ridge(Ridge {
+            norm_bound,
+            ..Ridge::default()
+        })
+    };
+    let unlabelled = Waves { labelled: false };
+    let error = trained(loss(norm_bound), &model, &unlabelled, (20, 20, 3), None).unwrap_err();
+    let text = "waves: images without labels, expected labelled images";
+    assert_eq!(error.to_string(), text);
+    assert!(error.is_bad_input());
+    // All images are longer than that.
+    let labelled = Waves { labelled: true };
+    let error = trained(loss(1e-3), &model, &labelled, (20, 20, 3), None).unwrap_err();
+    assert!(error.is_bad_input(), "{error}");
+    let text = "waves: all 20 images leave a range that the network declares, or their features the norm 0.001";
+    assert!(error.to_string().starts_with(text), "{error}");
+}
