@@ -20,5 +20,5 @@ mod sides;
 mod specs;
 mod spoiled;
 mod targets;
-mod unequal;
 mod training;
+mod unequal;
