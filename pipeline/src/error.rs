@@ -107,12 +107,16 @@ impl From<ExchangeError> for CliError {
 
 impl From<TrainError> for CliError {
     fn from(error: TrainError) -> Self {
-        match error {
-            TrainError::Plan(error) => Self::Plan(error),
-            TrainError::Inference(error) => Self::Inference(error),
-            TrainError::Bootstrap(error) => Self::Bootstrap(error),
-            other => Self::Train(Box::new(other)),
+        if let TrainError::Plan(error) = error {
+            return Self::Plan(error);
         }
+        if let TrainError::Inference(error) = error {
+            return Self::Inference(error);
+        }
+        if let TrainError::Bootstrap(error) = error {
+            return Self::Bootstrap(error);
+        }
+        Self::Train(Box::new(error))
     }
 }
 
