@@ -340,6 +340,8 @@ const SECRET_FILES: [(&str, &[&str]); 4] = [
         &[
             "src/client",
             "src/inference.rs",
+            // Both sides in one process; the server's is in the folder of this name.
+            "src/training.rs",
             "src/cli/commands/keygen.rs",
         ],
     ),
