@@ -328,11 +328,7 @@ const SECRET_FILES: [(&str, &[&str]); 3] = [
     ),
     (
         "pipeline",
-        &[
-            "src/client",
-            "src/inference.rs",
-            "src/cli/commands/keygen.rs",
-        ],
+        &["src/client", "src/inference", "src/cli/commands/keygen.rs"],
     ),
 ];
 /// Files of commands that are the client's, or both sides' in one process.
