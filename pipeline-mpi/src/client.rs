@@ -165,7 +165,9 @@ fn planned(
     });
     let mut machine_left = machine.clone();
     loop {
-        let pins = args.pins();
+        let mut pins = args.pins();
+        // What is left of a share is not what is left of the batch.
+        pins.equal_groups |= share.get() < args.batch.get();
         let plan = planner::choose(&task(share), &machine_left, &pins, &kernel)?;
         let decisions = Decisions {
             batch: args.batch.get(),

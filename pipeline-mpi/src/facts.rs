@@ -68,6 +68,7 @@ impl Facts {
         Ok(Machine {
             threads: self.threads,
             memory_bytes: self.memory_bytes,
+            beside_bytes: 0,
             speed,
         })
     }

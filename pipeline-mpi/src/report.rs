@@ -99,10 +99,24 @@ impl MpiReport {
     }
 }
 
-/// Estimate of the seconds in which `servers` compute all groups, without the network.
+/// Estimate of the seconds in which a server computes a full group.
+pub fn seconds_of_group(forecast: &Forecast) -> f64 {
+    forecast.steps.iter().map(|step| step.seconds).sum()
+}
+
+/// Estimate of the seconds in which `servers` compute all groups, without the network. A last group of a layout of its own is
+/// dealt last.
 pub fn predicted_seconds(forecast: &Forecast, servers: usize) -> f64 {
-    let rounds = forecast.groups.div_ceil(servers);
-    forecast.predicted_seconds_infer / forecast.groups as f64 * rounds as f64
+    let last = forecast.last.as_ref();
+    let last = last.map(|last| last.steps.iter().map(|step| step.seconds).sum::<f64>());
+    let full = forecast.groups - usize::from(last.is_some());
+    let rounds = full.div_ceil(servers) as f64 * seconds_of_group(forecast);
+    match last {
+        // No server is free before all full groups are done.
+        Some(last) if full.is_multiple_of(servers) => rounds + last,
+        Some(last) => rounds.max((full / servers) as f64 * seconds_of_group(forecast) + last),
+        None => rounds,
+    }
 }
 
 impl fmt::Display for MpiReport {
@@ -148,5 +162,63 @@ impl fmt::Display for MpiReport {
             "keys out and memory ready after {:.2} s",
             self.seconds_keys
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline::ckks_scheme::Level;
+    use pipeline::he_layers::Chw;
+    use pipeline::plan::{LastForecast, StepForecast, ThreadsAre};
+
+    use super::*;
+
+    fn step(seconds: f64) -> StepForecast {
+        StepForecast {
+            stage: "stem".to_owned(),
+            shape: Chw::new(1, 1, 1),
+            ciphertexts_in: 1,
+            ciphertexts_out: 1,
+            level_in: Level::new(2),
+            level_out: Level::new(1),
+            blocks: 1,
+            threads: 1,
+            threads_are: ThreadsAre::All,
+            rotations: 0,
+            pool_bytes: 0,
+            seconds,
+        }
+    }
+
+    #[test]
+    fn servers_take_full_groups_in_rounds_and_the_last_one_then() {
+        let of = |groups, last: Option<f64>| Forecast {
+            images_per_group: 4,
+            groups,
+            steps: vec![step(3.0), step(1.0)],
+            last: last.map(|seconds| LastForecast {
+                images: 1,
+                steps: vec![step(seconds)],
+            }),
+            bootstraps: 0,
+            keys: 0,
+            key_bytes: 0,
+            matrix_bytes: 0,
+            pool_bytes: 0,
+            predicted_peak_bytes: 0,
+            predicted_seconds_infer: 0.0,
+            errors: None,
+        };
+        let seconds = |groups, last, servers| predicted_seconds(&of(groups, last), servers);
+        assert_eq!(seconds(5, None, 1), 20.0);
+        assert_eq!(seconds(5, None, 2), 12.0);
+        assert_eq!(seconds(5, None, 64), 4.0);
+        // One server: four full groups, then the last.
+        assert_eq!(seconds(5, Some(1.5), 1), 17.5);
+        // Both are busy with full groups until the end.
+        assert_eq!(seconds(5, Some(1.5), 2), 9.5);
+        // One of three is free while another computes a full group.
+        assert_eq!(seconds(5, Some(1.5), 3), 8.0);
+        assert_eq!(seconds(5, Some(5.0), 3), 9.0);
     }
 }

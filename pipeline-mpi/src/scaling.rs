@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::args::ScalingArgs;
 use crate::error::RankError;
 use crate::output::Output;
-use crate::report::predicted_seconds;
+use crate::report::{predicted_seconds, seconds_of_group};
 
 /// Of a machine that nothing is said of.
 const THREADS: usize = 64;
@@ -75,6 +75,7 @@ pub fn command(args: &ScalingArgs) -> Result<(), RankError> {
         memory_bytes: memory
             .or(file.map(|f| f.memory_bytes))
             .unwrap_or(MEMORY_BYTES),
+        beside_bytes: 0,
         speed: match file {
             Some(file) => file.speed.clone(),
             None => Speed::built_in(KernelChoice::Auto.name()),
@@ -91,7 +92,12 @@ pub fn command(args: &ScalingArgs) -> Result<(), RankError> {
             batch: NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN),
             max_logit_error: args.max_logit_error,
         };
-        planner::choose(&task, &machine, &Pins::default(), &KernelChoice::Auto)
+        // What is left of a share is not what is left of all images.
+        let pins = Pins {
+            equal_groups: machines.get() > 1,
+            ..Pins::default()
+        };
+        planner::choose(&task, &machine, &pins, &KernelChoice::Auto)
     };
     let one = row(&plan(NonZeroUsize::MIN)?, args.batch, 1, network, None);
     let rows = args.machines.iter().map(|machines| {
@@ -118,9 +124,8 @@ pub fn command(args: &ScalingArgs) -> Result<(), RankError> {
 /// What `machines` take for `images` images with a plan for their shares, compared with one machine.
 fn row(plan: &Plan, images: NonZeroUsize, machines: usize, network: f64, one: Option<&Row>) -> Row {
     let (decisions, mut forecast) = (&plan.decisions, plan.forecast.clone());
-    let of_group = forecast.predicted_seconds_infer / forecast.groups as f64;
+    let of_group = seconds_of_group(&forecast);
     forecast.groups = images.get().div_ceil(forecast.images_per_group);
-    forecast.predicted_seconds_infer = of_group * forecast.groups as f64;
     let primes = &decisions.params.q_bits;
     let bits = primes.iter().sum::<u32>() as f64 / primes.len() as f64;
     // A seed stands for half of each key.

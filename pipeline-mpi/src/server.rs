@@ -47,7 +47,7 @@ pub fn serve(
     let params = &instance.params;
     let spec = ClientSpec::new(
         &plan.decisions,
-        &instance.prepared,
+        instance,
         model.classes(),
         model.conditioning(),
         None,
@@ -89,12 +89,12 @@ pub fn serve(
         key: server.key(),
     };
     loop {
-        let group = match world.hear(CLIENT)? {
-            Order::Group(group) => group,
+        let number = match world.hear(CLIENT)? {
+            Order::Group(number) => number,
             Order::End => break,
             order => return Err(unexpected(&order)),
         };
-        let (images, count) = match split {
+        let (images, group) = match split {
             Split::Groups => {
                 let mut incoming = world.incoming(CLIENT);
                 let images = server.read_images(&mut incoming, "rank 0")?;
@@ -110,18 +110,18 @@ pub fn serve(
         };
         let start = Instant::now();
         let (logits, stages) = match split {
-            Split::Groups => server.run(images, &Silent)?,
-            Split::Channels => server.run_shared(images, share, &mut exchange)?,
+            Split::Groups => server.run_group(images, &group, &Silent)?,
+            Split::Channels => server.run_shared(images, &group, share, &mut exchange)?,
         };
         let seconds = start.elapsed().as_secs_f64();
         let done = Done {
-            group,
+            group: number,
             stages,
             seconds,
         };
         world.say(CLIENT, &done);
         if split == Split::Groups || part == 0 {
-            world.send(CLIENT, &server.logits_to_bytes(&logits, count)?);
+            world.send(CLIENT, &server.logits_to_bytes(&logits, &group)?);
         }
     }
     world.say(
