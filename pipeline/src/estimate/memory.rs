@@ -14,8 +14,8 @@ const THREAD_BYTES: u64 = 4_000_000;
 const BOOTSTRAP_BYTES: u64 = 128_000_000;
 /// Bytes of a complex slot in the clear.
 const SLOT_BYTES: usize = 2 * size_of::<f64>();
-/// Part of the memory that rounded weights may take, if they can do with it.
-const WEIGHTS_SHARE: u64 = 64;
+/// Parts of the memory, of which rounded weights may take some.
+const WEIGHTS_PARTS: u64 = 64;
 /// Bytes of logits per image and class: six `f64` (encrypted, exact and rounded logits, and a temporary copy of each).
 const LOGIT_BYTES: usize = 6 * size_of::<f64>();
 
@@ -121,10 +121,17 @@ fn image_bytes(prepared: &PreparedProgram, batch: usize) -> usize {
     pixels * size_of::<f64>() + slots.max(pixels * size_of::<f32>())
 }
 
-/// Bytes that rounded weights may take, of `bytes` for them and the limb pool of a machine with `memory_bytes`: a part of the
-/// memory, if the least that the pool needs leaves that, but no less than the least that they need themselves.
-pub fn weights_budget(memory_bytes: u64, bytes: u64, least_pool: u64, least_weights: u64) -> u64 {
-    (memory_bytes / WEIGHTS_SHARE)
+/// Bytes that rounded weights may take, of `bytes` for them and the limb pool of a machine with `memory_bytes`: so many parts of
+/// 64 of the memory, if the least that the pool needs leaves that, but no less than the least that they need themselves.
+pub fn weights_budget(
+    parts: u64,
+    memory_bytes: u64,
+    bytes: u64,
+    least_pool: u64,
+    least_weights: u64,
+) -> u64 {
+    (memory_bytes / WEIGHTS_PARTS)
+        .saturating_mul(parts)
         .min(bytes.saturating_sub(least_pool))
         .max(least_weights)
 }

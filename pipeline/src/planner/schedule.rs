@@ -20,6 +20,9 @@ use choices::{Bytes, Choice, blocks_worth_a_look, fastest, smallest, threads_wor
 /// Up to so many levels at which keys could be made, besides the top one, all sets of them are looked at.
 const FEW_LEVELS: usize = 4;
 
+/// Parts of the memory, of 64, that rounded weights may take: many threads round many at once.
+const WEIGHTS_PARTS: [u64; 3] = [1, 4, 16];
+
 /// Everything about a plan but its key levels and channel blocks at a time.
 pub(super) struct Schedule<'a> {
     pub task: &'a Task<'a>,
@@ -192,17 +195,28 @@ impl Schedule<'_> {
             choices.extend(of_part(Part::Last, last));
         }
         let least = smallest(&choices, encrypted);
-        let memory_bytes = self.machine.memory_bytes;
-        let weights = memory::weights_budget(memory_bytes, for_steps, least.pool, least.weights);
-        let budget = Bytes {
-            pool: for_steps.saturating_sub(weights),
-            weights,
+        let groups = task.batch.get().div_ceil(prepared.images());
+        let full = groups - usize::from(last.is_some());
+        let seconds = |chosen: &[&Choice]| {
+            let sum = |of: &[&Choice]| of.iter().map(|choice| choice.seconds).sum::<f64>();
+            let (of_groups, of_last) = chosen.split_at(prepared.steps());
+            full as f64 * sum(of_groups) + sum(of_last)
         };
         let fastest = |bytes: Bytes| -> Option<Vec<&Choice>> {
             choices.iter().map(|of| fastest(of, bytes)).collect()
         };
-        let chosen = fastest(budget).or_else(|| fastest(least));
+        // Each split of the memory grows with it, so that more of it never makes a plan slower.
+        let memory_bytes = self.machine.memory_bytes;
+        let within = WEIGHTS_PARTS.into_iter().filter_map(|parts| {
+            let (pool, weights) = (least.pool, least.weights);
+            let weights = memory::weights_budget(parts, memory_bytes, for_steps, pool, weights);
+            let pool = for_steps.saturating_sub(weights);
+            fastest(Bytes { pool, weights })
+        });
+        let chosen = within.min_by(|a, b| seconds(a).total_cmp(&seconds(b)));
+        let chosen = chosen.or_else(|| fastest(least));
         let chosen = chosen.expect("what takes least is a choice");
+        let predicted_seconds_infer = seconds(&chosen);
         let weights = chosen.iter().map(|choice| choice.weights).max();
         let fixed = fixed.saturating_add(weights.unwrap_or(0));
         let (of_groups, of_last) = chosen.split_at(prepared.steps());
@@ -222,9 +236,6 @@ impl Schedule<'_> {
             true => Vec::new(),
             false => steps.iter().map(|s| s.threads).collect(),
         };
-        let seconds = |steps: &[StepForecast]| steps.iter().map(|s| s.seconds).sum::<f64>();
-        let groups = task.batch.get().div_ceil(prepared.images());
-        let full = groups - usize::from(last.is_some());
         let refreshes = last.map_or(0, PreparedProgram::refreshes);
         let refreshes = full
             .saturating_mul(prepared.refreshes())
@@ -263,7 +274,7 @@ impl Schedule<'_> {
                 matrix_bytes: chain.matrix_bytes,
                 pool_bytes,
                 predicted_peak_bytes: pool_bytes.saturating_add(fixed),
-                predicted_seconds_infer: full as f64 * seconds(&of_groups) + seconds(&of_last),
+                predicted_seconds_infer,
                 errors: None,
                 last: last.map(|_| LastForecast {
                     images: task.batch.get() - full * prepared.images(),

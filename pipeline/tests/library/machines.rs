@@ -35,11 +35,11 @@ fn line(batch: usize, cores: usize, plan: Result<Plan, PlanError>) -> String {
     };
     let threads = steps().map(|step| step.threads).min().unwrap_or(0);
     format!(
-        "{batch:>5} {cores:>4}  2^{} {} {}, {} of {}{last}; keys at {}; {threads} threads or more; {:.2e} s, {:.2} GB",
+        "{batch:>5} {cores:>4}  2^{} {} {}, {} of up to {}{last}; keys at {}; {threads} threads or more; {:.2e} s, {:.2} GB",
         d.params.log_n,
         d.packing,
         d.grid,
-        f.groups,
+        f.groups - usize::from(f.last.is_some()),
         f.images_per_group,
         1 + d.key_steps.0.len(),
         f.predicted_seconds_infer,

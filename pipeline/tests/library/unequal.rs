@@ -35,7 +35,11 @@ fn planned_on(model: &Model, machine: &Machine) -> Planned {
     let instance = decisions.instantiate_over(&program, params).unwrap();
     let task = task(&program, IMAGES);
     let plan = planner::forecast(&decisions, &instance, &task, machine).unwrap();
-    assert_eq!(plan.decisions, decisions);
+    let expected = Decisions {
+        threads: machine.threads,
+        ..decisions
+    };
+    assert_eq!(plan.decisions, expected);
     Planned { plan, instance }
 }
 
