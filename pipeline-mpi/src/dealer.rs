@@ -166,6 +166,8 @@ impl Servers for Dealer<'_> {
             let rank = self.rank(server);
             rank.groups += 1;
             rank.seconds_busy += done.seconds;
+            let before = rank.seconds_processor_busy.unwrap_or(0.0);
+            rank.seconds_processor_busy = done.seconds_processor.map(|s| s + before);
             if !(self.split == Split::Groups || self.is_free()) {
                 continue;
             }

@@ -40,6 +40,9 @@ pub struct RankReport {
     pub groups: usize,
     /// Wall time in which it computed groups.
     pub seconds_busy: f64,
+    /// Time on processors, of all threads, for these groups: images read, logits written and what was exchanged included;
+    /// nothing for the client, or where the system does not tell.
+    pub seconds_processor_busy: Option<f64>,
     /// Time to get the keys.
     pub seconds_keys: f64,
     /// Time to touch the pool's pages.
@@ -60,6 +63,7 @@ impl RankReport {
             memory_bytes: facts.memory_bytes,
             groups: 0,
             seconds_busy: 0.0,
+            seconds_processor_busy: None,
             seconds_keys: 0.0,
             seconds_warmup: 0.0,
             seconds_processor: None,
@@ -133,13 +137,13 @@ impl fmt::Display for MpiReport {
             "busy s",
             "keys s",
             "memory s",
-            "processor s",
+            "busy core s",
             "peak GB"
         )?;
         for rank in &self.ranks {
             let seconds = rank
-                .seconds_processor
-                .map_or("-".to_owned(), |s| format!("{s:.1}"));
+                .seconds_processor_busy
+                .map_or("-".to_owned(), |s| format!("{s:.2}"));
             let peak = rank
                 .peak_rss_bytes
                 .map_or("-".to_owned(), |b| format!("{:.2}", b as f64 / 1e9));

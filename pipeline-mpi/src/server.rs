@@ -94,6 +94,7 @@ pub fn serve(
             Order::End => break,
             order => return Err(unexpected(&order)),
         };
+        let before = facts::seconds_processor();
         let (images, group) = match split {
             Split::Groups => {
                 let mut incoming = world.incoming(CLIENT);
@@ -114,14 +115,19 @@ pub fn serve(
             Split::Channels => server.run_shared(images, &group, share, &mut exchange)?,
         };
         let seconds = start.elapsed().as_secs_f64();
+        let has_logits = split == Split::Groups || part == 0;
+        let logits = has_logits.then(|| server.logits_to_bytes(&logits, &group));
+        let logits = logits.transpose()?;
+        let processor = facts::seconds_processor().zip(before);
         let done = Done {
             group: number,
             stages,
             seconds,
+            seconds_processor: processor.map(|(after, before)| after - before),
         };
         world.say(CLIENT, &done);
-        if split == Split::Groups || part == 0 {
-            world.send(CLIENT, &server.logits_to_bytes(&logits, &group)?);
+        if let Some(logits) = logits {
+            world.send(CLIENT, &logits);
         }
     }
     world.say(

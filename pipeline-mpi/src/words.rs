@@ -64,8 +64,11 @@ pub struct Done {
     pub group: usize,
     /// What its stages took.
     pub stages: Vec<StageReport>,
-    /// Wall time in seconds.
+    /// Wall time from ciphertexts to ciphertexts in seconds.
     pub seconds: f64,
+    /// Time on processors, of all threads, from the images' first byte to the logits' last, in seconds; nothing where the
+    /// system does not tell.
+    pub seconds_processor: Option<f64>,
 }
 
 /// What a server says in the end.
