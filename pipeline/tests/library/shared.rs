@@ -8,7 +8,7 @@ use std::thread::{self, ThreadId};
 
 use ckks_scheme::serial::{CiphertextReader, CiphertextWriter};
 use ckks_scheme::{Ciphertext, EvaluationKeys, KeyId, Parameters};
-use he_layers::{Exchange, Share};
+use he_layers::{Exchange, Packing, Share};
 use he_models::Model;
 use pipeline::client::{Client, Randomness};
 use pipeline::exchange::ClientSpec;
@@ -19,7 +19,7 @@ use pipeline::screening::Inputs;
 use pipeline::server::Server;
 use rayon::ThreadPoolBuilder;
 
-use crate::sides::{images, spec};
+use crate::sides::{Folder, images, refused, spec};
 use crate::unequal::planned_with_last;
 
 const PROCESSES: usize = 3;
@@ -161,4 +161,15 @@ fn servers_with_channel_blocks_of_their_own_give_the_logits_of_one() {
             }
         }
     }
+}
+
+#[test]
+fn more_images_than_a_group_has_room_for_are_refused() {
+    let folder = Folder::new(Packing::Real, 6);
+    let file = File::open(folder.encrypt(6)).unwrap();
+    let read = folder.server().read_images(file, "the client");
+    refused(
+        read,
+        "\"the client\": its number of images is 7, expected 1 to 4",
+    );
 }
