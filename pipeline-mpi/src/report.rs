@@ -173,7 +173,7 @@ impl fmt::Display for MpiReport {
 mod tests {
     use pipeline::ckks_scheme::Level;
     use pipeline::he_layers::Chw;
-    use pipeline::plan::{LastForecast, StepForecast, ThreadsAre};
+    use pipeline::plan::{LastForecast, StepForecast};
 
     use super::*;
 
@@ -186,8 +186,7 @@ mod tests {
             level_in: Level::new(2),
             level_out: Level::new(1),
             blocks: 1,
-            threads: 1,
-            threads_are: ThreadsAre::All,
+            fewer_threads: None,
             rotations: 0,
             pool_bytes: 0,
             seconds,

@@ -182,13 +182,14 @@ impl<'a> Execution<'a> {
     ) -> Result<(), LayerError> {
         let index = self.run.done();
         let program = self.executor.program;
-        let (blocks, threads) = self.next_step().map_or((1, 0), |s| (s.blocks, s.threads));
+        let all = rayon::current_num_threads();
+        let forecast = self.next_step();
+        let (blocks, threads) = forecast.map_or((1, all), |s| (s.blocks, s.threads(all)));
         let pool = self.executor.evaluator.params().pool();
         pool.reset_high_water();
         let start = Instant::now();
-        let fewer = (1..rayon::current_num_threads()).contains(&threads);
-        let fewer = fewer.then(|| pool_of(threads)).transpose()?;
-        step(&mut self.run, blocks, fewer.as_ref())?;
+        let fewer = (1..all).contains(&threads).then(|| pool_of(threads));
+        step(&mut self.run, blocks, fewer.transpose()?.as_ref())?;
         let (seconds, bytes) = (start.elapsed().as_secs_f64(), pool.high_water_bytes());
         let name = program.step_stage(index);
         if self.stages.last().is_none_or(|stage| stage.name != name) {

@@ -84,12 +84,9 @@ pub struct StepForecast {
     pub level_out: Level,
     /// Channel blocks that are read at a time.
     pub blocks: usize,
-    /// Threads that compute; 0 in files of older versions.
-    #[serde(default)]
-    pub threads: usize,
-    /// Why these are not all threads of the machine.
-    #[serde(default)]
-    pub threads_are: ThreadsAre,
+    /// How many threads compute, where these are not all of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fewer_threads: Option<FewerThreads>,
     /// Rotations of inputs and inner sums.
     pub rotations: u64,
     /// Upper bound of the limb pool's high-water mark during the step in bytes, keys and matrices included.
@@ -98,16 +95,23 @@ pub struct StepForecast {
     pub seconds: f64,
 }
 
-/// Why a step takes so many threads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ThreadsAre {
-    /// All that the machine has.
-    #[default]
-    All,
-    /// As many as the memory has room for temporaries of; more would be faster.
-    ThoseThatFit,
-    /// As many as have something to do; more would take memory and no time off.
-    ThoseThatHelp,
+/// Number of the threads of a step, and why it takes no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FewerThreads {
+    /// The memory has room for the temporaries of so many; more would be faster.
+    ThatFit(usize),
+    /// So many have something to do; more would take memory and no time off.
+    ThatHelp(usize),
+}
+
+impl StepForecast {
+    /// Threads that compute on a machine of so many.
+    pub fn threads(&self, of_machine: usize) -> usize {
+        match self.fewer_threads {
+            Some(FewerThreads::ThatFit(threads) | FewerThreads::ThatHelp(threads)) => threads,
+            None => of_machine,
+        }
+    }
 }
 
 /// The steps of one part of the network together.

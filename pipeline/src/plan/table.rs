@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Plan, StageForecast, StepForecast, ThreadsAre};
+use super::{FewerThreads, Plan, StageForecast, StepForecast};
 use crate::units::gb;
 
 impl fmt::Display for Plan {
@@ -54,22 +54,21 @@ impl fmt::Display for Plan {
                 forecast.bootstraps
             )?;
         }
-        let are_fewer = |steps: &[StepForecast]| steps.iter().any(|s| s.threads < d.threads);
         let of_last = last.map_or(&[][..], |(_, last)| &last.steps);
-        let threads = are_fewer(&forecast.steps) || are_fewer(of_last);
+        let steps = || forecast.steps.iter().chain(of_last);
+        let fewer = || steps().filter_map(|step| step.fewer_threads);
+        let threads = fewer().next().map(|_| d.threads);
         write_stages(f, "stage", &forecast.stages(), threads)?;
         if let Some((_, last)) = last {
             write_stages(f, "stage, last group", &last.stages(), threads)?;
         }
-        let steps = || forecast.steps.iter().chain(of_last);
-        let is = |why| steps().any(|step| step.threads_are == why);
-        if is(ThreadsAre::ThoseThatFit) {
+        if fewer().any(|fewer| matches!(fewer, FewerThreads::ThatFit(_))) {
             writeln!(
                 f,
                 "\n*: the memory has room for the temporaries of so many threads; more would be faster"
             )?;
         }
-        if is(ThreadsAre::ThoseThatHelp) {
+        if fewer().any(|fewer| matches!(fewer, FewerThreads::ThatHelp(_))) {
             writeln!(
                 f,
                 "\n-: no more threads than these have something to do, and each would take memory"
@@ -112,18 +111,19 @@ impl fmt::Display for Plan {
     }
 }
 
+/// The lines of stages; with the threads of each if `threads`, those of the machine, are given.
 fn write_stages(
     f: &mut fmt::Formatter<'_>,
     label: &str,
     stages: &[StageForecast],
-    threads: bool,
+    threads: Option<usize>,
 ) -> fmt::Result {
     write!(
         f,
         "\n{:<22}{:>14}{:>14}{:>10}{:>8}",
         label, "maps out", "ciphertexts", "level", "blocks"
     )?;
-    if threads {
+    if threads.is_some() {
         write!(f, "{:>9}", "threads")?;
     }
     writeln!(f, "{:>11}{:>9}{:>9}", "rotations", "GB", "seconds")?;
@@ -139,14 +139,14 @@ fn write_stages(
             format!("{} to {}", first.level_in, last.level_out),
             both(first.blocks.to_string(), last.blocks.to_string())
         )?;
-        if threads {
+        if let Some(all) = threads {
             let of = |step: &StepForecast| {
-                let why = match step.threads_are {
-                    ThreadsAre::All => "",
-                    ThreadsAre::ThoseThatFit => "*",
-                    ThreadsAre::ThoseThatHelp => "-",
+                let why = match step.fewer_threads {
+                    None => "",
+                    Some(FewerThreads::ThatFit(_)) => "*",
+                    Some(FewerThreads::ThatHelp(_)) => "-",
                 };
-                format!("{}{why}", step.threads)
+                format!("{}{why}", step.threads(all))
             };
             write!(f, "{:>9}", both(of(first), of(last)))?;
         }

@@ -14,7 +14,7 @@ use super::{Machine, Task};
 use crate::decisions::{Decisions, FORMAT, KeySteps, LastGroup, keys_of};
 use crate::estimate::memory::{self, StepNeeds};
 use crate::estimate::time::Clock;
-use crate::plan::{Forecast, LastForecast, Plan, StepForecast, ThreadsAre};
+use crate::plan::{FewerThreads, Forecast, LastForecast, Plan, StepForecast};
 use choices::{Bytes, Choice, blocks_worth_a_look, fastest, smallest, threads_worth_a_look};
 
 /// Up to so many levels at which keys could be made, besides the top one, all sets of them are looked at.
@@ -232,10 +232,11 @@ impl Schedule<'_> {
         let of_steps = of_groups.iter().chain(&of_last).map(|s| s.pool_bytes);
         let pool_bytes = of_steps.fold(encrypted, u64::max);
         let blocks = |steps: &[StepForecast]| steps.iter().map(|s| s.blocks).collect();
-        let threads_of = |steps: &[StepForecast]| match steps.iter().all(|s| s.threads >= threads) {
-            true => Vec::new(),
-            false => steps.iter().map(|s| s.threads).collect(),
-        };
+        let threads_of =
+            |steps: &[StepForecast]| match steps.iter().all(|s| s.fewer_threads.is_none()) {
+                true => Vec::new(),
+                false => steps.iter().map(|s| s.threads(threads)).collect(),
+            };
         let refreshes = last.map_or(0, PreparedProgram::refreshes);
         let refreshes = full
             .saturating_mul(prepared.refreshes())
@@ -331,10 +332,10 @@ impl Schedule<'_> {
                     pool_bytes: held_bytes.saturating_add(bytes),
                     weights: needs.bytes_beside(threads, threads < all),
                     seconds,
-                    threads_are: match threads < all {
-                        false => ThreadsAre::All,
-                        true if with_all < seconds => ThreadsAre::ThoseThatFit,
-                        true => ThreadsAre::ThoseThatHelp,
+                    fewer_threads: match threads < all {
+                        false => None,
+                        true if with_all < seconds => Some(FewerThreads::ThatFit(threads)),
+                        true => Some(FewerThreads::ThatHelp(threads)),
                     },
                 });
             }
@@ -366,8 +367,7 @@ impl Schedule<'_> {
             level_in: input.level,
             level_out,
             blocks: choice.blocks,
-            threads: choice.threads,
-            threads_are: choice.threads_are,
+            fewer_threads: choice.fewer_threads,
             rotations: needs.counts.rotations(),
             pool_bytes: choice.pool_bytes,
             seconds: choice.seconds,

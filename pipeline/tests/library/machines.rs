@@ -8,7 +8,7 @@ use ckks_scheme::Evaluator;
 use he_layers::{Client, Grid, Packing};
 use pipeline::decisions::FORMAT_UNEQUAL;
 use pipeline::executor::Executor;
-use pipeline::plan::{Plan, StepForecast, ThreadsAre};
+use pipeline::plan::{FewerThreads, Plan, StepForecast};
 use pipeline::planner::{self, Machine, PlanError};
 use pipeline::progress::Silent;
 use rand::SeedableRng;
@@ -33,7 +33,7 @@ fn line(batch: usize, cores: usize, plan: Result<Plan, PlanError>) -> String {
             .iter()
             .chain(f.last.iter().flat_map(|last| &last.steps))
     };
-    let threads = steps().map(|step| step.threads).min().unwrap_or(0);
+    let threads = steps().map(|step| step.threads(cores)).min().unwrap_or(0);
     format!(
         "{batch:>5} {cores:>4}  2^{} {} {}, {} of up to {}{last}; keys at {}; {threads} threads or more; {:.2e} s, {:.2} GB",
         d.params.log_n,
@@ -96,11 +96,20 @@ fn under_a_budget_steps_take_the_threads_that_their_temporaries_leave_room_for()
     };
     let ample = choose(64, 256 * GIB).unwrap();
     assert!(ample.decisions.threads_at_a_time.is_empty());
-    assert!(ample.forecast.steps.iter().all(|step| step.threads == 64));
+    assert!(
+        ample
+            .forecast
+            .steps
+            .iter()
+            .all(|step| step.threads(64) == 64)
+    );
     let plan = choose(64, 12 * GIB).unwrap();
-    let limited = |step: &&StepForecast| step.threads_are == ThreadsAre::ThoseThatFit;
+    let limited = |step: &StepForecast| match step.fewer_threads {
+        Some(FewerThreads::ThatFit(threads)) => Some(threads),
+        Some(FewerThreads::ThatHelp(_)) | None => None,
+    };
     let steps = &plan.forecast.steps;
-    let fewest = steps.iter().filter(limited).map(|step| step.threads).min();
+    let fewest = steps.iter().filter_map(limited).min();
     assert!(
         fewest.is_some_and(|threads| (1..64).contains(&threads)),
         "{plan}"
@@ -157,7 +166,7 @@ fn a_run_takes_no_more_threads_than_its_plan_says() {
         let plan = planner::forecast(&decisions, &instance, &task, &machine).unwrap();
         let steps = &plan.forecast.steps;
         let expected = threads.unwrap_or(3);
-        assert!(steps.iter().all(|step| step.threads == expected));
+        assert!(steps.iter().all(|step| step.threads(3) == expected));
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let (mut client, keys) = Client::new(params, prepared, &mut rng).unwrap();
         let evaluator = Evaluator::new(params, Arc::new(keys));

@@ -6,6 +6,7 @@ use pipeline::executor::Executor;
 use pipeline::plan::Plan;
 use pipeline::planner::{self, PlanError, Planned};
 use pipeline::text_file::TextFileError;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ckks_scheme::Evaluator;
@@ -47,9 +48,22 @@ fn a_plan_file_of_the_version_before_unequal_groups_is_obeyed() {
     let program = lowered("tiny").program;
     let task = task(&program, 5);
     let plan = planner::obey(&old.decisions, &task, &machine(4 * GIB), &kernel());
-    let plan = plan.unwrap().plan;
+    let mut plan = plan.unwrap().plan;
     assert_eq!(plan.decisions, old.decisions);
-    assert!(plan.forecast.steps.iter().all(|step| step.threads == 2));
+    assert!(plan.forecast.steps.iter().all(|step| step.threads(2) == 2));
+    // A program of that version knows every field of it.
+    plan.forecast.errors = None;
+    let fields = |text: &str| -> BTreeSet<String> {
+        let words = text.split_whitespace();
+        let words = words.map(|word| word.trim_start_matches('('));
+        words
+            .filter(|word| word.ends_with(':'))
+            .map(str::to_owned)
+            .collect()
+    };
+    let before = fields(&std::fs::read_to_string(path).unwrap());
+    assert!(before.contains("decisions:") && before.contains("seconds:"));
+    assert_eq!(fields(&plan.to_ron()), before);
 }
 
 #[test]

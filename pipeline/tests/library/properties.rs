@@ -79,7 +79,7 @@ proptest! {
             let steps = forecast.steps.iter().chain(forecast.last.iter().flat_map(|l| &l.steps));
             for step in steps {
                 prop_assert!(step.pool_bytes <= forecast.pool_bytes);
-                prop_assert!((1..=threads).contains(&step.threads));
+                prop_assert!((1..=threads).contains(&step.threads(threads)));
             }
             let seconds = forecast.predicted_seconds_infer;
             prop_assert!(seconds <= last, "{seconds} with {memory} bytes, {last} with fewer");

@@ -13,6 +13,7 @@ use he_models::Model;
 use pipeline::client::{Client, Randomness};
 use pipeline::exchange::ClientSpec;
 use pipeline::inference::Batch;
+use pipeline::plan::FewerThreads;
 use pipeline::planner::Planned;
 use pipeline::progress::Silent;
 use pipeline::screening::Inputs;
@@ -77,7 +78,7 @@ fn ready(model: &Model, threads: usize) -> Planned {
     let forecast = &mut planned.plan.forecast;
     let last = forecast.last.iter_mut().flat_map(|last| &mut last.steps);
     for step in forecast.steps.iter_mut().chain(last) {
-        step.threads = threads;
+        step.fewer_threads = (threads > 0).then_some(FewerThreads::ThatFit(threads));
     }
     planned
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use crate::plan::ThreadsAre;
+use crate::plan::FewerThreads;
 
 /// Most channel blocks at a time that are considered.
 const MOST_CONSIDERED: usize = 16;
@@ -24,7 +24,8 @@ pub struct Choice {
     /// Most bytes of rounded weights, and of threads of its own.
     pub weights: u64,
     pub seconds: f64,
-    pub threads_are: ThreadsAre,
+    /// Why these are not all threads, if so.
+    pub fewer_threads: Option<FewerThreads>,
 }
 
 /// Channel blocks at a time. Fewer do not always take less: sums that are added to again and again are held longer.
@@ -94,7 +95,7 @@ mod tests {
             pool_bytes,
             weights,
             seconds,
-            threads_are: ThreadsAre::All,
+            fewer_threads: None,
         }
     }
 
