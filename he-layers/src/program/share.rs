@@ -123,7 +123,7 @@ impl PreparedProgram {
     }
 }
 
-impl<'a> Run<'a> {
+impl Run<'_> {
     /// This process's share of the next step; `blocks_at_a_time` is the same for all of them. Parallel over ciphertexts (current
     /// rayon pool), and over the limbs of each where there are fewer ciphertexts than threads.
     ///
