@@ -2,8 +2,8 @@ use crate::fixture::{Fixture, params};
 use crate::function;
 use ckks_scheme::{
     BootstrapError, BootstrapLiteral, BootstrapParams, Bootstrapper, Content, CosineBootstrapper,
-    CosineLiteral, KernelChoice, KeyError, KeyGenerator, KeyRequest, Level, Operation, Order,
-    Parameters, ParamsLiteral, PrecisionStats, Reduction, RefreshFunction, Scale,
+    CosineLiteral, Evaluator, KernelChoice, KeyError, KeyGenerator, KeyRequest, Level, Operation,
+    Order, Parameters, ParamsLiteral, PrecisionStats, Reduction, RefreshFunction, Scale,
 };
 use num_complex::Complex64;
 use rand::SeedableRng;
@@ -91,6 +91,32 @@ fn full_complex_slots_are_refreshed_to_more_than_17_bits() {
     let mut r = Refresh::new(9, BootstrapLiteral::full_complex(9));
     let stats = r.check(1.0);
     assert!(stats.mean_bits > 18.0, "{stats:?}");
+}
+
+#[test]
+fn spread_limbs_refresh_to_the_same_within_the_same_memory() {
+    let mut r = Refresh::new(11, BootstrapLiteral::full_complex(11));
+    let x = r.slots(1.0);
+    let ct = r.f.encrypt(&x, r.boot.input_level(), r.scale());
+    let pool = r.f.params.pool();
+    let refreshed = |eval: &Evaluator| {
+        let before = pool.in_use_bytes();
+        pool.reset_high_water();
+        let out = r.boot.bootstrap(eval, &ct).unwrap();
+        let bytes = pool.high_water_bytes() - before;
+        r.f.error_within_bound(&out, &x);
+        let mut file = Vec::new();
+        out.write_to(&r.f.params, r.f.secret.id(), &mut file)
+            .unwrap();
+        (file, bytes)
+    };
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(3).build();
+    threads.unwrap().install(|| {
+        let (expected, most) = refreshed(&r.f.eval);
+        let (found, bytes) = refreshed(&r.f.eval.spread_limbs());
+        assert!(found == expected);
+        assert!(bytes <= most, "{bytes}, {most}");
+    });
 }
 
 /// The sine's error is the same in slots of the same values: summed over slots it grows with their number.
