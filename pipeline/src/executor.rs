@@ -175,21 +175,21 @@ impl<'a> Execution<'a> {
         })
     }
 
-    /// `step` gets the channel blocks at a time, and a pool where the plan says fewer threads than the current one has.
+    /// `run` gets the channel blocks at a time, and a pool where the plan says fewer threads than the current one has.
     fn step_by(
         &mut self,
-        step: impl FnOnce(&mut Run<'a>, usize, Option<&ThreadPool>) -> Result<(), LayerError>,
+        run: impl FnOnce(&mut Run<'a>, usize, Option<&ThreadPool>) -> Result<(), LayerError>,
     ) -> Result<(), LayerError> {
         let index = self.run.done();
         let program = self.executor.program;
         let all = rayon::current_num_threads();
-        let forecast = self.next_step();
-        let (blocks, threads) = forecast.map_or((1, all), |s| (s.blocks, s.threads(all)));
+        let step = self.next_step();
+        let (blocks, threads) = step.map_or((1, all), |s| (s.blocks, s.threads(all)));
         let pool = self.executor.evaluator.params().pool();
         pool.reset_high_water();
         let start = Instant::now();
         let fewer = (1..all).contains(&threads).then(|| pool_of(threads));
-        step(&mut self.run, blocks, fewer.transpose()?.as_ref())?;
+        run(&mut self.run, blocks, fewer.transpose()?.as_ref())?;
         let (seconds, bytes) = (start.elapsed().as_secs_f64(), pool.high_water_bytes());
         let name = program.step_stage(index);
         if self.stages.last().is_none_or(|stage| stage.name != name) {
