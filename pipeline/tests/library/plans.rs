@@ -260,11 +260,11 @@ fn where_precision_takes_more_memory_the_error_says_how_much() {
 
 #[test]
 fn key_levels_of_a_network_that_shrinks_at_every_block_are_found_in_seconds() {
-    // One channel a ciphertext, one fewer with every block: each is a place for a key level. All sets of them would be 2^16.
-    let channels = std::iter::once(3).chain((2..=19).rev());
+    // One channel a ciphertext, one fewer with every block: each is a place for a key level. All sets of them would be 2^20.
+    let channels = std::iter::once(3).chain((2..=23).rev());
     let program = chain("shrinking", 8, &channels.collect::<Vec<_>>());
     let pinned = [
-        "log_n=16",
+        "log_n=17",
         "bootstrap=never",
         "packing=real",
         "grid=8x8",
