@@ -57,7 +57,7 @@ impl fmt::Display for TrainForecast {
         writeln!(f, "{}", self.network)?;
         writeln!(
             f,
-            "\n{} head: {} features x {} classes, norm within {:.2}; {} groups of up to {} images, {} ciphertexts each",
+            "\n{} head: {} features x {} classes, norm within {:.2}; {} groups of up to {} images, ciphertexts of a group: {}",
             self.loss,
             self.features,
             self.classes,
