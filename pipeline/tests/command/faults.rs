@@ -162,7 +162,12 @@ fn control_characters_of_names_do_not_reach_the_terminal() {
 #[test]
 fn weights_whose_values_overflow_are_refused_by_the_plan() {
     // Of all tensors, or of one.
-    for tensor in ["", "stem.weight", "fc.weight", "fc.bias"] {
+    for (tensor, reason) in [
+        ("", "a weight of"),
+        ("stem.weight", "a weight of"),
+        ("fc.weight", "a weight of"),
+        ("fc.bias", "values up to 3.000e38 need"),
+    ] {
         let huge = |bytes: &mut Vec<u8>| {
             let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
             let tensors: Value = serde_json::from_slice(&bytes[8..header]).unwrap();
@@ -186,6 +191,7 @@ fn weights_whose_values_overflow_are_refused_by_the_plan() {
             assert_eq!(code, Some(4), "{tensor}: {error}{}", stdout(&output));
             // Nothing before: no plan, no keys.
             assert!(error.starts_with("error: "), "{tensor}: {error}");
+            assert!(error.contains(reason), "{tensor}: {error}");
         }
     }
 }
