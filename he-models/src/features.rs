@@ -46,7 +46,7 @@ impl FeatureUnits {
 /// The two files of what a user means by a model: specification and bytes of the weights. See [`Model::open`].
 ///
 /// # Errors
-/// As there.
+/// As [`Model::open`].
 pub fn model_files(name_or_path: &str) -> Result<(ModelSpec, Vec<u8>), ModelError> {
     if let Some(bundled) = zoo::find(name_or_path) {
         let spec = ModelSpec::parse(bundled.spec, &format!("{name_or_path}.ron"))?;

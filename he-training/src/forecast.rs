@@ -22,7 +22,7 @@ pub struct Forecast {
     pub refresh: Work,
     /// Primitive work of all threads, refreshes not included.
     pub work: Work,
-    /// Threads.
+    /// Threads that the training runs on: refreshes of one round are spread over them.
     pub threads: usize,
     /// Size of all switching keys in bytes.
     pub key_bytes: u64,

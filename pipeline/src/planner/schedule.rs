@@ -46,7 +46,7 @@ pub(super) enum Part {
 pub(super) struct Fixed {
     /// Channel blocks at a time.
     pub blocks: Option<usize>,
-    /// Threads.
+    /// Threads that the step is computed on.
     pub threads: Option<usize>,
 }
 

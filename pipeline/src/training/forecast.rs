@@ -16,7 +16,7 @@ pub struct TrainForecast {
     pub images: usize,
     /// Images to try the head on, those that may be left out included.
     pub test_images: usize,
-    /// Classes.
+    /// Classes of the labels, and of the head.
     pub classes: usize,
     /// Features of an image.
     pub features: usize,

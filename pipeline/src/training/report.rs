@@ -24,7 +24,7 @@ pub struct TrainReport {
     pub test_images: usize,
     /// Of those that were to be.
     pub test_images_left_out: usize,
-    /// Classes.
+    /// Classes of the labels, and of the head.
     pub classes: usize,
     /// Features of an image.
     pub features: usize,
@@ -71,7 +71,7 @@ pub struct TrainReport {
     pub log_qp: f64,
     /// Bits of security; 0 for an insecure ring.
     pub security_bits: u32,
-    /// Threads.
+    /// Threads that computed.
     pub threads: usize,
     /// Kernel of the arithmetic.
     pub kernel: String,
