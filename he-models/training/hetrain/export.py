@@ -37,7 +37,7 @@ def export(
     to: Path,
     device: torch.device,
     relu_run: Path | None,
-    others: Sequence[Dataset] = (),
+    also: Sequence[Dataset] = (),
     effort: Effort = WHOLE,
 ) -> dict:
     """Writes `to`/NAME.{safetensors,ron,md,csv,png} and returns what was measured. This is where the test set is used."""
@@ -54,8 +54,10 @@ def export(
     promised = ron.declared(training)
     tails = []
     if recipe.schedule.tails:
-        promised = ron.declared(training, met(folded, train_images.pixels, promised, effort))
-        tails = list(table_of(folded, promised, [dataset, *others], effort))
+        aimed = {name: torch.tensor(reach) for name, reach in log["aimed_at"].items()}
+        others = met(folded, train_images.pixels, ron.declared(training, aimed), effort)
+        promised = ron.declared(training, aimed, {name: ron.MARGIN * largest for name, largest in others.items()})
+        tails = list(table_of(folded, promised, [dataset, *also], effort))
     test = Ranges.measure(folded, test_images, promised)
     command = training_command(recipe, log)
     provenance = {

@@ -155,12 +155,31 @@ def families(photos: Tensor, count: int, seed: int) -> Iterator[tuple[str, Itera
 
 
 @torch.enable_grad()
+def uphill(net: FoldedNetwork, pictures: Tensor, declared: Declared, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest share [n] of every picture, and the direction [n, h, w, 3] in which its share at activation `target` [n] grows
+    (-1: the largest of all), with components of one on average."""
+    at = pictures.round().requires_grad_()
+    found, _ = shares(net, at, declared)
+    top = found.amax(1)
+    wanted = torch.where(target < 0, top, found.gather(1, target.clamp(min=0).unsqueeze(1)).squeeze(1))
+    (slope,) = torch.autograd.grad(wanted.clamp(max=1e6).sum(), at)
+    slope = slope.nan_to_num(0, 0, 0)
+    return top.detach(), slope / slope.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-20)
+
+
+def targets(count: int, activations: int) -> Tensor:
+    """What pictures climb on: one half on the largest share of all (-1), the other on that of one activation, in turn."""
+    turn = torch.arange(count)
+    return torch.where(turn % 2 == 1, turn // 2 % activations, -1)
+
+
+MOMENTUM = 0.75  # of a climb
+
+
 def climb(net: FoldedNetwork, pictures: Tensor, declared: Declared, steps: int, first: float = 24.0, last: float = 1.0) -> Tensor:
     """The best of what every picture becomes in `steps` steps by the sign of a gradient with momentum; whole pixel values.
-    One half climbs on the largest share of all, the other on that of one activation, in turn. Who has left stops."""
-    count = len(net.activation_names())
-    target = torch.arange(len(pictures)) // 2 % count
-    single = torch.arange(len(pictures)) % 2 == 1
+    Who has left stops."""
+    target = targets(len(pictures), len(net.activation_names()))
     now, best = pictures.float().clone(), pictures.float().clone()
     record = torch.zeros(len(pictures))
     momentum = torch.zeros_like(now)
@@ -168,16 +187,11 @@ def climb(net: FoldedNetwork, pictures: Tensor, declared: Declared, steps: int, 
         going = (record <= 1).nonzero().flatten()
         if not len(going):
             break
-        at = now[going].round().requires_grad_()
-        found, _ = shares(net, at, declared)
-        top = found.amax(1)
-        better = top.detach() > record[going]
-        record[going] = torch.where(better, top.detach(), record[going])
-        best[going] = torch.where(better.view(-1, 1, 1, 1), at.detach(), best[going])
-        wanted = torch.where(single[going], found.gather(1, target[going].unsqueeze(1)).squeeze(1), top)
-        (slope,) = torch.autograd.grad(wanted.clamp(max=1e6).sum(), at)
-        slope = slope.nan_to_num(0, 0, 0)
-        momentum[going] = 0.75 * momentum[going] + slope / slope.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-20)
+        top, slope = uphill(net, now[going], declared, target[going])
+        better = top > record[going]
+        record[going] = torch.where(better, top, record[going])
+        best[going] = torch.where(better.view(-1, 1, 1, 1), now[going].round(), best[going])
+        momentum[going] = MOMENTUM * momentum[going] + slope
         size = first * (last / first) ** (step / max(1, steps))
         now[going] = (now[going] + size * momentum[going].sign()).clamp(0, 255)
     return best

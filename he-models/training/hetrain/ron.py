@@ -101,11 +101,13 @@ def nodes(net: FoldedNetwork) -> list[Line]:
     return found
 
 
-def declared(ranges: Ranges, met: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The largest |x + t| that is promised, per activation and channel, from those of training images and, if given, of
-    pictures of other kinds."""
+def declared(ranges: Ranges, *reached: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The largest |x + t| that is promised, per activation and channel: `HEADROOM` times that of training images, and not less
+    than other values that are `reached` (aimed at in training, or excited by pictures of other kinds)."""
     promised = {name: HEADROOM * largest for name, largest in ranges.largest.items()}
-    return {name: torch.maximum(value, MARGIN * met[name].to(value)) for name, value in promised.items()} if met else promised
+    for more in reached:
+        promised = {name: torch.maximum(value, more[name].to(value)) for name, value in promised.items()}
+    return promised
 
 
 def read_declared(text: str) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,7 +202,8 @@ class Trainer:
         for position, act in enumerate(quadratics):
             act.tail = self.recipe.quadratic.tail(position, len(quadratics), act.frozen)
         if phase == "tails":
-            self.hunt = Hunt(self.recipe.tails, self.loaders["all"].images.pixels, self.recipe.seed * 1_000_003 + self.epoch)
+            photos, names = self.loaders["all"].images.pixels, self.net.activations()
+            self.hunt = Hunt(self.recipe.tails, photos, len(names), self.recipe.seed * 1_000_003 + self.epoch)
 
     def freeze(self) -> None:
         """Goes on from the averaged weights, with their statistics; momentum starts anew."""
@@ -210,31 +212,37 @@ class Trainer:
 
     def aim(self) -> None:
         """Sets the ranges that the tails phase aims at: those that the network would declare as it is."""
-        ranges = Ranges.measure(self.folded(), self.loaders["all"].images)
+        ranges = Ranges.measure(self.folded(self.average), self.loaders["all"].images)
         self.reach = {name: largest.float() for name, largest in declared(ranges).items()}
 
-    def folded(self) -> FoldedNetwork:
-        """The averaged network as it would be exported."""
-        folded = FoldedNetwork.fold(self.average, self.dataset.normalisation, self.dataset.name)
+    def folded(self, net: ResNet) -> FoldedNetwork:
+        """A network as it would be exported."""
+        folded = FoldedNetwork.fold(net, self.dataset.normalisation, self.dataset.name)
         return folded.to(self.machine.device, torch.float32)
 
     def tail_gradient(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """Gradient of the penalty on tails, of every parameter and of the pictures; nothing else is asked of them."""
-        pictures = pictures.to(self.machine.device).requires_grad_()
-        logits = self.net(self.dataset.normalisation.apply(pictures, self.machine.dtype))
-        return torch.autograd.grad(0.0 * logits.sum(), [*self.net.parameters(), pictures])
+        """Gradient of the penalty on tails, of every parameter; nothing else is asked of the pictures."""
+        logits = self.net(self.dataset.normalisation.apply(pictures.to(self.machine.device), self.machine.dtype))
+        return torch.autograd.grad(0.0 * logits.sum(), list(self.net.parameters()))
+
+    def over_workers(self, work: Callable, *whole: Tensor) -> list:
+        """`work` on every worker's part of some tensors."""
+        if self.pool is None:
+            return [work(*whole)]
+        return list(self.pool.map(work, *(tensor.chunk(self.machine.workers) for tensor in whole)))
 
     def add_tails(self, photos: Tensor) -> Tensor:
         """Adds the gradient of a batch of pictures of every kind, clipped by itself. Returns its norm before that."""
         plan, usual = self.recipe.tails, [act.tail for act in self.net.quadratics()]
         for name, act in self.net.activations().items():
             act.tail = Tail(plan.clamp, weight=plan.weight, span=act.span(plan.threshold * self.reach[name]), cap=plan.cap)
-        pictures = self.hunt.batch(photos).chunk(self.machine.workers)
-        parts = list(self.pool.map(self.tail_gradient, pictures)) if self.pool else [self.tail_gradient(*pictures)]
+        index, net = self.hunt.next(), self.folded(self.net)
+        self.over_workers(lambda part: self.hunt.climb(net, self.reach, part), index)
+        parts = self.over_workers(self.tail_gradient, self.hunt.batch(photos, index))
+        self.hunt.renew(photos, index)
         for act, tail in zip(self.net.quadratics(), usual):
             act.tail = tail
-        self.hunt.climb(torch.cat([part[-1] for part in parts]))
-        found = [sum(values) / len(parts) for values in zip(*(part[:-1] for part in parts))]
+        found = [sum(values) / len(parts) for values in zip(*parts)]
         norm = torch.nn.utils.get_total_norm(found)
         share = (plan.clip / (norm + 1e-6)).clamp(max=1)
         for parameter, gradient in zip(self.net.parameters(), found):
@@ -250,10 +258,7 @@ class Trainer:
 
     def batch_gradient(self, pixels: Tensor, labels: Tensor) -> Tensor:
         """Sets the gradients of a batch; every worker's part is normalised by itself. Returns mean loss and accuracy."""
-        if self.pool is None:
-            parts = [self.gradient(pixels, labels)]
-        else:
-            parts = list(self.pool.map(self.gradient, pixels.chunk(self.machine.workers), labels.chunk(self.machine.workers)))
+        parts = self.over_workers(self.gradient, pixels, labels)
         mean = [sum(values) / len(parts) for values in zip(*parts)]
         for parameter, gradient in zip(self.net.parameters(), mean[1:]):
             parameter.grad = gradient
@@ -304,7 +309,7 @@ class Trainer:
         """Largest share of the ranges aimed at: of pictures of every kind, always the same ones, and of those that climb."""
         if phase != "tails":
             return {"tails_share": None, "climbed_share": None}
-        folded, photos = self.folded(), self.loaders["all"].images.pixels[:1000].cpu()
+        folded, photos = self.folded(self.average), self.loaders["all"].images.pixels[:1000].cpu()
         kinds = {"tails_share": assorted(photos, torch.Generator().manual_seed(0)), "climbed_share": self.hunt.pool.round()}
         found = {}
         for key, pictures in kinds.items():

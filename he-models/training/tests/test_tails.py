@@ -97,19 +97,31 @@ def test_a_picture_that_is_not_a_number_has_left(dataset, tiny):
     assert Ranges.measure(broken, dataset.test, declared).out_of_range == 64
 
 
-def test_pool_moves_uphill_and_is_renewed(dataset):
-    hunt = Hunt(Tails(pictures=8, climbing=8, pool=16, life=3), dataset.train.pixels, seed=1)
-    before = hunt.pool.clone()
-    batch = hunt.batch(dataset.train.pixels[:8])
+def test_pool_moves_uphill_and_is_renewed(dataset, tiny):
+    net, declared = tiny
+    wide = {name: 10 * reach for name, reach in declared.items()}
+    photos = dataset.train.pixels
+    hunt = Hunt(Tails(pictures=8, climbing=8, pool=16, life=40), photos, len(declared), seed=1)
+    index, before = hunt.next(), hunt.pool.clone()
+    batch = hunt.batch(photos[:8], index)
     assert batch.shape == (16, 8, 8, 3) and torch.equal(batch[8:], before[:8])
-    ages = hunt.age.clone()
-    hunt.climb(torch.cat([torch.zeros(8, 8, 8, 3), torch.ones(7, 8, 8, 3), torch.zeros(1, 8, 8, 3)]))
-    for i in range(8):
-        if i == 7 or ages[i] == 2:
-            assert torch.equal(hunt.pool[i], hunt.fresh[i]) and hunt.age[i] == 0
-        else:
-            assert (hunt.pool[i] >= before[i]).all() and hunt.age[i] == ages[i] + 1
-    assert torch.equal(hunt.pool[8:], before[8:])
+    hunt.age[:8] = torch.arange(8)
+    for _ in range(10):
+        hunt.climb(net, wide, index)
+    shares_of = [shares(net, pool[:8].round(), wide)[0].amax(1) for pool in (before, hunt.pool)]
+    assert (shares_of[1] > shares_of[0]).sum() >= 6 and shares_of[1].mean() > 1.2 * shares_of[0].mean()
+    assert torch.equal(hunt.pool[8:], before[8:]) and hunt.age[:8].tolist() == list(range(10, 18))
+    assert hunt.next().tolist() == list(range(8, 16)) and hunt.next().tolist() == list(range(8))
+
+    # Beyond a range: it stays where it is, but not for ever.
+    climbed = hunt.pool.clone()
+    narrow = {name: reach / 100 for name, reach in declared.items()}
+    hunt.climb(net, narrow, index)
+    assert torch.equal(hunt.pool, climbed)
+    hunt.age[:8] = torch.tensor([40, 39, 41, 1, 1, 1, 1, 1])
+    hunt.renew(photos, index)
+    assert torch.equal(hunt.pool[0], photos[0].float()) and torch.equal(hunt.pool[2], photos[1].float())
+    assert hunt.age[:3].tolist() == [0, 39, 0] and torch.equal(hunt.pool[1], climbed[1]) and not hunt.momentum[2].any()
 
 
 def test_tails_phase_brings_the_shares_down_and_resumes(dataset, tmp_path):
