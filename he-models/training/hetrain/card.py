@@ -104,7 +104,7 @@ the limits that {recipe.conditioning.share:.2%} of the training images keep; lim
         p = recipe.tails
         tails_phase = (
             f"\n- Then {s.tails} epochs with frozen statistics from {s.tails_rate:g} that add, per step, {p.pictures} pictures of every kind and {p.climbing} that climb"
-            f" by gradient ascent (a pool of {p.pool}, {p.life} steps each): {p.weight:g} x mean of e², e being how far z passes {p.threshold:g} of the"
+            f" by gradient ascent (a pool of {p.pool}, {p.life} moves each): {p.weight:g} x mean of e², e being how far z passes {p.threshold:g} of the"
             f" range, linear from {p.cap:g} on; |z| clamped at {p.clamp:g}, gradient norm clipped at {p.clip:g} by itself."
         )
     if tails:
@@ -114,7 +114,7 @@ the limits that {recipe.conditioning.share:.2%} of the training images keep; lim
 Share: |x + t| / declared, of the activation and channel where it is largest. Blown up: a logit beyond 1000, or not a number.
 
 {table(tails)}"""
-    raised = f", or {MARGIN:g} times that of pictures of other kinds where it is more" if tails else ""
+    raised = f", {MARGIN:g} times that of pictures of other kinds, or what the phase `tails` aimed at, whatever is more" if tails else ""
     limits = (
         "A test object: waves and noise." if dataset.name == "synthetic" else PHOTOGRAPHS.format(
             classes=len(dataset.classes),
