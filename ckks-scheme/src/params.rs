@@ -15,7 +15,7 @@ pub use presets::{classic128, insecure_log_n};
 pub use security::{max_log_qp_128, max_log_qp_ephemeral_128};
 pub(crate) use tables::{ConverterId, digit_range};
 
-use crate::ciphertext::{Level, Scale};
+use crate::ciphertext::Level;
 use crate::counts::Counts;
 use crate::error::ParamError;
 use crate::keys::KeyKind;
@@ -201,14 +201,6 @@ impl Parameters {
         &self.0.noise
     }
 
-    /// Largest value that fits at `level` and `scale`, with one bit to spare.
-    ///
-    /// # Panics
-    /// If the set has fewer levels.
-    pub fn max_value(&self, level: Level, scale: Scale) -> f64 {
-        (self.log_q(level) - scale.log2() - 2.0).exp2()
-    }
-
     pub(crate) fn log_p(&self, specials: usize) -> f64 {
         self.0.chain.log_p(specials)
     }
@@ -330,5 +322,77 @@ mod tests {
             .build_insecure_for_tests()
             .unwrap_err();
         assert!(matches!(e, ParamError::SpecialsTooSmall { .. }), "{e}");
+    }
+
+    #[test]
+    fn what_is_told_is_of_the_primes_and_the_kernel() {
+        let set = Parameters::builder()
+            .log_n(10)
+            .q_bits([40, 30])
+            .p_bits([45])
+            .digits(2)
+            .kernel(KernelChoice::Named("scalar"))
+            .build_insecure_for_tests()
+            .expect("set");
+        let primes = set.q().iter().chain(set.p()).map(|r| r.modulus().value());
+        let bits: f64 = primes.map(|p| (p as f64).log2()).sum();
+        assert!((set.log_qp() - bits).abs() < 1e-9 && (bits - 115.0).abs() < 1.0);
+        assert_eq!(set.kernel_name(), "scalar");
+        let text = format!("{set:?}");
+        assert!(
+            text.contains("log_n: 10") && text.contains("security_bits: 0"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn sums_of_as_many_terms_as_fit_are_taken_and_no_more() {
+        // One digit of all primes, as many special primes as cover it, and one more for a rescale.
+        let set = |primes, specials| {
+            let set = Parameters::builder().log_n(6).q_bits(vec![50; primes]);
+            set.p_bits(vec![50; specials])
+                .digits(1)
+                .build_insecure_for_tests()
+        };
+        let what = |set: Result<Parameters, ParamError>| match set {
+            Ok(_) => "",
+            Err(ParamError::Invalid { what, .. }) => what,
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(what(set(63, 63)), "");
+        assert_eq!(
+            what(set(64, 64)),
+            "number of special primes of a key switch"
+        );
+        assert_eq!(
+            what(set(65, 65)),
+            "number of digits or of primes in a digit"
+        );
+        assert!(matches!(
+            set(64, 1),
+            Err(ParamError::SpecialsTooSmall { .. })
+        ));
+    }
+
+    #[test]
+    fn primes_that_run_out_are_counted() {
+        let there = ckks_math::primes::ntt_primes_below(1 << 24, 17)
+            .take_while(|p| *p >= 1 << 23)
+            .count();
+        let set = Parameters::builder()
+            .log_n(17)
+            .q_bits([vec![50], vec![24; 40]].concat());
+        let refused = set.p_bits([50]).digits(41).build_insecure_for_tests();
+        let Err(ParamError::NotEnoughPrimes {
+            bits,
+            log_n,
+            found,
+            wanted,
+        }) = refused
+        else {
+            panic!("{refused:?}")
+        };
+        assert!(there > 0 && there < 40);
+        assert_eq!((bits, log_n, found, wanted), (24, 17, there, 40));
     }
 }

@@ -200,6 +200,23 @@ fn assert_all_different<T: Eq + Hash + Debug>(things: Vec<T>, what: &str) {
 }
 
 #[test]
+fn bytes_of_keys_are_those_of_their_limbs() {
+    let params = params();
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let secret = KeyGenerator::new(&params).secret_key(&mut rng).unwrap();
+    let keys = all_keys(&secret, &mut rng);
+    let mut total = 0;
+    for ((kind, level), key) in &keys.keys {
+        let halves = key.digits.iter().flatten();
+        let limbs: usize = halves.map(|half| half.q.len() + half.p.len()).sum();
+        let bytes = limbs as u64 * params.limb_bytes();
+        assert_eq!(params.switching_key_bytes(*kind, *level), bytes, "{kind:?}");
+        total += bytes;
+    }
+    assert_eq!(keys.bytes(), total);
+}
+
+#[test]
 fn secret_keys_are_ternary_in_every_part_and_different() {
     let keygen = KeyGenerator::new(&params());
     let mut rng = ChaCha20Rng::seed_from_u64(1);

@@ -189,7 +189,7 @@ impl ParametersBuilder {
                 expected: "1 or more",
             });
         }
-        let (min, max) = (PRIME_BITS.0.max(log_n + 2), PRIME_BITS.1);
+        let (min, max) = PRIME_BITS;
         let mut all = p_bits.iter().chain(q_bits).copied();
         if let Some(bits) = all.find(|bits| !(min..=max).contains(bits)) {
             return Err(ParamError::PrimeBits { bits, min, max });

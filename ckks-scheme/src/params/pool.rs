@@ -41,3 +41,29 @@ impl LimbPool {
         self.0.mapped_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::params::Parameters;
+
+    #[test]
+    fn budget_reservation_and_marks_are_those_of_the_pool() {
+        let set = Parameters::builder().log_n(10).q_bits([40]).p_bits([40]);
+        let set = set.build_insecure_for_tests().expect("set");
+        let (pool, limb) = (set.pool(), set.limb_bytes());
+        let (used, mapped) = (pool.in_use_bytes(), pool.mapped_bytes());
+        pool.reserve(100).expect("memory");
+        assert_eq!(pool.in_use_bytes(), used);
+        assert!(pool.mapped_bytes() >= mapped + 100 * limb - 64 * limb);
+        let kept = pool.0.limb().expect("a limb");
+        drop(pool.0.limb().expect("another"));
+        assert_eq!(pool.in_use_bytes(), used + limb);
+        assert_eq!(pool.high_water_bytes(), used + 2 * limb);
+        pool.reset_high_water();
+        assert_eq!(pool.high_water_bytes(), used + limb);
+        pool.set_budget(Some(used + limb));
+        assert!(pool.0.limb().is_err() && pool.reserve(1).is_err());
+        pool.set_budget(None);
+        drop((kept, pool.0.limb().expect("memory")));
+    }
+}

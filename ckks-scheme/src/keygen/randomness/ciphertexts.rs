@@ -35,6 +35,7 @@ fn ciphertexts_of_a_client_share_nothing() {
         .encrypt_seeded_many(many(&lab), &mut lab.rng)
         .unwrap();
     cts.extend(seeded.into_iter().map(|ct| ct.expand().unwrap()));
+    assert_eq!(cts.len(), 12);
     let (errors, uniform) = opened(&lab, &pt, &cts);
     errors
         .iter()
@@ -59,6 +60,7 @@ fn many_ciphertexts_are_those_of_one_after_the_other() {
         let plaintexts = (0..5).map(|_| lab.plaintext()).collect();
         let mut rng = lab.rng.clone();
         let many = pool.install(|| encryptor.encrypt_many(plaintexts, &mut rng).unwrap());
+        assert_eq!(many.len(), one.len());
         for (a, b) in one.iter().zip(&many) {
             for (p, q) in a.parts.iter().zip(&b.parts) {
                 assert!(p.iter().zip(q.iter()).all(|(x, y)| x[..] == y[..]));
