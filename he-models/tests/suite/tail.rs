@@ -1,8 +1,9 @@
 //! The last block of a network.
 
-use datasets::{Dataset, Shape, Synthetic};
+use datasets::{Dataset, Synthetic};
 use he_layers::PlainTensor;
 use he_models::Model;
+use he_models::graph::Op;
 
 /// Logits by way of the block.
 fn logits(model: &Model, images: &[f64]) -> Vec<f64> {
@@ -23,15 +24,9 @@ fn logits(model: &Model, images: &[f64]) -> Vec<f64> {
 
 #[test]
 fn logits_come_by_way_of_the_last_block() {
-    for (name, side, count) in [("tiny", 8, 5), ("resnet34", 32, 2)] {
+    for name in ["resnet20", "resnet34"] {
         let model = Model::bundled(name).unwrap();
-        let shape = Shape {
-            channels: 3,
-            height: side,
-            width: side,
-        };
-        let images = Synthetic::with_shape(3, shape).unwrap().read(0, count);
-        let images = images.unwrap().view().to_f64();
+        let images = Synthetic::new(3).read(0, 2).unwrap().view().to_f64();
         let (found, expected) = (logits(&model, &images), model.logits(&images).unwrap());
         assert_eq!(found.len(), expected.len());
         let size = expected.iter().fold(0f64, |m, x| m.max(x.abs()));
@@ -45,15 +40,19 @@ fn logits_come_by_way_of_the_last_block() {
 }
 
 #[test]
-fn a_graph_without_a_last_block_is_refused() {
-    let mut graph = Model::bundled("tiny").unwrap().graph().clone();
-    let sums = graph.nodes.iter_mut();
-    let sum = sums
-        .rev()
-        .find(|n| n.op == he_models::graph::Op::Add)
-        .unwrap();
-    // The block adds its own inner map instead of what it reads.
-    sum.inputs[0] = sum.inputs[1];
+fn graphs_without_a_last_block_are_refused() {
+    // Its last block has a stride.
+    let strided = Model::bundled("tiny").unwrap();
+    let error = strided.graph().last_block().unwrap_err().to_string();
+    assert!(error.contains("stage2.block1"), "{error}");
+
+    let mut graph = Model::bundled("resnet20").unwrap().graph().clone();
+    let mut sums = graph.nodes.iter_mut().rev().filter(|n| n.op == Op::Add);
+    // The last block adds its inner map to itself instead of to what it reads.
+    let sum = sums.next().unwrap();
+    let map = *sum.inputs.iter().max_by_key(|id| id.0).unwrap();
+    sum.inputs = vec![map, map];
     let error = graph.last_block().unwrap_err().to_string();
-    assert!(error.contains(" is another, expected "), "{error}");
+    let expected = "operation is another, expected the sum of a block's last map and its shortcut";
+    assert!(error.ends_with(expected), "{error}");
 }

@@ -65,11 +65,11 @@ impl BlockPlan {
             let peaks = (0..prepared.steps()).map(|step| prepared.peak_limbs(step, 1));
             map_limbs = map_limbs.max(peaks.max().unwrap_or(0));
             let key = |at: Level| map_key(&levels, at);
-            work = work + cost::work(&ops, &counts, &key, layout.cells(), &|_| Work::default());
+            work += cost::work(&ops, &counts, &key, layout.cells(), &|_| Work::default());
         }
         let (ops, sum_rotations, relinearizations) = self.other_ops(&levels);
         let key = |at: Level| relin_key(&levels, at);
-        work = work + cost::work(&ops, &counts, &key, layout.cells(), &|_| Work::default());
+        work += cost::work(&ops, &counts, &key, layout.cells(), &|_| Work::default());
         let keys: KeyRequest = self.keys()?;
         Ok(BlockForecast {
             levels,

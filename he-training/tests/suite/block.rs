@@ -303,7 +303,7 @@ fn encrypted_step_is_that_of_the_twin_within_the_predicted_error() {
     let step = trainer
         .step(weights, batch, |part| parts.push(part))
         .unwrap();
-    assert_eq!(parts.len(), 7);
+    assert_eq!(parts.len(), 8);
     // Key switches are those that were counted, whatever the number of threads.
     let entries = trainer.evaluator().profile().entries();
     let found = entries
