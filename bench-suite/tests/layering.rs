@@ -28,9 +28,13 @@ const RULES: [Rule; 8] = [
     rule("ckks-math", &[], &[]),
     rule("ckks-scheme", &["ckks-math"], &[]),
     rule("he-layers", &["ckks-scheme"], &[]),
-    rule("he-training", &["ckks-scheme"], &[]),
     rule("datasets", &[], &[]),
     rule("he-models", &["he-layers"], &["datasets"]),
+    rule(
+        "he-training",
+        &["ckks-scheme", "he-layers"],
+        &["he-models", "datasets"],
+    ),
     rule(
         "pipeline",
         &[
@@ -334,7 +338,10 @@ const SECRET_FILES: [(&str, &[&str]); 4] = [
         "he-layers",
         &["src/lib.rs", "src/client.rs", "src/conformance.rs"],
     ),
-    ("he-training", &["src/lib.rs", "src/client.rs"]),
+    (
+        "he-training",
+        &["src/lib.rs", "src/client.rs", "src/block/client.rs"],
+    ),
     (
         "pipeline",
         &[

@@ -15,6 +15,7 @@ mod model;
 mod onnx;
 pub mod passes;
 pub mod spec;
+mod tail;
 mod weights;
 mod zoo;
 
@@ -32,4 +33,5 @@ pub use import::{ImportOptions, Imported, import};
 pub use lower::Lowered;
 pub use model::Model;
 pub use spec::{ActivationStatistics, ModelSpec, Provenance};
+pub use tail::LastBlock;
 pub use zoo::names as bundled_names;

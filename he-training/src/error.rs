@@ -1,6 +1,7 @@
 //! What can go wrong in training, with the numbers that disagree.
 
 use ckks_scheme::{BootstrapError, EncodeError, EvalError, KeyError};
+use he_layers::LayerError;
 use thiserror::Error;
 
 /// Training that cannot be set up or carried out.
@@ -58,6 +59,9 @@ pub enum TrainingError {
     /// From the key generation.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// From a layer.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
     /// From a refresh.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arrange;
+pub mod block;
 pub mod clear;
 pub mod client;
 pub mod error;
@@ -14,10 +15,16 @@ pub mod ridge;
 pub mod softmax;
 pub mod trainer;
 
-/// The crate underneath, so that one dependency is enough.
+/// The crates underneath, so that one dependency is enough.
 pub use ckks_scheme;
+pub use he_layers;
 
 pub use arrange::{Arrangement, Cells, Origin, Transposition};
+pub use block::{
+    Block, BlockBatch, BlockClient, BlockForecast, BlockLayout, BlockLevels, BlockPlan,
+    BlockSettings, BlockStep, BlockTrace, BlockTrainer, BlockWeights, EncryptedWeights, Range,
+    Ranges, Rates,
+};
 pub use clear::{Examples, Weights, accuracy};
 pub use client::Client;
 pub use error::TrainingError;

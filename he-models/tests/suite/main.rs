@@ -11,4 +11,5 @@ mod onnx;
 mod passes;
 mod ranges;
 mod sizes;
+mod tail;
 mod targets;

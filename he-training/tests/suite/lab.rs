@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 /// The kernel named by POLYPHASE_KERNEL, so that the suite can run on either.
-fn kernel() -> KernelChoice {
+pub fn kernel() -> KernelChoice {
     match std::env::var("POLYPHASE_KERNEL").as_deref() {
         Ok("scalar") => KernelChoice::Named("scalar"),
         _ => KernelChoice::Auto,

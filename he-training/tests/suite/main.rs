@@ -2,5 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod block;
 mod heads;
 mod lab;
