@@ -126,10 +126,10 @@ impl Examples {
         Err(TrainingError::MeanSquare { found, bound })
     }
 
-    /// The same with one feature more, which is 1.
-    pub(crate) fn with_constant(&self) -> Self {
+    /// The same with one feature more, a constant.
+    pub(crate) fn with_constant(&self, constant: f64) -> Self {
         let rows = self.rows.chunks_exact(self.features);
-        let constant = std::iter::once(&1.0);
+        let constant = std::iter::once(&constant);
         Self {
             features: self.features + 1,
             classes: self.classes,
@@ -193,9 +193,14 @@ impl Weights {
         Self { bias, ..self }
     }
 
-    /// From weights of which the last feature's is the bias.
-    pub(crate) fn of_constant(mut values: Vec<f64>, features: usize, classes: usize) -> Self {
-        let bias = values.split_off(features * classes);
+    /// From weights of which the last feature's, a constant, gives the bias.
+    pub(crate) fn of_constant(
+        mut values: Vec<f64>,
+        (features, classes): (usize, usize),
+        constant: f64,
+    ) -> Self {
+        let weights = values.split_off(features * classes);
+        let bias = weights.into_iter().map(|w| constant * w).collect();
         Self::new(features, classes, values).with_bias(bias)
     }
 

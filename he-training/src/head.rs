@@ -66,8 +66,8 @@ impl Head {
 pub(crate) struct Meeting<'a> {
     /// Spread weights, one ciphertext for each block.
     pub weights: &'a [Ciphertext],
-    /// Added to the scores, times the factor: in the slots of scores, at the weights' level or above.
-    pub bias: Option<&'a Ciphertext>,
+    /// Added to the scores, times the factor and times the number: in the slots of scores, at the weights' level or above.
+    pub bias: Option<(&'a Ciphertext, f64)>,
     /// Factor of the scores.
     pub factor: f64,
     /// Scale of the scores.
@@ -212,9 +212,9 @@ impl Trainer {
             expected: 1,
         })?;
         let lanes = self.layout.lanes();
-        if let Some(bias) = meeting.bias {
+        if let Some((bias, constant)) = meeting.bias {
             // It is in all the lanes that are added up.
-            let part = meeting.factor * period as f64 / lanes as f64;
+            let part = constant * meeting.factor * period as f64 / lanes as f64;
             self.eval.add_scaled_assign(&mut sum, bias, part)?;
         }
         let sum = self.eval.relinearize_rescale(sum)?;

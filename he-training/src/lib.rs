@@ -12,6 +12,7 @@ pub mod head;
 mod keys;
 pub mod layout;
 pub mod ridge;
+pub mod rule;
 pub mod softmax;
 pub mod trainer;
 
@@ -34,6 +35,7 @@ pub use head::Head;
 pub use keys::{ridge_keys, softmax_keys, step_levels};
 pub use layout::{FeatureLayout, WeightForm};
 pub use ridge::{Moments, Ridge};
+pub use rule::{Declared, Given};
 pub use softmax::encrypted::SoftmaxRun;
 pub use softmax::levels::StepLevels;
 pub use softmax::{Softmax, cross_entropy, logistic_regression};

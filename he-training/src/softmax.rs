@@ -3,12 +3,12 @@
 //! One step on a batch: `g = X^T (P - Y) / m` at the look-ahead weights `v`, then `w' = v - rate (g + decay v)` and
 //! `v' = w' + momentum (w' - w)`.
 //!
-//! Ranges hold for any data. A bias is the weight of one more feature, which is 1: then the norm below is `sqrt(norm_bound^2 + 1)`. A
+//! Ranges hold for any data. A bias is the weight of one more feature, a constant: then the norm below is `sqrt(norm_bound^2 + constant^2)`. A
 //! class's column of `g` is at most `norm (1 + error)` long, as the probabilities are between 0
 //! and `1 + error`. The step is linear in `w`, `v` and `g`. So the length of a class's weights is at most that times the sum of
 //! the absolute impulse response, over the steps there are: [`Softmax::weight_bound`]. Scores are at most the norm times
-//! that, which gives the number of squarings of the softmax. Rates, decay and range follow from the declared norm and the number of
-//! steps: nothing is chosen by looking at data.
+//! that, which gives the number of squarings of the softmax. The range follows from the declared norm and the number of
+//! steps, and so may rate, momentum, decay and constant ([`Softmax::by_rule`]): nothing is chosen by looking at data.
 
 mod circuit;
 mod clear;
@@ -48,8 +48,10 @@ pub struct Softmax {
     pub step_groups: usize,
     /// Largest distance of the sum of an image's probabilities from 1.
     pub tolerance: f64,
-    /// Whether each class has a bias: the weight of a feature that is 1, which decays as the others do.
+    /// Whether each class has a bias: the weight of a feature that is [`Self::constant`], which decays as the others do.
     pub bias: bool,
+    /// Value of that feature, above 0. A larger one learns biases faster, by its square, and makes longer steps unstable.
+    pub constant: f64,
 }
 
 impl Default for Softmax {
@@ -63,6 +65,7 @@ impl Default for Softmax {
             step_groups: 1,
             tolerance: 0.01,
             bias: true,
+            constant: 1.0,
         }
     }
 }
@@ -107,6 +110,13 @@ impl Softmax {
             1e3,
             "1e-6 to 1000",
         )?;
+        within(
+            "constant of a bias",
+            self.constant,
+            1e-6,
+            1e3,
+            "1e-6 to 1000",
+        )?;
         within("tolerance", self.tolerance, 1e-9, 0.5, "1e-9 to 0.5")?;
         check(
             self.epochs > 0,
@@ -120,7 +130,10 @@ impl Softmax {
 
     /// Bound of the norm of an image's features, with the constant one of a bias.
     fn length_bound(&self) -> f64 {
-        self.norm_bound.hypot(f64::from(u8::from(self.bias)))
+        match self.bias {
+            true => self.norm_bound.hypot(self.constant),
+            false => self.norm_bound,
+        }
     }
 
     /// Blocks of weights: those of the features, and the bias.
@@ -265,6 +278,10 @@ mod tests {
             },
             Softmax {
                 tolerance: 0.0,
+                ..good
+            },
+            Softmax {
+                constant: 0.0,
                 ..good
             },
         ] {

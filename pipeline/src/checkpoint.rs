@@ -7,14 +7,16 @@
 //! | `server/evaluation.keys` | the switching keys, without a seed |
 //! | `server/group-K.state` | what group K (from 0) holds between two steps |
 //! | `server/group-K.logits` | the encrypted logits of group K |
+//! | `server/head.state` | the encrypted weights of a softmax head between two steps of its training |
 //! | `server/lock` | locked by the process that writes here |
 //!
 //! With a seed all keys are made again from it, and nothing secret is stored. Files appear under their names only when they are
 //! whole and on the disk, in the format of [`ckks_scheme::serial`] with its checksums. The state is written when a stage of the
 //! network is done, and within a stage when the last one was written a minute ago and longer than twenty times what that took:
-//! at any moment a kill loses no more than the stage that was running.
+//! at any moment a kill loses no more than the stage that was running. A head's weights are written after every step of its training.
 
 mod groups;
+mod head;
 mod manifest;
 
 use std::fmt;
@@ -23,15 +25,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ckks_scheme::serial::SerialError;
-use ckks_scheme::{KeyId, Parameters};
+use ckks_scheme::serial::{CiphertextReader, CiphertextWriter, SerialError};
+use ckks_scheme::{Ciphertext, KeyId, Parameters};
 use he_layers::PreparedProgram;
 use serde::{Deserialize, Serialize};
 
 use crate::decisions::Decisions;
 use crate::exchange::ExchangeError;
-use crate::exchange::sealed::of;
+use crate::exchange::sealed::{of, value};
 pub(crate) use groups::{Begun, Group, GroupRun};
+pub(crate) use head::{HeadFile, HeadProgress};
 use manifest::Manifest;
 
 /// The client's folder.
@@ -60,6 +63,9 @@ pub struct CheckpointReport {
     pub groups_found: usize,
     /// Steps that an earlier process had done of a group that it had not finished.
     pub steps_found: usize,
+    /// Steps of a head's training that an earlier process had done.
+    #[serde(default)]
+    pub head_steps_found: usize,
 }
 
 impl fmt::Display for CheckpointReport {
@@ -77,6 +83,10 @@ impl fmt::Display for CheckpointReport {
                 f,
                 "; taken over: {groups} finished groups, {steps} steps of another"
             )?;
+        }
+        if self.head_steps_found > 0 {
+            let steps = self.head_steps_found;
+            write!(f, "; taken over: {steps} steps of the head's training")?;
         }
         Ok(())
     }
@@ -202,6 +212,16 @@ impl Checkpoint {
         Group::new(self, params, key, program, number)
     }
 
+    /// The head that a run trains; `settings`: all that it depends on besides what the run does.
+    pub(crate) fn head<'a>(
+        &'a mut self,
+        params: &'a Parameters,
+        key: KeyId,
+        settings: String,
+    ) -> HeadFile<'a> {
+        HeadFile::new(self, params, key, settings)
+    }
+
     /// What it has cost so far.
     pub fn report(&self) -> CheckpointReport {
         self.report
@@ -246,7 +266,7 @@ impl Checkpoint {
         self.server_dir().join(name)
     }
 
-    /// The states and logits that are there.
+    /// The states, of groups and of a head, and logits that are there.
     fn files(&self) -> Result<Vec<PathBuf>, ExchangeError> {
         let dir = self.server_dir();
         let failed = doing("reading the folder", &dir);
@@ -254,7 +274,7 @@ impl Checkpoint {
         for entry in fs::read_dir(&dir).map_err(&failed)? {
             let path = entry.map_err(&failed)?.path();
             let name = path.file_name().unwrap_or_default();
-            if groups::is_file_name(&name.to_string_lossy()) {
+            if name == head::STATE || groups::is_file_name(&name.to_string_lossy()) {
                 files.push(path);
             }
         }
@@ -267,6 +287,30 @@ impl Checkpoint {
         is_between_stages || self.last.elapsed() >= pause
     }
 
+    /// Writes ciphertexts to a file, whole or not at all.
+    fn write(
+        &self,
+        path: &Path,
+        (params, key): (&Parameters, KeyId),
+        metadata: &[u8],
+        ciphertexts: &[&Ciphertext],
+    ) -> Result<(), ExchangeError> {
+        let count = ciphertexts.len() as u64;
+        let file = CiphertextWriter::create(path, params, key, metadata, count);
+        let written = file.and_then(|mut file| {
+            ciphertexts.iter().try_for_each(|ct| file.push(ct))?;
+            file.commit()
+        });
+        written.map_err(|source| ExchangeError::CheckpointWrite {
+            dir: self.dir.clone(),
+            source: if matches!(source, SerialError::File { .. }) {
+                source
+            } else {
+                of(path, source)
+            },
+        })
+    }
+
     /// Notes what writing a file took.
     fn written(&mut self, path: &Path, begun: Instant) {
         self.took = begun.elapsed();
@@ -274,6 +318,49 @@ impl Checkpoint {
         self.report.writes += 1;
         self.report.bytes += fs::metadata(path).map_or(0, |found| found.len());
         self.report.seconds += self.took.as_secs_f64();
+    }
+}
+
+type Reader = CiphertextReader<io::BufReader<File>>;
+
+/// Opens a file of ciphertexts, if it is there.
+fn opened(path: &Path, params: &Parameters, key: KeyId) -> Result<Option<Reader>, ExchangeError> {
+    let exists = path.try_exists();
+    if !exists.map_err(doing("looking for the file", path))? {
+        return Ok(None);
+    }
+    let reader = CiphertextReader::open(path, params, key);
+    Ok(Some(
+        reader.map_err(|e| damaged(path.to_owned(), e.into()))?,
+    ))
+}
+
+/// The ciphertexts of a file; one of another number of polynomials is an error.
+fn of_two_parts(
+    reader: Reader,
+    path: &Path,
+) -> impl Iterator<Item = Result<Ciphertext, ExchangeError>> + use<> {
+    let path = path.to_owned();
+    reader.map(move |ct| {
+        let ct = ct?;
+        match ct.parts() {
+            2 => Ok(ct),
+            found => {
+                let what = "the number of polynomials of a ciphertext";
+                Err(of(&path, value(what, found, "2")).into())
+            }
+        }
+    })
+}
+
+/// Memory that ran out is nothing that a file is to blame for.
+fn damaged(path: PathBuf, source: ExchangeError) -> ExchangeError {
+    if source.is_not_feasible() {
+        return source;
+    }
+    ExchangeError::Damaged {
+        path,
+        source: Box::new(source),
     }
 }
 

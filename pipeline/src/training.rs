@@ -11,15 +11,14 @@ mod forecast;
 mod planning;
 mod report;
 pub mod server;
+mod settings;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use ckks_scheme::{Ciphertext, CosineBootstrapper, Evaluator};
 use he_models::Model;
-use he_training::{
-    Examples, Head, Ridge, Softmax, Trainer, Weights, accuracy, cross_entropy, logistic_regression,
-};
+use he_training::{Examples, Head, Trainer, Weights, accuracy, cross_entropy, logistic_regression};
 
 use crate::checkpoint::{Begun, Checkpoint};
 use crate::client::{Randomness, TrainingClient};
@@ -35,6 +34,7 @@ pub use forecast::TrainForecast;
 pub use planning::{TrainPlan, TrainTask, plan};
 pub use report::TrainReport;
 use server::{FeatureServer, Features};
+pub use settings::{Loss, Rule, TrainSettings};
 
 /// What is hashed to tell images apart.
 const IMAGES_CONTEXT: &str = "polyphase pipeline 1 images of a training";
@@ -42,45 +42,6 @@ const IMAGES_CONTEXT: &str = "polyphase pipeline 1 images of a training";
 const REFERENCE_DECAY: f64 = 1.0;
 /// Most steps of it.
 const REFERENCE_STEPS: usize = 3000;
-
-/// What is minimised.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Loss {
-    /// Squares, by sums over all images and iterations on those.
-    Ridge(Ridge),
-    /// Cross-entropy, by accelerated gradients on mini-batches.
-    Softmax(Softmax),
-}
-
-impl Loss {
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`TrainingError::Setting`](he_training::TrainingError::Setting).
-    pub fn validate(&self) -> Result<(), TrainError> {
-        match self {
-            Self::Ridge(ridge) => ridge.validate()?,
-            Self::Softmax(softmax) => softmax.validate()?,
-        }
-        Ok(())
-    }
-
-    /// Name in reports.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Ridge(_) => "ridge",
-            Self::Softmax(_) => "softmax",
-        }
-    }
-
-    /// Declared bound of the norm of an image's features.
-    pub const fn norm_bound(&self) -> f64 {
-        match self {
-            Self::Ridge(ridge) => ridge.norm_bound,
-            Self::Softmax(softmax) => softmax.norm_bound,
-        }
-    }
-}
 
 /// Images that are used, and those that are left out.
 struct Selection {
@@ -151,8 +112,9 @@ fn select(
     })
 }
 
-/// Trains a head and applies it, in the current rayon pool. The checkpoint keeps what the network gives; the head is trained anew by
-/// each process.
+/// Trains a head and applies it, in the current rayon pool. The checkpoint keeps what the network gives, and the weights of a softmax
+/// head after every step. With a seed a run that goes on gives the same head to the last bit; without one its switching keys and
+/// encryptions are new, and the head differs by their noise.
 ///
 /// # Errors
 /// [`TrainError`].
@@ -163,7 +125,8 @@ pub fn train(
     mut checkpoint: Option<&mut Checkpoint>,
     progress: &dyn Progress,
 ) -> Result<TrainReport, TrainError> {
-    let bound = task.loss.norm_bound();
+    let loss = plan.loss;
+    let bound = loss.norm_bound();
     let order = plan.arrangement.order();
     let columns = (&order[..], task.classes);
     let training = select(task.model, task.train, columns, bound, progress)?;
@@ -173,7 +136,7 @@ pub fn train(
     let test_groups: Vec<Examples> = test.examples.groups(layout.capacity()).collect();
 
     // The clear twin.
-    let clear = clear_twin(&task.loss, &training.examples, layout.capacity(), progress)?;
+    let clear = clear_twin(&loss, &training.examples, layout.capacity(), progress)?;
     let decay = REFERENCE_DECAY / training.examples.images() as f64;
     let reference = logistic_regression(&training.examples, decay, 1e-5, REFERENCE_STEPS);
 
@@ -230,11 +193,13 @@ pub fn train(
         let labels = groups.iter().map(|g| client.encrypt_labels(g.labels()));
         server::groups(features, labels.collect::<Result<_, _>>()?, &groups)
     };
-    let features_refreshed = trainer.refreshes();
-    let start = Instant::now();
-    let head = server::train(&trainer, &task.loss, encrypted, progress)?;
-    let seconds_train = start.elapsed().as_secs_f64();
-    let bootstraps_train = trainer.refreshes() - features_refreshed;
+    let bootstraps_features = trainer.refreshes();
+    let key = client.key();
+    let mut kept = checkpoint
+        .as_deref_mut()
+        .map(|checkpoint| checkpoint.head(&params, key, loss.identity()));
+    let trained = server::train(&trainer, &loss, encrypted, kept.as_mut(), progress)?;
+    let (head, seconds_train) = (trained.head, trained.seconds);
 
     // The use of the head.
     let start = Instant::now();
@@ -244,11 +209,15 @@ pub fn train(
     let seconds_scores = start.elapsed().as_secs_f64();
     let client = client.heads(layout, encryption);
     let (found, encrypted_scores) = decrypted(&client, &head, (&scores, &test_groups))?;
+    if let Some(kept) = kept {
+        kept.remove()?;
+    }
     let encrypted_accuracy = accuracy(&encrypted_scores, task.classes, test.examples.labels());
     Ok(TrainReport {
         model: task.model.name().to_owned(),
         data: task.train.data.name().to_owned(),
-        loss: task.loss.name().to_owned(),
+        loss: loss.name().to_owned(),
+        settings: plan.summary.settings.clone(),
         images: training.examples.images(),
         images_left_out: training.left_out,
         test_images: test.examples.images(),
@@ -265,8 +234,8 @@ pub fn train(
         seconds_per_step: seconds_train / plan.forecast.steps as f64,
         seconds_scores,
         steps: plan.forecast.steps,
-        bootstraps: bootstraps_network + trainer.refreshes(),
-        bootstraps_train,
+        bootstraps: bootstraps_network + bootstraps_features + trained.refreshes,
+        bootstraps_train: trained.refreshes,
         predicted_seconds_features: plan.summary.predicted_seconds_features,
         predicted_seconds_train: plan.summary.predicted_seconds_train,
         predicted_peak_bytes: plan.summary.predicted_peak_bytes,

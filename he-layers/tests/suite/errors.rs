@@ -182,6 +182,32 @@ fn what_a_polynomial_declares_must_fit_the_modulus_before_and_after_it() {
 }
 
 #[test]
+fn what_a_refresh_declares_must_fit_the_modulus() {
+    let (lab, refresher) = Lab::with_refresh(6, Content::Real, 6);
+    let prepared = |declared: f64| {
+        let (mut net, x) = begun();
+        let refresh = Refresh::new("refresh", vec![1.0, declared]);
+        let fresh = net.apply(x, refresh).unwrap();
+        let b = conv(&mut rng(5), "b", (2, 2), 3, 1);
+        let y = net.node("net", "b", vec![Term::linear(fresh, b)]);
+        net.finish(y.unwrap()).unwrap();
+        let layout = lab.layout(SHAPE, Grid::new(4, 4), Packing::Real);
+        net.prepare(&Preparation {
+            refreshers: std::slice::from_ref(&refresher),
+            ..lab.preparation(layout)
+        })
+    };
+    prepared(4.0).unwrap();
+    // Below the levels of the refresh itself, the modulus has fewer bits.
+    let bits = 400.0;
+    let error = prepared(f64::exp2(bits)).unwrap_err();
+    let LayerError::Range { layer, max, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!((layer.as_str(), max.log2()), ("refresh", bits));
+}
+
+#[test]
 fn refreshes_that_cannot_be_are_refused() {
     let r = &mut rng(5);
     let (mut net, x) = begun();

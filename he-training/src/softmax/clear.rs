@@ -107,7 +107,7 @@ impl Softmax {
             }
             batch.check_norm(self.norm_bound)?;
             inputs.push(match self.bias {
-                true => batch.with_constant(),
+                true => batch.with_constant(self.constant),
                 false => batch.clone(),
             });
         }
@@ -115,7 +115,10 @@ impl Softmax {
         let derived = self.derived(classes, steps)?;
         let d = inputs[0].features();
         let outside = |weights: &Weights| match self.bias {
-            true => Weights::of_constant(weights.values().to_vec(), features, classes),
+            true => {
+                let values = weights.values().to_vec();
+                Weights::of_constant(values, (features, classes), self.constant)
+            }
             false => weights.clone(),
         };
         let mut w = Weights::new(d, classes, vec![0.0; d * classes]);
@@ -165,7 +168,7 @@ pub fn logistic_regression(
     precision: f64,
     most: usize,
 ) -> Weights {
-    let (features, examples) = (examples.features(), &examples.with_constant());
+    let (features, examples) = (examples.features(), &examples.with_constant(1.0));
     let (d, classes) = (examples.features(), examples.classes());
     let lipschitz = examples.largest_norm().powi(2) / 2.0 + decay;
     let contraction = (decay / lipschitz).sqrt();
@@ -199,7 +202,7 @@ pub fn logistic_regression(
             break;
         }
     }
-    Weights::of_constant(w, features, classes)
+    Weights::of_constant(w, (features, classes), 1.0)
 }
 
 /// Mean over the examples of the cross-entropy of a head's scores, in nats.
@@ -267,7 +270,7 @@ mod tests {
     fn newton(examples: &Examples, decay: f64, bias: bool) -> Weights {
         let features = examples.features();
         let examples = &match bias {
-            true => examples.with_constant(),
+            true => examples.with_constant(1.0),
             false => examples.clone(),
         };
         let (d, classes) = (examples.features(), examples.classes());
@@ -300,7 +303,7 @@ mod tests {
             w = Weights::new(d, classes, next);
         }
         match bias {
-            true => Weights::of_constant(w.values().to_vec(), features, classes),
+            true => Weights::of_constant(w.values().to_vec(), (features, classes), 1.0),
             false => w,
         }
     }
@@ -348,6 +351,7 @@ mod tests {
                 step_groups: 1,
                 tolerance: 1e-4,
                 bias,
+                constant: 1.0,
             };
             let found = settings
                 .train_clear(std::slice::from_ref(&examples), |_, _| {})

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use ckks_scheme::{Ciphertext, Complex64, Level};
+use ckks_scheme::{Ciphertext, Complex64, Level, Scale};
 use rayon::prelude::*;
 
 use super::levels::{LEVELS_AFTER, StepLevels};
@@ -18,6 +18,8 @@ use crate::layout::WeightForm;
 use crate::trainer::{Trainer, declare};
 
 const I: Complex64 = Complex64::I;
+/// Scales whose logarithms differ by less are those of the same circuit.
+const SAME_SCALE: f64 = 1e-6;
 
 /// A training under way, step by step.
 #[derive(Debug)]
@@ -42,19 +44,72 @@ impl Softmax {
         trainer: &'a Trainer,
         groups: usize,
     ) -> Result<SoftmaxRun<'a>, TrainingError> {
-        let derived = self.derived(trainer.layout.classes(), self.steps(groups))?;
-        let (input, output) = trainer.refresh_levels();
-        let levels = StepLevels::new(&derived, (input, output))?;
-        let scale = ckks_scheme::Scale::new(trainer.target());
-        let zero = |_| trainer.eval.zero(Level::new(output), scale);
+        let mut run = self.run(trainer, groups)?;
+        let (level, scale) = run.between(0);
+        let zero = |_| trainer.eval.zero(level, scale);
         let packs = 0..self.packs(&trainer.layout);
+        run.state = packs.map(zero).collect::<Result<_, _>>()?;
+        Ok(run)
+    }
+
+    /// Goes on with a training after its first `done` steps, from what [`SoftmaxRun::state`] gave then. With the same keys and the same
+    /// groups of images the head is that of a run without a break, to the last bit.
+    ///
+    /// # Errors
+    /// As [`Self::begin`]. What cannot be the state of this training is refused: [`TrainingError::Setting`] for more steps than there
+    /// are, and for another level or scale; [`TrainingError::Count`] for another number of ciphertexts or of their polynomials.
+    pub fn resume<'a>(
+        &self,
+        trainer: &'a Trainer,
+        groups: usize,
+        done: usize,
+        state: Vec<Ciphertext>,
+    ) -> Result<SoftmaxRun<'a>, TrainingError> {
+        let run = self.run(trainer, groups)?;
+        let steps = run.steps();
+        check(
+            done <= steps,
+            "steps that are done",
+            done,
+            format_args!("{steps} at most"),
+        )?;
+        let (level, scale) = run.between(done);
+        let count = |what, found, expected| match found == expected {
+            true => Ok(()),
+            false => Err(TrainingError::Count {
+                what,
+                found,
+                expected,
+            }),
+        };
+        let packs = self.packs(&trainer.layout);
+        count("ciphertexts of weights", state.len(), packs)?;
+        for ct in &state {
+            count("polynomials of a ciphertext of weights", ct.parts(), 2)?;
+            let found = ct.level();
+            check(found == level, "level of weights", found, level)?;
+            let (found, expected) = (ct.scale().log2(), scale.log2());
+            let near = (found - expected).abs() < SAME_SCALE;
+            check(near, "log2 of the scale of weights", found, expected)?;
+        }
+        Ok(SoftmaxRun { done, state, ..run })
+    }
+
+    /// A training whose weights are still missing.
+    fn run<'a>(
+        &self,
+        trainer: &'a Trainer,
+        groups: usize,
+    ) -> Result<SoftmaxRun<'a>, TrainingError> {
+        let derived = self.derived(trainer.layout.classes(), self.steps(groups))?;
+        let levels = StepLevels::new(&derived, trainer.refresh_levels())?;
         Ok(SoftmaxRun {
             settings: *self,
             derived,
             levels,
             groups,
             done: 0,
-            state: packs.map(zero).collect::<Result<_, _>>()?,
+            state: Vec::new(),
             trainer,
         })
     }
@@ -69,6 +124,20 @@ impl SoftmaxRun<'_> {
     /// Steps in all.
     pub fn steps(&self) -> usize {
         self.settings.steps(self.groups)
+    }
+
+    /// The weights after the steps that are done, as ciphertexts: what [`Softmax::resume`] goes on from.
+    pub fn state(&self) -> &[Ciphertext] {
+        &self.state
+    }
+
+    /// Level and scale of the weights after `done` steps.
+    fn between(&self, done: usize) -> (Level, Scale) {
+        let level = match done {
+            0 => self.trainer.refresh_levels().1,
+            _ => self.levels.end,
+        };
+        (Level::new(level), Scale::new(self.trainer.target()))
     }
 
     /// Numbers of the groups that the next step reads: one mini-batch.
@@ -136,14 +205,14 @@ impl SoftmaxRun<'_> {
                 let groups = turned.iter().zip(batch);
                 let of_block = groups.map(|(t, group)| (&t[..], &group.features[block]));
                 let sums = t.correlate(&of_block.collect::<Vec<_>>(), t.target())?;
-                self.change(&sums, images)
+                self.change(&sums, images, 1.0)
             })
             .collect::<Result<Vec<_>, TrainingError>>()?;
         if self.settings.bias {
             // What is not turned back.
             let excess = turned.iter().filter_map(|turned| turned.first());
             let sums = t.image_sums(excess.zip(batch.iter().map(|group| group.images)))?;
-            cuts.push(self.change(&sums, images)?);
+            cuts.push(self.change(&sums, images, self.settings.constant)?);
         }
         let changes = t.packed(&cuts)?;
         drop((turned, cuts));
@@ -187,7 +256,7 @@ impl SoftmaxRun<'_> {
         let (weights, bias) = ahead.split_at(t.layout.blocks());
         let meeting = Meeting {
             weights,
-            bias: bias.first(),
+            bias: bias.first().map(|bias| (bias, self.settings.constant)),
             factor: self.derived.unit / self.derived.score_unit,
             scale: score_scale(t, schedule, self.levels.weights),
         };
@@ -206,12 +275,20 @@ impl SoftmaxRun<'_> {
         circuit::excess(&probabilities, schedule, scores, LEVELS_AFTER)
     }
 
-    /// What the gradient of a block adds to the next `w + i v`, from its sums over the images: cut out, not rescaled.
-    fn change(&self, sums: &Ciphertext, images: usize) -> Result<Ciphertext, TrainingError> {
+    /// What the gradient of a block adds to the next `w + i v`, from `factor` times its sums over the images: cut out, not rescaled.
+    fn change(
+        &self,
+        sums: &Ciphertext,
+        images: usize,
+        factor: f64,
+    ) -> Result<Ciphertext, TrainingError> {
         let t = self.trainer;
         let Softmax { rate, momentum, .. } = self.settings;
         let both = 1.0 + I * (1.0 + momentum);
-        t.cut(sums, -both * rate / (images as f64 * self.derived.unit))
+        t.cut(
+            sums,
+            -both * factor * rate / (images as f64 * self.derived.unit),
+        )
     }
 
     /// The next `z = w + i v` from this one, its conjugate, and what the gradients add.
@@ -245,6 +322,7 @@ impl SoftmaxRun<'_> {
     /// [`TrainingError::Eval`].
     pub fn finish(self) -> Result<Head, TrainingError> {
         let (t, unit) = (self.trainer, self.derived.unit);
+        let constant = self.settings.constant;
         let packs = self.state.into_iter().map(|mut z| {
             let conjugate = t.eval.conjugate(&z)?;
             t.take_real(&mut z, &conjugate)?;
@@ -260,7 +338,7 @@ impl SoftmaxRun<'_> {
                 let scale = t.target() * t.prime(bias.level()) / bias.scale().value();
                 let bias = t
                     .eval
-                    .mul_const(&bias, unit, ckks_scheme::Scale::new(scale))?;
+                    .mul_const(&bias, unit * constant, Scale::new(scale))?;
                 Bias::Added(t.eval.rescale(&bias)?)
             }
         };

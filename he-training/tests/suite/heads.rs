@@ -1,7 +1,8 @@
-use ckks_scheme::{BootstrapParams, KeyRequest};
+use ckks_scheme::serial::{CiphertextReader, CiphertextWriter};
+use ckks_scheme::{BootstrapParams, Ciphertext, KeyId, KeyRequest};
 use he_training::{
-    Client, Examples, FeatureLayout, Forecast, Head, Moments, Ridge, Softmax, Trainer, Weights,
-    accuracy, logistic_regression, ridge_keys, softmax_keys,
+    Client, Examples, FeatureLayout, Forecast, Head, Moments, Ridge, Softmax, SoftmaxRun, Trainer,
+    Weights, accuracy, logistic_regression, ridge_keys, softmax_keys,
 };
 
 use crate::lab::{blobs, client, refreshes, two_sides};
@@ -143,6 +144,7 @@ const SMALL: Softmax = Softmax {
     step_groups: 1,
     tolerance: 0.01,
     bias: true,
+    constant: 1.0,
 };
 
 fn softmax_end_to_end(layout: FeatureLayout, groups: usize, settings: Softmax) {
@@ -220,9 +222,86 @@ fn softmax_head_on_features_of_two_ciphertexts_is_that_of_the_clear_twin() {
 fn softmax_head_whose_weights_fill_two_ciphertexts_is_that_of_the_clear_twin() {
     // 2 blocks side by side, of 3 and the bias.
     let layout = FeatureLayout::new(512, 16, 90, 5).unwrap();
-    let settings = Softmax { epochs: 5, ..SMALL };
+    let settings = Softmax {
+        epochs: 5,
+        constant: 0.6,
+        ..SMALL
+    };
     assert_eq!((layout.blocks(), settings.packs(&layout)), (3, 2));
     softmax_end_to_end(layout, 2, settings);
+}
+
+/// What comes back of ciphertexts that were written to a file.
+fn stored(state: &[Ciphertext], params: &BootstrapParams, key: KeyId) -> Vec<Ciphertext> {
+    let (params, count) = (params.scheme(), state.len() as u64);
+    let mut file = CiphertextWriter::new(Vec::new(), params, key, b"", count).unwrap();
+    state.iter().for_each(|ct| file.push(ct).unwrap());
+    let file = file.finish().unwrap();
+    let read = CiphertextReader::new(&file[..], params, key).unwrap();
+    read.collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn softmax_that_goes_on_after_any_step_gives_the_same_head_to_the_last_bit() {
+    // Weights in two ciphertexts.
+    let layout = FeatureLayout::new(512, 16, 90, 5).unwrap();
+    let (groups, _, norm_bound) = examples(&layout, 2);
+    let softmax = Softmax {
+        norm_bound,
+        epochs: 2,
+        ..SMALL
+    };
+    let params = refreshes(10, LEVELS);
+    let keys = softmax_keys(&softmax, &layout, groups.len(), &params).unwrap();
+    let (secret, trainer) = two_sides(&params, layout, &keys).unwrap();
+    let mut client = client(&secret, &params, layout);
+    let groups: Vec<_> = groups.iter().map(|g| client.encrypt(g).unwrap()).collect();
+    let finished = |mut run: SoftmaxRun<'_>| {
+        let mut states = vec![stored(run.state(), &params, secret.id())];
+        while run.done() < run.steps() {
+            run.step(&groups[run.next_groups()]).unwrap();
+            states.push(stored(run.state(), &params, secret.id()));
+        }
+        let head = run.finish().unwrap();
+        let mut bytes = Vec::new();
+        for block in head.blocks() {
+            let key = secret.id();
+            block.write_to(params.scheme(), key, &mut bytes).unwrap();
+        }
+        (client.decrypt_head(&head).unwrap(), bytes, states)
+    };
+    let count = groups.len();
+    let resume = |done, state| softmax.resume(&trainer, count, done, state);
+    let (weights, bytes, states) = finished(softmax.begin(&trainer, count).unwrap());
+    assert_eq!(states.len(), 5);
+    for (done, state) in states.into_iter().enumerate() {
+        let (again, same, _) = finished(resume(done, state).unwrap());
+        assert_eq!(again, weights, "after step {done}");
+        assert!(same == bytes, "after step {done}");
+    }
+}
+
+#[test]
+fn what_is_no_state_of_a_training_is_refused() {
+    let layout = FeatureLayout::new(512, 64, 7, 3).unwrap();
+    let params = refreshes(10, LEVELS);
+    let (secret, trainer) = two_sides(&params, layout, &KeyRequest::new()).unwrap();
+    let fresh = || {
+        let run = SMALL.begin(&trainer, 2).unwrap();
+        stored(run.state(), &params, secret.id())
+    };
+    let says = |done, state| {
+        let resumed = SMALL.resume(&trainer, 2, done, state);
+        resumed.map(|_| ()).unwrap_err().to_string()
+    };
+    assert!(SMALL.resume(&trainer, 2, 0, fresh()).is_ok());
+    assert!(says(0, Vec::new()).contains("0 ciphertexts of weights, expected 1"));
+    assert!(says(7, fresh()).contains("steps that are done is 7, expected 6 at most"));
+    // Between two steps weights stand lower than at the beginning.
+    assert!(says(1, fresh()).contains("level of weights"));
+    let mut scaled = fresh();
+    scaled[0].reinterpret(1.5);
+    assert!(says(0, scaled).contains("scale of weights"));
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use ckks_scheme::serial::{CiphertextReader, CiphertextWriter, SerialError};
+use ckks_scheme::serial::SerialError;
 use ckks_scheme::{Ciphertext, KeyId, Parameters};
 use he_layers::{EncryptedTensor, PreparedProgram, RunState};
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoint, doing, removed};
+use super::{Checkpoint, damaged, removed};
 use crate::exchange::ExchangeError;
 use crate::exchange::sealed::{of, value};
 use crate::executor::{Execution, Executor};
@@ -199,20 +199,9 @@ impl<'a> Group<'a> {
         metadata.push(b'\n');
         metadata.extend(state.corrections.iter().flat_map(|c| c.to_le_bytes()));
         let path = self.path(suffix);
-        let count = ciphertexts.len() as u64;
-        let file = CiphertextWriter::create(&path, self.params, self.key, &metadata, count);
-        let written = file.and_then(|mut file| {
-            ciphertexts.iter().try_for_each(|ct| file.push(ct))?;
-            file.commit()
-        });
-        written.map_err(|source| ExchangeError::CheckpointWrite {
-            dir: self.checkpoint.dir.clone(),
-            source: if matches!(source, SerialError::File { .. }) {
-                source
-            } else {
-                of(&path, source)
-            },
-        })?;
+        let (params, key) = (self.params, self.key);
+        self.checkpoint
+            .write(&path, (params, key), &metadata, ciphertexts)?;
         self.checkpoint.written(&path, begun);
         Ok(())
     }
@@ -220,24 +209,12 @@ impl<'a> Group<'a> {
     /// The head of a file, if it is there, and its ciphertexts, which are still to be read.
     fn read(&self, suffix: &str) -> Result<Option<(Head, RunState, Ciphertexts)>, ExchangeError> {
         let path = self.path(suffix);
-        let exists = path.try_exists();
-        if !exists.map_err(doing("looking for the file", &path))? {
+        let Some(reader) = super::opened(&path, self.params, self.key)? else {
             return Ok(None);
-        }
-        let opened = CiphertextReader::open(&path, self.params, self.key);
-        let reader = opened.map_err(|e| damaged(path.clone(), e.into()))?;
+        };
         let parsed = self.parse(reader.metadata());
         let (head, state) = parsed.map_err(|e| damaged(path.clone(), of(&path, e).into()))?;
-        let ciphertexts = reader.map(move |ct| {
-            let ct = ct?;
-            match ct.parts() {
-                2 => Ok(ct),
-                found => {
-                    let what = "the number of polynomials of a ciphertext";
-                    Err(of(&path, value(what, found, "2")).into())
-                }
-            }
-        });
+        let ciphertexts = super::of_two_parts(reader, &path);
         Ok(Some((head, state, Box::new(ciphertexts))))
     }
 
@@ -265,16 +242,5 @@ impl<'a> Group<'a> {
             corrections: numbers.iter().map(|b| f64::from_le_bytes(*b)).collect(),
         };
         Ok((head, state))
-    }
-}
-
-/// Memory that ran out is nothing that a file is to blame for.
-fn damaged(path: PathBuf, source: ExchangeError) -> ExchangeError {
-    if source.is_not_feasible() {
-        return source;
-    }
-    ExchangeError::Damaged {
-        path,
-        source: Box::new(source),
     }
 }

@@ -56,7 +56,7 @@ pub enum ExchangeError {
         path: PathBuf,
     },
     /// A file of a checkpoint that is not as it was written.
-    #[error("checkpoint: {source} (without the file {path:?} its group begins anew)")]
+    #[error("checkpoint: {source} (without the file {path:?} what it holds is done anew)")]
     Damaged {
         /// The file of a group or of the run.
         path: PathBuf,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::TrainSettings;
 use crate::plan::Plan;
 use crate::units::gb;
 
@@ -12,6 +13,8 @@ use crate::units::gb;
 pub struct TrainForecast {
     /// `ridge` or `softmax`.
     pub loss: String,
+    /// Its settings.
+    pub settings: TrainSettings,
     /// Images to train on, those that may be left out included.
     pub images: usize,
     /// Images to try the head on, those that may be left out included.
@@ -66,6 +69,7 @@ impl fmt::Display for TrainForecast {
             self.images_per_group,
             self.ciphertexts_per_group,
         )?;
+        writeln!(f, "{}", self.settings)?;
         writeln!(
             f,
             "{} steps, {} refreshes from level {} to level {}, keys {:.2} GB, memory about {:.2} GB",

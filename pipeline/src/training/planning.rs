@@ -9,7 +9,7 @@ use he_training::{Arrangement, Cells, Forecast, TrainingError, scale_of};
 
 use super::assignment::Assignment;
 use super::forecast::TrainForecast;
-use super::{Loss, TrainError};
+use super::{Loss, Rule, TrainError, TrainSettings};
 use crate::decisions::{Decisions, Instance};
 use crate::estimate::memory::secret_limbs;
 use crate::inference::{Batch, InferenceError};
@@ -29,8 +29,10 @@ pub struct TrainTask<'a> {
     pub test: Batch<'a>,
     /// Number of classes of the labels.
     pub classes: usize,
-    /// What is minimised.
+    /// What is minimised. Settings that the rule covers are replaced.
     pub loss: Loss,
+    /// Where rate, momentum and decay or regularisation come from; nothing: from `loss`.
+    pub rule: Option<Rule>,
     /// Images that the network runs on at a time.
     pub batch: NonZeroUsize,
     /// Largest error of a feature that the network's plan may make, in their deviations.
@@ -44,6 +46,8 @@ pub struct TrainPlan {
     pub planned: Planned,
     /// The refreshes, of the network and of the training.
     pub refreshes: BootstrapParams,
+    /// What is minimised, with all settings.
+    pub loss: Loss,
     /// How features become groups.
     pub arrangement: Arrangement,
     /// What the training takes, without making the features. Its keys are those that it needs.
@@ -71,7 +75,8 @@ pub fn plan(
     machine: &Machine,
     begun: Option<&Decisions>,
 ) -> Result<TrainPlan, TrainError> {
-    task.loss.validate()?;
+    // With as many groups as images at most.
+    task.loss_of(task.train.images)?.validate()?;
     let params = refreshes.scheme();
     let data_bytes = data_bytes(task).saturating_add(machine.beside_bytes);
     // Bytes that the network's plan keeps free for the transposition.
@@ -103,7 +108,8 @@ pub fn plan(
     let layout = arrangement.layout();
     let groups = |images: usize| images.div_ceil(layout.capacity());
     let (train_groups, test_groups) = (groups(task.train.images), groups(task.test.images));
-    let mut forecast = match &task.loss {
+    let loss = task.loss_of(train_groups)?;
+    let mut forecast = match &loss {
         Loss::Ridge(ridge) => ridge.forecast(layout, train_groups, refreshes, machine.threads)?,
         Loss::Softmax(softmax) => {
             softmax.forecast(layout, train_groups, refreshes, machine.threads)?
@@ -118,7 +124,7 @@ pub fn plan(
     let train_bytes = fixed_bytes.saturating_add(forecast.pool_bytes());
     if train_bytes > machine.memory_bytes {
         return Err(TrainError::Memory {
-            loss: task.loss.name(),
+            loss: loss.name(),
             needed_bytes: train_bytes,
             budget_bytes: machine.memory_bytes,
         });
@@ -127,12 +133,13 @@ pub fn plan(
     let costs = machine.speed.at(params.log_n(), machine.threads);
     let per_run = of_network.predicted_seconds_infer / of_network.groups.max(1) as f64;
     let summary = TrainForecast {
-        loss: task.loss.name().to_owned(),
+        loss: loss.name().to_owned(),
+        settings: TrainSettings::new(&loss, task.rule.as_ref()),
         images: task.train.images,
         test_images: task.test.images,
         classes: task.classes,
         features: layout.features(),
-        norm_bound: task.loss.norm_bound(),
+        norm_bound: loss.norm_bound(),
         groups: train_groups,
         images_per_group: layout.capacity(),
         ciphertexts_per_group: layout.blocks(),
@@ -150,11 +157,22 @@ pub fn plan(
     };
     Ok(TrainPlan {
         refreshes: refreshes.clone(),
+        loss,
         planned,
         arrangement,
         forecast,
         summary,
     })
+}
+
+impl TrainTask<'_> {
+    /// What is minimised in a training on so many groups of images.
+    fn loss_of(&self, groups: usize) -> Result<Loss, TrainingError> {
+        match &self.rule {
+            None => Ok(self.loss),
+            Some(rule) => rule.applied(&self.loss, (self.train.images, groups)),
+        }
+    }
 }
 
 /// Plans the network up to its features over the ring of the refreshes.

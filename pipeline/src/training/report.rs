@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::TrainSettings;
 use crate::checkpoint::CheckpointReport;
 use crate::units::gb;
 
@@ -16,6 +17,8 @@ pub struct TrainReport {
     pub data: String,
     /// `ridge` or `softmax`.
     pub loss: String,
+    /// Its settings.
+    pub settings: TrainSettings,
     /// Images trained on.
     pub images: usize,
     /// Images that leave a declared range, or whose features are longer than declared.
@@ -99,6 +102,7 @@ impl fmt::Display for TrainReport {
             self.data,
             self.images_left_out,
         )?;
+        writeln!(f, "{}", self.settings)?;
         writeln!(
             f,
             "accuracy on {} other images: {:.4} encrypted, {:.4} in the clear, {:.4} by logistic regression",

@@ -1,15 +1,17 @@
 //! The server of a training: encrypted images to encrypted features, encrypted features and labels to an encrypted head.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use ckks_scheme::{Ciphertext, Evaluator, Scale};
 use he_layers::EncryptedTensor;
 use he_training::{
-    Arrangement, Examples, Group, Head, Moments, Trainer, TrainingError, Transposition,
+    Arrangement, Examples, Group, Head, Moments, Softmax, Trainer, TrainingError, Transposition,
 };
 
 use super::assignment::Assignment;
 use super::{Loss, TrainError, TrainPlan};
+use crate::checkpoint::{HeadFile, HeadProgress};
 use crate::executor::Executor;
 use crate::progress::{Progress, Unit};
 
@@ -220,17 +222,27 @@ pub(super) fn groups(
     groups.map(group).collect()
 }
 
-/// Trains a head.
+/// A head, and what its training took.
+pub(super) struct Trained {
+    pub head: Head,
+    /// Seconds and refreshed ciphertexts, those of earlier processes included.
+    pub seconds: f64,
+    pub refreshes: usize,
+}
+
+/// Trains a head. What is kept of it lets a training by steps go on; sums and iterations take minutes, and begin anew.
 ///
 /// # Errors
-/// [`TrainingError`].
+/// [`TrainingError`]; of a kept head those of [`HeadFile`].
 pub(super) fn train(
     trainer: &Trainer,
     loss: &Loss,
     groups: Vec<Group>,
+    kept: Option<&mut HeadFile<'_>>,
     progress: &dyn Progress,
-) -> Result<Head, TrainingError> {
-    match loss {
+) -> Result<Trained, TrainError> {
+    let (start, refreshed) = (Instant::now(), trainer.refreshes());
+    let (head, before) = match loss {
         Loss::Ridge(ridge) => {
             let count = Some(groups.len() as u64);
             progress.begin("sums over images", count, Unit::Things("groups"));
@@ -244,18 +256,57 @@ pub(super) fn train(
             progress.begin("iterations", Some(steps), Unit::Things("iterations"));
             let head = ridge.solve(moments, trainer, |_| progress.advance(1))?;
             progress.finish();
-            Ok(head)
+            (head, HeadProgress::default())
         }
-        Loss::Softmax(softmax) => {
-            let mut run = softmax.begin(trainer, groups.len())?;
-            let steps = run.steps() as u64;
-            progress.begin("steps", Some(steps), Unit::Things("steps"));
-            while run.done() < run.steps() {
-                run.step(&groups[run.next_groups()])?;
-                progress.advance(1);
-            }
-            progress.finish();
-            run.finish()
+        Loss::Softmax(softmax) => stepped(trainer, softmax, &groups, kept, progress)?,
+    };
+    Ok(Trained {
+        head,
+        seconds: before.seconds + start.elapsed().as_secs_f64(),
+        refreshes: before.refreshes + trainer.refreshes() - refreshed,
+    })
+}
+
+/// A head by steps, and what earlier processes have done of it.
+fn stepped(
+    trainer: &Trainer,
+    softmax: &Softmax,
+    groups: &[Group],
+    mut kept: Option<&mut HeadFile<'_>>,
+    progress: &dyn Progress,
+) -> Result<(Head, HeadProgress), TrainError> {
+    let (start, refreshed) = (Instant::now(), trainer.refreshes());
+    let found = kept.as_mut().map(|kept| kept.find()).transpose()?.flatten();
+    let (mut run, before) = match (found, &kept) {
+        (Some((before, weights)), Some(kept)) => {
+            let run = softmax.resume(trainer, groups.len(), before.done, weights);
+            let run = run.map_err(|error| kept.refused(error))?;
+            let (done, steps) = (before.done, run.steps());
+            progress.note(&format!(
+                "checkpoint: the head goes on after step {done} of {steps}"
+            ));
+            (run, before)
         }
+        _ => {
+            let run = softmax.begin(trainer, groups.len())?;
+            (run, HeadProgress::default())
+        }
+    };
+    let steps = run.steps() as u64;
+    progress.begin("steps", Some(steps), Unit::Things("steps"));
+    progress.advance(run.done() as u64);
+    while run.done() < run.steps() {
+        run.step(&groups[run.next_groups()])?;
+        if let Some(kept) = &mut kept {
+            let now = HeadProgress {
+                done: run.done(),
+                refreshes: before.refreshes + trainer.refreshes() - refreshed,
+                seconds: before.seconds + start.elapsed().as_secs_f64(),
+            };
+            kept.after_step(now, run.state())?;
+        }
+        progress.advance(1);
     }
+    progress.finish();
+    Ok((run.finish()?, before))
 }

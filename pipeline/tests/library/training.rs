@@ -1,17 +1,23 @@
 //! A head trained on encrypted images, end to end on a small ring without security.
 
+use std::fs;
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use ckks_scheme::bootstrap::{FourierLiteral, Reduction, RefreshFunction};
 use ckks_scheme::{BootstrapLiteral, BootstrapParams, Parameters};
 use datasets::{DataError, Dataset, Images, Shape};
 use he_models::{FeatureUnits, Model, features, model_files};
-use he_training::{Ridge, Softmax};
+use he_training::{Declared, Given, Ridge, Softmax};
 use pipeline::checkpoint::Checkpoint;
 use pipeline::inference::Batch;
-use pipeline::progress::Silent;
-use pipeline::training::{self, Loss, TrainError, TrainReport, TrainTask};
+use pipeline::progress::{Progress, Silent, Unit};
+use pipeline::training::{self, Loss, Rule, TrainError, TrainReport, TrainTask};
 
+use tempfile::TempDir;
+
+use crate::checkpoints::copy;
 use crate::networks::{GIB, kernel, machine};
 
 /// Waves in three directions, with noise: image `i` is of class `i mod 3`.
@@ -74,8 +80,8 @@ impl Dataset for Waves {
     }
 }
 
-/// The network up to its features, in units measured on other images, and a bound of their norm.
-fn backbone() -> (Model, f64) {
+/// The network up to its features, in units measured on other images, and what is declared of them.
+fn declared_backbone() -> (Model, Declared) {
     let (spec, weights) = model_files("tiny").unwrap();
     let raw = features(&spec, &weights, None, None).unwrap();
     let own = Waves { labelled: true }.read(10_000, 96).unwrap();
@@ -85,9 +91,14 @@ fn backbone() -> (Model, f64) {
     let units = FeatureUnits::of(&values, raw.classes().len());
     let model = features(&spec, &weights, None, Some(&units)).unwrap();
     let values = model.logits(&own.view().to_f64()).unwrap();
-    let norm = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>().sqrt();
-    let norms = values.chunks_exact(model.classes().len()).map(norm);
-    (model, 1.25 * norms.fold(0.0, f64::max))
+    let declared = Declared::of(model.classes().len(), &values).unwrap();
+    (model, declared)
+}
+
+/// The same, and the bound of the norm alone.
+fn backbone() -> (Model, f64) {
+    let (model, declared) = declared_backbone();
+    (model, declared.norm)
 }
 
 /// The circuit of the preset `n16-precise` on a small ring.
@@ -121,6 +132,24 @@ fn trained(
     (images, test_images, classes): (usize, usize, usize),
     checkpoint: Option<&mut Checkpoint>,
 ) -> Result<TrainReport, TrainError> {
+    watched(
+        loss,
+        model,
+        data,
+        (images, test_images, classes),
+        checkpoint,
+        &Silent,
+    )
+}
+
+fn watched(
+    loss: Loss,
+    model: &Model,
+    data: &Waves,
+    (images, test_images, classes): (usize, usize, usize),
+    checkpoint: Option<&mut Checkpoint>,
+    progress: &dyn Progress,
+) -> Result<TrainReport, TrainError> {
     let batch = |first, images| Batch {
         data,
         first,
@@ -132,6 +161,7 @@ fn trained(
         test: batch(5000, test_images),
         classes,
         loss,
+        rule: None,
         batch: NonZeroUsize::new(16).unwrap(),
         max_error: 0.05,
     };
@@ -139,7 +169,7 @@ fn trained(
     let begun = begun.transpose()?.flatten();
     let plan = training::plan(&task, &refreshes(), &machine(4 * GIB), begun.as_ref())?;
     assert!(plan.summary.to_string().contains("8 features x "));
-    training::train(&task, plan, Some(1), checkpoint, &Silent)
+    training::train(&task, plan, Some(1), checkpoint, progress)
 }
 
 fn check(report: &TrainReport) {
@@ -206,6 +236,177 @@ fn softmax_head_on_encrypted_images_is_that_of_the_clear_twin() {
     let report = trained(loss, &model, &Waves { labelled: true }, (90, 30, 3), None).unwrap();
     assert_eq!(report.steps, 6);
     check(&report);
+}
+
+#[test]
+fn settings_that_are_not_given_follow_from_the_own_images_and_the_steps() {
+    let (model, declared) = declared_backbone();
+    let data = Waves { labelled: true };
+    let batch = |first, images| Batch {
+        data: &data,
+        first,
+        images,
+    };
+    let planned = |loss, given| {
+        let task = TrainTask {
+            model: &model,
+            train: batch(0, 90),
+            test: batch(5000, 30),
+            classes: 3,
+            loss,
+            rule: Some(Rule { declared, given }),
+            batch: NonZeroUsize::new(16).unwrap(),
+            max_error: 0.05,
+        };
+        training::plan(&task, &refreshes(), &machine(4 * GIB), None)
+    };
+    let softmax = Loss::Softmax(Softmax::default());
+    let none = Given::default();
+    let plan = planned(softmax, none).unwrap();
+    // Two groups, ten times.
+    assert_eq!(plan.summary.steps, 20);
+    let settings = &plan.summary.settings;
+    let (rate, momentum) = (settings.rate.unwrap(), settings.momentum.unwrap());
+    assert!((rate * declared.eigenvalue - 1.0).abs() < 1e-9);
+    assert!((momentum - 19.0 / 22.0).abs() < 1e-9);
+    assert!((settings.decay - (3.0f64 / 41.0).powi(2) / rate).abs() < 1e-12);
+    assert_eq!(settings.norm_bound, declared.norm);
+    assert!(settings.given.is_empty());
+    let by_rule = Softmax::default().by_rule(&declared, &none, 2).unwrap();
+    assert_eq!(plan.loss, Loss::Softmax(by_rule));
+    assert!(plan.summary.to_string().contains(", by the rule"));
+
+    let given = Given {
+        rate: Some(1.0),
+        ..none
+    };
+    let summary = planned(softmax, given).unwrap().summary;
+    assert_eq!(
+        (summary.settings.rate, &summary.settings.given[..]),
+        (Some(1.0), &["rate"][..])
+    );
+    assert!(summary.to_string().contains(", of these given: rate"));
+
+    let ridge = planned(Loss::Ridge(Ridge::default()), none).unwrap();
+    let expected = declared.rms.powi(2) / 90.0;
+    assert!((ridge.summary.settings.decay / expected - 1.0).abs() < 1e-9);
+    let error = planned(
+        softmax,
+        Given {
+            decay: Some(1e4),
+            ..none
+        },
+    )
+    .unwrap_err();
+    assert!(
+        error.is_bad_input() && error.to_string().contains("weight decay"),
+        "{error}"
+    );
+}
+
+/// Copies the folder of a training after each step of its head: what a kill would leave then.
+struct Steps {
+    dir: PathBuf,
+    is_head: Mutex<bool>,
+    copies: Mutex<Vec<TempDir>>,
+}
+
+impl Progress for Steps {
+    fn begin(&self, task: &str, _: Option<u64>, _: Unit) {
+        *self.is_head.lock().unwrap() = task == "steps";
+    }
+    fn stage(&self, _: &str) {}
+    fn advance(&self, _: u64) {
+        if *self.is_head.lock().unwrap() {
+            let to = tempfile::tempdir().unwrap();
+            copy(&self.dir, to.path());
+            self.copies.lock().unwrap().push(to);
+        }
+    }
+    fn finish(&self) {
+        *self.is_head.lock().unwrap() = false;
+    }
+    fn note(&self, _: &str) {}
+}
+
+#[test]
+fn a_softmax_head_that_is_killed_after_a_step_goes_on_from_there_to_the_same_head() {
+    let (model, norm_bound) = backbone();
+    let softmax = Softmax {
+        norm_bound,
+        momentum: 0.7,
+        decay: 0.02,
+        epochs: 2,
+        ..Softmax::default()
+    };
+    let (data, sizes) = (Waves { labelled: true }, (90, 30, 3));
+    let run = |softmax: Softmax, dir: &Path, progress: &dyn Progress| {
+        let mut checkpoint = Checkpoint::open(dir).unwrap();
+        let loss = Loss::Softmax(softmax);
+        watched(loss, &model, &data, sizes, Some(&mut checkpoint), progress)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let steps = Steps {
+        dir: dir.path().to_owned(),
+        is_head: Mutex::new(false),
+        copies: Mutex::default(),
+    };
+    let whole = run(softmax, dir.path(), &steps).unwrap();
+    // When the head has served, its state is gone.
+    let state = |dir: &Path| dir.join("server/head.state");
+    assert!(!state(dir.path()).exists());
+    let results = |report: &TrainReport| {
+        let differences = [
+            report.largest_weight_difference,
+            report.largest_feature_error,
+        ];
+        let counts = (report.steps, report.bootstraps_train, report.bootstraps);
+        (differences, report.accuracy_encrypted, counts)
+    };
+    let copies = steps.copies.into_inner().unwrap();
+    // Once before the first step.
+    assert_eq!(copies.len(), 5);
+    assert!(!state(copies[0].path()).exists());
+    for done in [1, 3, 4] {
+        let again = run(softmax, copies[done].path(), &Silent).unwrap();
+        assert_eq!(results(&again), results(&whole), "after step {done}");
+        let found = again.checkpoint.unwrap();
+        assert_eq!((found.head_steps_found, found.writes), (done, 4 - done));
+    }
+
+    let refuses = |softmax: Softmax, says: &str| {
+        let error = run(softmax, copies[2].path(), &Silent).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(error.is_bad_input(), "{error}");
+    };
+    let state = state(copies[2].path());
+    let kept = fs::read(&state).unwrap();
+    let other = Softmax {
+        rate: 0.9,
+        ..softmax
+    };
+    refuses(other, "its settings of the training");
+    // A bit of a ciphertext, and a part that is missing.
+    let mut damaged = kept.clone();
+    let at = damaged.len() - 1000;
+    damaged[at] ^= 1;
+    fs::write(&state, &damaged).unwrap();
+    refuses(softmax, "checksum");
+    fs::write(&state, &kept[..at]).unwrap();
+    refuses(softmax, "without the file");
+    // The state of another run.
+    let foreign = tempfile::tempdir().unwrap();
+    let other = Steps {
+        dir: foreign.path().to_owned(),
+        is_head: Mutex::new(false),
+        copies: Mutex::default(),
+    };
+    let mut checkpoint = Checkpoint::open(foreign.path()).unwrap();
+    let (loss, fewer) = (Loss::Softmax(softmax), (70, 30, 3));
+    watched(loss, &model, &data, fewer, Some(&mut checkpoint), &other).unwrap();
+    let others = other.copies.into_inner().unwrap();
+    fs::copy(others[2].path().join("server/head.state"), &state).unwrap();
+    refuses(softmax, "one of another run");
 }
 
 #[test]

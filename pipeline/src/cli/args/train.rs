@@ -33,9 +33,9 @@ Examples:
       --images 5000 --epochs 10 --json softmax.json
   polyphase train --model resnet34 --data cifar --classes 10 --own-data cifar --images 5000 --plan-only
 
-The network gives features: the mean of each channel of its last activation. Their units and the bound
-of their norm are measured on its own training images (--own-data), never on the new ones. Images and
-labels are encrypted; features, head and scores are computed without any secret key; the client looks
+The network gives features: the mean of each channel of its last activation. Their units, bounds of their
+size, and the settings that follow from these, are measured on its own training images (--own-data), never
+on the new ones. Images and labels are encrypted; features, head and scores are computed without any secret key; the client looks
 at the scores of test images, and at the head for comparison. The same training runs in the clear too.")]
 pub struct TrainArgs {
     #[command(flatten)]
@@ -83,16 +83,17 @@ pub struct TrainArgs {
     #[arg(long, value_name = "G", default_value = "2", value_parser = positive, allow_negative_numbers = true)]
     pub step_groups: NonZeroUsize,
 
-    /// softmax: learning rate
+    /// softmax: learning rate [default: one over the largest curvature there can be, from the network's own images]
     #[arg(long, value_name = "R", value_parser = above_zero)]
     pub rate: Option<f64>,
 
-    /// softmax: momentum
+    /// softmax: momentum [default: from the number of steps]
     #[arg(long, value_name = "M", value_parser = share)]
     pub momentum: Option<f64>,
 
-    /// Weight decay of the softmax, or regularisation of the ridge
-    #[arg(long, value_name = "L", value_parser = above_zero)]
+    /// Weight decay of the softmax [default: from rate and steps], or regularisation of the ridge [default: from its own images'
+    /// norms and --images]
+    #[arg(long, visible_alias = "lambda", value_name = "L", value_parser = above_zero)]
     pub decay: Option<f64>,
 
     /// Train no bias for the classes

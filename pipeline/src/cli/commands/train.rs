@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use ckks_scheme::BootstrapPreset;
 use datasets::Split;
 use he_models::{FeatureUnits, Model, features, model_files};
-use he_training::{Ridge, Softmax};
+use he_training::{Declared, Given, Ridge, Softmax};
 use pipeline::checkpoint::Checkpoint;
 use pipeline::decisions::Decisions;
 use pipeline::inference::Batch;
 use pipeline::progress::Progress;
 use pipeline::references::{self, rows};
 use pipeline::report;
-use pipeline::training::{self, Loss, TrainPlan, TrainTask};
+use pipeline::training::{self, Loss, Rule, TrainError, TrainPlan, TrainTask};
 
 use super::plan::{Place, machine};
 use crate::cli::args::{LossName, TrainArgs};
@@ -20,9 +20,6 @@ use crate::cli::checkpoint;
 use crate::cli::data;
 use crate::cli::output::Output;
 use crate::error::CliError;
-
-/// Room between the norms of the network's own images and the declared ones.
-const NORM_MARGIN: f64 = 1.25;
 
 /// Runs the command: the plan, then the report to standard output, to a JSON file, or both. With `--plan-only` the plan is what is
 /// reported.
@@ -44,7 +41,7 @@ fn run(
     ui: &dyn Progress,
 ) -> Result<(), CliError> {
     // What cannot be is refused before anything is evaluated.
-    loss(args, args.norm_bound.unwrap_or(1.0)).validate()?;
+    early(args).validate()?;
     let (spec, weights) = model_files(&args.model.model)?;
     let until = args.until.as_deref();
     let raw = features(&spec, &weights, until, None)?;
@@ -62,9 +59,13 @@ fn run(
         first: 0,
         images: args.own_images.get(),
     };
-    let (units, largest) = measured(&raw, own, ui)?;
+    let (units, declared) = measured(&raw, own, ui)?;
     let model = features(&spec, &weights, until, Some(&units))?;
-    let loss = loss(args, args.norm_bound.unwrap_or(NORM_MARGIN * largest));
+    let declared = Declared {
+        norm: args.norm_bound.unwrap_or(declared.norm),
+        rms: args.rms_bound.unwrap_or(declared.rms),
+        ..declared
+    };
     let batch = |data, images| Batch {
         data,
         first: 0,
@@ -75,7 +76,11 @@ fn run(
         train: batch(train.as_ref(), args.images.get()),
         test: batch(test.as_ref(), args.test_images.get()),
         classes,
-        loss,
+        loss: loss(args),
+        rule: Some(Rule {
+            declared,
+            given: given(args),
+        }),
         batch: args.batch,
         max_error: args.max_feature_error,
     };
@@ -109,42 +114,61 @@ fn planned(
     Ok(training::plan(task, &refreshes, &machine, begun)?)
 }
 
-/// What is minimised, as the arguments say.
-fn loss(args: &TrainArgs, norm_bound: f64) -> Loss {
+/// What is minimised, as far as the arguments say.
+fn loss(args: &TrainArgs) -> Loss {
     match args.loss {
-        LossName::Ridge => {
-            let default = Ridge::default();
-            Loss::Ridge(Ridge {
-                norm_bound,
-                // In their units, the own images' norms have the root mean square 1.
-                rms_bound: args.rms_bound.unwrap_or(NORM_MARGIN),
-                regularisation: args.decay.unwrap_or(default.regularisation),
-                bias: !args.no_bias,
-                ..default
-            })
-        }
-        LossName::Softmax => {
-            let default = Softmax::default();
+        LossName::Ridge => Loss::Ridge(Ridge {
+            bias: !args.no_bias,
+            ..Ridge::default()
+        }),
+        LossName::Softmax => Loss::Softmax(Softmax {
+            epochs: args.epochs.get(),
+            step_groups: args.step_groups.get(),
+            bias: !args.no_bias,
+            ..Softmax::default()
+        }),
+    }
+}
+
+/// The settings that the arguments say, and the rule does not.
+fn given(args: &TrainArgs) -> Given {
+    Given {
+        rate: args.rate,
+        momentum: args.momentum,
+        decay: args.decay,
+    }
+}
+
+/// The loss as the arguments say, with usual numbers for what is measured later.
+fn early(args: &TrainArgs) -> Loss {
+    match loss(args) {
+        Loss::Ridge(ridge) => Loss::Ridge(Ridge {
+            norm_bound: args.norm_bound.unwrap_or(ridge.norm_bound),
+            rms_bound: args.rms_bound.unwrap_or(ridge.rms_bound),
+            regularisation: args.decay.unwrap_or(ridge.regularisation),
+            ..ridge
+        }),
+        Loss::Softmax(softmax) => {
+            let rate = args.rate.unwrap_or(softmax.rate);
+            // Whether a decay alone is too much depends on the rate.
+            let decay = args.decay.filter(|_| args.rate.is_some());
             Loss::Softmax(Softmax {
-                norm_bound,
-                epochs: args.epochs.get(),
-                step_groups: args.step_groups.get(),
-                rate: args.rate.unwrap_or(default.rate),
-                momentum: args.momentum.unwrap_or(default.momentum),
-                decay: args.decay.unwrap_or(default.decay),
-                bias: !args.no_bias,
-                ..default
+                norm_bound: args.norm_bound.unwrap_or(softmax.norm_bound),
+                rate,
+                momentum: args.momentum.unwrap_or(softmax.momentum),
+                decay: decay.unwrap_or(softmax.decay.min(1.0 / rate)),
+                ..softmax
             })
         }
     }
 }
 
-/// The units of a network's features, measured on its own training images, and the largest norm of those images' features in them.
+/// The units of a network's features, measured on its own training images, and what is declared of features in them.
 fn measured(
     raw: &Model,
     own: Batch<'_>,
     ui: &dyn Progress,
-) -> Result<(FeatureUnits, f64), CliError> {
+) -> Result<(FeatureUnits, Declared), CliError> {
     let evaluation = references::exact(raw, own, ui)?.evaluation;
     // An image that leaves a declared range may have features of any size.
     let leaving = evaluation.out_of_range.iter().map(|e| e.image);
@@ -159,11 +183,11 @@ fn measured(
     let d = evaluation.classes;
     let values = rows(&evaluation.logits, d, &within);
     let units = FeatureUnits::of(&values, d);
-    let norm = |row: &[f64]| {
-        let each = row.iter().zip(&units.mean).zip(&units.deviation);
-        let square: f64 = each.map(|((x, m), s)| ((x - m) / s).powi(2)).sum();
-        (square / d as f64).sqrt()
-    };
-    let largest = values.chunks_exact(d).map(norm).fold(0.0, f64::max);
-    Ok((units, largest))
+    let root = (d as f64).sqrt();
+    let in_units = values.iter().enumerate().map(|(i, x)| {
+        let f = i % d;
+        (x - units.mean[f]) / (units.deviation[f] * root)
+    });
+    let declared = Declared::of(d, &in_units.collect::<Vec<_>>()).map_err(TrainError::from)?;
+    Ok((units, declared))
 }
