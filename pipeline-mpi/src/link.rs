@@ -1,0 +1,290 @@
+//! Bytes between ranks. Whoever waits sleeps, and no single message reaches 2^31 elements.
+
+use std::io::{self, Read, Write};
+use std::thread;
+use std::time::Duration;
+
+use mpi::Rank;
+use mpi::point_to_point::{Message, Status};
+use mpi::request::{LocalScope, Request};
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::{Communicator, Destination, MatchedReceiveVec, Root, Source};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Most bytes of one MPI message.
+const PIECE: usize = 32 << 20;
+/// Pauses between two looks at what is waited for.
+const SHORTEST: Duration = Duration::from_micros(20);
+const LONGEST: Duration = Duration::from_millis(4);
+/// Words between two ranks.
+const WORDS: i32 = 1;
+/// Bytes between two ranks: their number, then pieces.
+const BYTES: i32 = 2;
+
+/// A communicator.
+pub struct Link(SimpleCommunicator);
+
+impl Link {
+    /// Messages over `comm`.
+    pub fn new(comm: SimpleCommunicator) -> Self {
+        Self(comm)
+    }
+
+    /// Rank of this process, from 0.
+    pub fn rank(&self) -> Rank {
+        self.0.rank()
+    }
+
+    /// Number of ranks.
+    pub fn size(&self) -> Rank {
+        self.0.size()
+    }
+
+    /// Ends all ranks.
+    pub fn abort(&self, code: u8) -> ! {
+        self.0.abort(i32::from(code))
+    }
+
+    /// Says something to a rank.
+    pub fn say<T: Serialize>(&self, to: Rank, words: &T) {
+        let text = serde_json::to_vec(words).expect("words and numbers are JSON");
+        self.send_piece(to, WORDS, &text);
+    }
+
+    /// Waits for what a rank says.
+    ///
+    /// # Errors
+    /// For words of another program.
+    pub fn hear<T: DeserializeOwned>(&self, from: Rank) -> io::Result<T> {
+        parsed(&self.receive_piece(from, WORDS))
+    }
+
+    /// Waits for what any rank says.
+    ///
+    /// # Errors
+    /// As [`Self::hear`].
+    pub fn hear_any<T: DeserializeOwned>(&self) -> io::Result<(Rank, T)> {
+        let any = self.0.any_process();
+        let (message, status) = waited(|| any.immediate_matched_probe_with_tag(WORDS));
+        let from = status.source_rank();
+        Ok((from, parsed(&received(message, status))?))
+    }
+
+    /// Sends bytes, any number of them.
+    pub fn send(&self, to: Rank, bytes: &[u8]) {
+        self.send_piece(to, BYTES, &(bytes.len() as u64).to_le_bytes());
+        for piece in bytes.chunks(PIECE) {
+            self.send_piece(to, BYTES, piece);
+        }
+    }
+
+    /// The bytes that a rank sends, to be read piece by piece.
+    pub fn incoming(&self, from: Rank) -> Incoming<'_> {
+        let length = self.receive_piece(from, BYTES);
+        Incoming {
+            link: self,
+            from,
+            left: number(&length),
+            piece: io::Cursor::new(Vec::new()),
+        }
+    }
+
+    /// All bytes that a rank sends.
+    ///
+    /// # Errors
+    /// When they are cut off.
+    pub fn receive(&self, from: Rank) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.incoming(from).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Bytes for all other ranks, in the order in which they are written. The others read them at the same time.
+    pub fn broadcast(&self) -> Broadcast<'_> {
+        Broadcast {
+            link: self,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The bytes that rank `root` broadcasts.
+    pub fn listen(&self, root: Rank) -> Listening<'_> {
+        Listening {
+            link: self,
+            root,
+            piece: io::Cursor::new(Vec::new()),
+            is_over: false,
+        }
+    }
+
+    fn send_piece(&self, to: Rank, tag: i32, bytes: &[u8]) {
+        let to = self.0.process_at_rank(to);
+        mpi::request::scope(|scope| finished(to.immediate_send_with_tag(scope, bytes, tag)));
+    }
+
+    fn receive_piece(&self, from: Rank, tag: i32) -> Vec<u8> {
+        let from = self.0.process_at_rank(from);
+        let (message, status) = waited(|| from.immediate_matched_probe_with_tag(tag));
+        received(message, status)
+    }
+
+    fn broadcast_piece(&self, root: Rank, bytes: &mut [u8]) {
+        let root = self.0.process_at_rank(root);
+        mpi::request::scope(|scope| finished(root.immediate_broadcast_into(scope, bytes)));
+    }
+}
+
+/// Bytes of another rank.
+pub struct Incoming<'a> {
+    link: &'a Link,
+    from: Rank,
+    left: u64,
+    piece: io::Cursor<Vec<u8>>,
+}
+
+impl Incoming<'_> {
+    /// Takes what was not read.
+    ///
+    /// # Errors
+    /// As for reading.
+    pub fn finish(mut self) -> io::Result<()> {
+        io::copy(&mut self, &mut io::sink()).map(drop)
+    }
+}
+
+impl Read for Incoming<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if is_read(&self.piece) && self.left > 0 {
+            let piece = self.link.receive_piece(self.from, BYTES);
+            let left = self.left.checked_sub(piece.len() as u64);
+            self.left = left.ok_or_else(|| invalid("a piece is longer than what was announced"))?;
+            self.piece = io::Cursor::new(piece);
+        }
+        self.piece.read(to)
+    }
+}
+
+/// Bytes for all other ranks. They are with them when this is [finished](Self::finish).
+pub struct Broadcast<'a> {
+    link: &'a Link,
+    buffer: Vec<u8>,
+}
+
+impl Broadcast<'_> {
+    /// Ends the broadcast.
+    pub fn finish(mut self) {
+        self.send();
+        // A piece of nothing is the end.
+        self.send();
+    }
+
+    fn send(&mut self) {
+        let rank = self.link.rank();
+        let mut length = (self.buffer.len() as u64).to_le_bytes();
+        self.link.broadcast_piece(rank, &mut length);
+        if !self.buffer.is_empty() {
+            self.link.broadcast_piece(rank, &mut self.buffer);
+            self.buffer.clear();
+        }
+    }
+}
+
+impl Write for Broadcast<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(PIECE - self.buffer.len());
+        self.buffer.extend(&bytes[..taken]);
+        if self.buffer.len() == PIECE {
+            self.send();
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes that another rank broadcasts.
+pub struct Listening<'a> {
+    link: &'a Link,
+    root: Rank,
+    piece: io::Cursor<Vec<u8>>,
+    is_over: bool,
+}
+
+impl Listening<'_> {
+    /// Takes what was not read: all ranks take part in a broadcast to its end.
+    ///
+    /// # Errors
+    /// As for reading.
+    pub fn finish(mut self) -> io::Result<()> {
+        io::copy(&mut self, &mut io::sink()).map(drop)
+    }
+}
+
+impl Read for Listening<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if is_read(&self.piece) && !self.is_over {
+            let mut length = [0; 8];
+            self.link.broadcast_piece(self.root, &mut length);
+            let length = u64::from_le_bytes(length) as usize;
+            if length > PIECE {
+                return Err(invalid("a piece is longer than any that is sent"));
+            }
+            self.is_over = length == 0;
+            let mut piece = vec![0; length];
+            if length > 0 {
+                self.link.broadcast_piece(self.root, &mut piece);
+            }
+            self.piece = io::Cursor::new(piece);
+        }
+        self.piece.read(to)
+    }
+}
+
+fn is_read(piece: &io::Cursor<Vec<u8>>) -> bool {
+    piece.position() == piece.get_ref().len() as u64
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(0, u64::from_le_bytes)
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+fn parsed<T: DeserializeOwned>(text: &[u8]) -> io::Result<T> {
+    serde_json::from_slice(text).map_err(|_| {
+        invalid("words of another rank are not understood; all ranks must run the same program")
+    })
+}
+
+fn received(message: Message, status: Status) -> Vec<u8> {
+    (message, status).matched_receive_vec().0
+}
+
+/// What `look` finds in the end.
+fn waited<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let mut pause = SHORTEST;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        thread::sleep(pause);
+        pause = (2 * pause).min(LONGEST);
+    }
+}
+
+/// Waits until a request is done.
+fn finished<'a, D: ?Sized>(request: Request<'a, D, &LocalScope<'a>>) {
+    let mut request = Some(request);
+    waited(|| match request.take()?.test() {
+        Ok(_) => Some(()),
+        Err(unfinished) => {
+            request = Some(unfinished);
+            None
+        }
+    });
+}
