@@ -36,7 +36,7 @@ pub use pointwise::{
 };
 pub use program::{
     CompiledMaps, Errors, Exchange, Layer, Missing, Node, Phase, Point, Preparation,
-    PreparedProgram, Program, Run, RunState, Share, Shortage, Term, Value, Weights,
+    PreparedProgram, Program, Rotating, Run, RunState, Share, Shortage, Term, Value, Weights,
 };
 pub use spec::{Form, ScaleChain, TensorSpec};
 pub use tensor::{Chw, PlainTensor};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pipeline::ckks_scheme::exec::KernelChoice;
+use pipeline::he_layers::Rotating;
 use pipeline::planner::{Pin, Pins};
 use pipeline::screening::OutOfRange;
 
@@ -102,6 +103,16 @@ pub struct InferArgs {
     #[arg(long, value_name = "WHAT", default_value = "groups")]
     pub split: Split,
 
+    /// With `--split channels`: where the rotations of inputs are made [default: where that is faster, by the speed of machines
+    /// and network]
+    #[arg(long, value_name = "WHERE")]
+    pub rotate: Option<RotateName>,
+
+    /// Bytes per second that the network brings to a machine, for `--split channels` [default: those of the machine file, else
+    /// 1.25e9; 2e9 where all ranks are on one machine]
+    #[arg(long, value_name = "R", value_parser = rate, allow_negative_numbers = true)]
+    pub network: Option<f64>,
+
     /// Keys and encryptions from a seed: reproducible, for experiments, not secure
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
@@ -152,6 +163,7 @@ impl InferArgs {
 Examples:
   polyphase-mpi scaling --batch 8192 --machine node.ron
   polyphase-mpi scaling --model resnet34 --batch 4096 --threads 96 --memory-gib 360
+  polyphase-mpi scaling --batch 32 --split channels --machine node.ron
 
 A machine file may say how fast the network is: network_bytes_per_second: Some(1.25e9).")]
 pub struct ScalingArgs {
@@ -171,6 +183,10 @@ pub struct ScalingArgs {
         default_value = "1,2,4,8,16,32,64"
     )]
     pub machines: Vec<NonZeroUsize>,
+
+    /// How the images are shared out
+    #[arg(long, value_name = "WHAT", default_value = "groups")]
+    pub split: Split,
 
     /// Machines of this file: threads, memory, speed and network
     #[arg(long, value_name = "FILE.ron")]
@@ -215,6 +231,26 @@ impl KernelName {
             Self::Auto => KernelChoice::Auto,
             Self::Scalar => KernelChoice::Named("scalar"),
             Self::Avx512ifma => KernelChoice::Named("avx512ifma"),
+        }
+    }
+}
+
+/// Where the rotations of inputs are made if servers share the channels of a group.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RotateName {
+    /// On every server: the fewest bytes between them
+    Everywhere,
+    /// Each on one server, which gives it to the others: the least work
+    Once,
+}
+
+impl RotateName {
+    /// What is tried for an argument.
+    pub fn candidates(name: Option<Self>) -> &'static [Rotating] {
+        match name {
+            None => &[Rotating::Once, Rotating::Everywhere],
+            Some(Self::Everywhere) => &[Rotating::Everywhere],
+            Some(Self::Once) => &[Rotating::Once],
         }
     }
 }

@@ -7,6 +7,7 @@ use mpi::Rank;
 use pipeline::checkpoint::Checkpoint;
 use pipeline::datasets::{self, Dataset, OpenOptions, Shape, Split as Part, Synthetic};
 use pipeline::decisions::Decisions;
+use pipeline::he_layers::{Rotating, Share};
 use pipeline::he_models::Model;
 use pipeline::inference::{self, Batch, Options};
 use pipeline::plan::Plan;
@@ -14,7 +15,7 @@ use pipeline::planner::{self, Machine, PlanError, Planned, Task};
 use pipeline::progress::Progress;
 use pipeline::{report, system};
 
-use crate::args::InferArgs;
+use crate::args::{InferArgs, RotateName};
 use crate::dealer::Dealer;
 use crate::error::RankError;
 use crate::interrupt;
@@ -62,7 +63,6 @@ pub fn run(
         ranks.push(world.hear(*server)?);
     }
     let weakest = Facts::weakest(&ranks).expect("this rank is one");
-    let machine = weakest.machine(args)?;
     ui.note(&format!(
         "{} servers; the plan is for the weakest rank: {} threads, {:.2} GiB, kernel {}",
         servers.len(),
@@ -70,14 +70,8 @@ pub fn run(
         weakest.memory_bytes as f64 / f64::from(1 << 30),
         weakest.kernel
     ));
-    let planned = planned(
-        args,
-        &model,
-        &machine,
-        servers.len(),
-        checkpoint.as_mut(),
-        ui,
-    )?;
+    let kept = checkpoint.as_mut();
+    let (planned, rotating) = planned_for(args, &model, &weakest, servers.len(), kept, ui)?;
     ui.note(&planned.plan.to_string());
     let text = planned.plan.to_ron();
     if let Some(path) = plan_out {
@@ -86,6 +80,7 @@ pub fn run(
     let order = Order::Plan {
         plan: text,
         split: args.split,
+        rotating,
     };
     servers.iter().for_each(|server| world.say(*server, &order));
     if args.seed.is_some() {
@@ -105,12 +100,68 @@ pub fn run(
     if args.logits {
         ui.note(report::EXACT);
     }
-    let report = MpiReport::new(infer, &forecast, args.split, dealer.into_report());
+    let split = (args.split, rotating);
+    let report = MpiReport::new(infer, &forecast, split, dealer.into_report());
     output.write(&report)?;
     if let Some(checkpoint) = checkpoint {
         checkpoint.remove()?;
     }
     Ok(())
+}
+
+/// The plan of the run, made ready, and where rotations are made if servers share the channels: where that is faster.
+fn planned_for(
+    args: &InferArgs,
+    model: &Model,
+    weakest: &Facts,
+    servers: usize,
+    mut checkpoint: Option<&mut Checkpoint>,
+    ui: &dyn Progress,
+) -> Result<(Planned, Rotating), RankError> {
+    let candidates = RotateName::candidates(args.rotate);
+    let of = |rotating| {
+        // The first share has the most blocks.
+        let share = Share::new(0, servers, rotating);
+        let share = share.filter(|_| args.split == Split::Channels);
+        weakest.machine(args, share)
+    };
+    let mut best: Option<(f64, Rotating)> = None;
+    let mut failed = None;
+    // One server alone makes every rotation once.
+    let is_choice = args.split == Split::Channels && servers > 1 && candidates.len() > 1;
+    for &rotating in candidates.iter().filter(|_| is_choice) {
+        let kept = checkpoint.as_deref_mut();
+        match planned(args, model, &of(rotating)?, servers, kept) {
+            Err(error) => failed = failed.or(Some(error)),
+            Ok(planned) => {
+                let seconds = planned.plan.forecast.predicted_seconds_infer;
+                if best.is_none_or(|(least, _)| seconds < least) {
+                    best = Some((seconds, rotating));
+                }
+            }
+        }
+    }
+    let rotating = match (best, failed) {
+        (Some((_, rotating)), _) => rotating,
+        (None, Some(error)) => return Err(error),
+        (None, None) => candidates[0],
+    };
+    let machine = of(rotating)?;
+    ui.note(&match args.split {
+        Split::Groups => format!(
+            "planned for a server's share of {} images on {servers} servers",
+            args.batch
+        ),
+        Split::Channels => {
+            let rotations = match rotating {
+                Rotating::Everywhere => "every server makes all rotations of inputs",
+                Rotating::Once => "each rotation of an input is made once and goes to all",
+            };
+            format!("{servers} servers share the channels of every group; {rotations}")
+        }
+    });
+    let planned = planned(args, model, &machine, servers, checkpoint)?;
+    Ok((planned, rotating))
 }
 
 /// The plan of the run, made ready: that of the checkpoint, that of the user, or one for groups so small that every server has
@@ -121,7 +172,6 @@ fn planned(
     machine: &Machine,
     servers: usize,
     checkpoint: Option<&mut Checkpoint>,
-    ui: &dyn Progress,
 ) -> Result<Planned, RankError> {
     let lowered = model.lower()?;
     let checksum = model.checksum_hex();
@@ -154,15 +204,6 @@ fn planned(
         Split::Channels => args.batch.get(),
     };
     let share = NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN);
-    ui.note(&match args.split {
-        Split::Groups => format!(
-            "planned for {share} images, a server's share of {} on {servers} servers",
-            args.batch
-        ),
-        Split::Channels => {
-            format!("planned for one server; {servers} share the channels of every group")
-        }
-    });
     let mut machine_left = machine.clone();
     loop {
         let mut pins = args.pins();

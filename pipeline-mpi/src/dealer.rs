@@ -156,7 +156,7 @@ impl Servers for Dealer<'_> {
     }
 
     fn collect(&mut self) -> Result<Finished, ServersError> {
-        let mut logits = None;
+        let (mut logits, mut seconds_processor) = (None, Some(0.0));
         loop {
             let (server, done): (Rank, Done) = self.world.hear_any()?;
             if self.split == Split::Groups || server == 1 {
@@ -168,6 +168,8 @@ impl Servers for Dealer<'_> {
             rank.seconds_busy += done.seconds;
             let before = rank.seconds_processor_busy.unwrap_or(0.0);
             rank.seconds_processor_busy = done.seconds_processor.map(|s| s + before);
+            let both = seconds_processor.zip(done.seconds_processor);
+            seconds_processor = both.map(|(all, one): (f64, f64)| all + one);
             if !(self.split == Split::Groups || self.is_free()) {
                 continue;
             }
@@ -180,6 +182,7 @@ impl Servers for Dealer<'_> {
                 logits,
                 stages: done.stages,
                 seconds: done.seconds,
+                seconds_processor,
             });
         }
     }

@@ -1,24 +1,28 @@
 //! What a rank says of its machine, and what a plan for all of them may use.
 
-use std::fs;
 use std::num::NonZeroUsize;
 use std::thread;
 
 use pipeline::calibration::MachineFile;
-use pipeline::estimate::time::Speed;
+use pipeline::estimate::time::{Speed, Together};
+use pipeline::he_layers::Share;
 use pipeline::planner::Machine;
 use pipeline::system;
 
 use crate::args::InferArgs;
 use crate::error::RankError;
+use crate::exchange::UNDER_WAY;
 use crate::words::Facts;
 
-/// Clock ticks per second in what Linux says of a process.
-const TICKS: f64 = 100.0;
+/// Bytes per second of a network of which nothing is said: 10 Gbit/s.
+pub const NETWORK: f64 = 1.25e9;
+/// Bytes per second between ranks of one machine: ciphertexts are written, copied and read.
+const WITHIN_MACHINE: f64 = 2e9;
 
 impl Facts {
-    /// This rank, one of `on_host` on its machine.
-    pub fn here(args: &InferArgs, on_host: usize) -> Self {
+    /// This rank, one of `on_host` on its machine, of `ranks` in all.
+    pub fn here(args: &InferArgs, on_host: usize, ranks: usize) -> Self {
+        let is_alone = on_host == ranks;
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = args.threads.map(NonZeroUsize::get);
         let memory_bytes = match args.memory_gib {
@@ -30,6 +34,7 @@ impl Facts {
             threads: threads.unwrap_or_else(|| (cores / on_host).max(1)),
             memory_bytes,
             kernel: args.kernel().name().to_owned(),
+            is_alone,
         }
     }
 
@@ -46,15 +51,18 @@ impl Facts {
         Some(weakest)
     }
 
-    /// The machine that these facts describe, with the speed of the machine file that the arguments name.
+    /// The machine that these facts describe, with the speed of the machine file that the arguments name, alone or for a share of
+    /// every group.
     ///
     /// # Errors
     /// For a file that is none, or one of another kernel.
-    pub fn machine(&self, args: &InferArgs) -> Result<Machine, RankError> {
+    pub fn machine(&self, args: &InferArgs, share: Option<Share>) -> Result<Machine, RankError> {
+        let mut network = args.network;
         let speed = match &args.machine {
             None => Speed::built_in(self.kernel.as_str()),
             Some(path) => {
                 let file = MachineFile::read(path)?;
+                network = network.or(file.network_bytes_per_second);
                 if file.speed.kernel != self.kernel {
                     return Err(RankError::MachineKernel {
                         path: path.clone(),
@@ -68,20 +76,18 @@ impl Facts {
         Ok(Machine {
             threads: self.threads,
             memory_bytes: self.memory_bytes,
-            beside_bytes: 0,
+            // What is written for others, and what comes from them.
+            beside_bytes: share.map_or(0, |_| 2 * UNDER_WAY),
+            together: share.map(|share| Together {
+                share,
+                bytes_per_second: network.unwrap_or(match self.is_alone {
+                    true => WITHIN_MACHINE,
+                    false => NETWORK,
+                }),
+            }),
             speed,
         })
     }
-}
-
-/// Time on processors of all threads of this process in seconds, where the system tells.
-pub fn seconds_processor() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name of the program is in parentheses and may hold anything.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace().skip(11);
-    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    Some((user + system) / TICKS)
 }
 
 #[cfg(test)]
@@ -95,6 +101,7 @@ mod tests {
             threads,
             memory_bytes,
             kernel: kernel.to_owned(),
+            is_alone: false,
         };
         let ranks = [
             rank(8, 10, "avx512ifma"),
@@ -103,20 +110,5 @@ mod tests {
         ];
         assert_eq!(Facts::weakest(&ranks), Some(rank(4, 9, "scalar")));
         assert_eq!(Facts::weakest(&[]), None);
-    }
-
-    #[test]
-    fn time_on_processors_grows() {
-        let before = seconds_processor().unwrap();
-        let start = std::time::Instant::now();
-        let mut sum = 0u64;
-        while start.elapsed().as_secs_f64() < 0.3 {
-            sum = std::hint::black_box(sum + 1);
-        }
-        let after = seconds_processor().unwrap();
-        assert!(
-            after > before && after < before + 10.0,
-            "{before} to {after}"
-        );
     }
 }

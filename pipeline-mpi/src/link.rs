@@ -1,4 +1,7 @@
 //! Bytes between ranks. Whoever waits sleeps, and no single message reaches 2^31 elements.
+//!
+//! MPI's own waits keep a core busy. A rank that waits for another one looks from time to time, and sleeps in between; only when
+//! all are there, or a message has arrived, is MPI asked to wait for the bytes.
 
 use std::io::{self, Read, Write};
 use std::thread;
@@ -6,7 +9,7 @@ use std::time::Duration;
 
 use mpi::Rank;
 use mpi::point_to_point::{Message, Status};
-use mpi::request::{LocalScope, Request};
+use mpi::request::{Request, Scope};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, Destination, MatchedReceiveVec, Root, Source};
 use serde::Serialize;
@@ -16,7 +19,9 @@ use serde::de::DeserializeOwned;
 const PIECE: usize = 32 << 20;
 /// Pauses between two looks at what is waited for.
 const SHORTEST: Duration = Duration::from_micros(20);
-const LONGEST: Duration = Duration::from_millis(4);
+const LONGEST: Duration = Duration::from_millis(1);
+/// Most byte strings that are broadcast at a time.
+pub const MOST_STRINGS: usize = 1 << 10;
 /// Words between two ranks.
 const WORDS: i32 = 1;
 /// Bytes between two ranks: their number, then pieces.
@@ -129,9 +134,55 @@ impl Link {
         received(message, status)
     }
 
-    fn broadcast_piece(&self, root: Rank, bytes: &mut [u8]) {
+    /// Gives byte strings to all other ranks, at most [`MOST_STRINGS`]. They take them with [`Self::take`].
+    pub fn give(&self, strings: &mut [Vec<u8>]) {
+        let root = self.rank();
+        let mut lengths = Vec::with_capacity(8 * strings.len());
+        for string in &*strings {
+            lengths.extend((string.len() as u64).to_le_bytes());
+        }
+        self.meet(root, strings.len() as u64);
         let root = self.0.process_at_rank(root);
-        mpi::request::scope(|scope| finished(root.immediate_broadcast_into(scope, bytes)));
+        if !strings.is_empty() {
+            root.broadcast_into(&mut lengths[..]);
+        }
+        let pieces = strings.iter_mut().flat_map(|s| s.chunks_mut(PIECE));
+        pieces.for_each(|piece| root.broadcast_into(piece));
+    }
+
+    /// The byte strings that rank `root` gives.
+    ///
+    /// # Errors
+    /// For more than it may give.
+    pub fn take(&self, root: Rank) -> io::Result<Vec<Vec<u8>>> {
+        let count = self.meet(root, 0);
+        if count > MOST_STRINGS as u64 {
+            return Err(invalid("more byte strings than any rank gives"));
+        }
+        let root = self.0.process_at_rank(root);
+        let mut lengths = vec![0; 8 * count as usize];
+        if count > 0 {
+            root.broadcast_into(&mut lengths[..]);
+        }
+        let lengths = lengths.chunks(8).map(number);
+        let strings = lengths.map(|length| {
+            let mut string = vec![0; length as usize];
+            let pieces = string.chunks_mut(PIECE);
+            pieces.for_each(|piece| root.broadcast_into(piece));
+            string
+        });
+        Ok(strings.collect())
+    }
+
+    /// Waits until all ranks are there; gives the number that `root` says.
+    fn meet(&self, root: Rank, number: u64) -> u64 {
+        let mut number = number.to_le_bytes();
+        let root = self.0.process_at_rank(root);
+        mpi::request::scope(|scope| {
+            finished(root.immediate_broadcast_into(scope, &mut number[..]));
+        });
+        finished(self.0.immediate_barrier());
+        u64::from_le_bytes(number)
     }
 }
 
@@ -174,19 +225,16 @@ pub struct Broadcast<'a> {
 impl Broadcast<'_> {
     /// Ends the broadcast.
     pub fn finish(mut self) {
-        self.send();
-        // A piece of nothing is the end.
-        self.send();
+        if !self.buffer.is_empty() {
+            self.send();
+        }
+        // No string is the end.
+        self.link.give(&mut []);
     }
 
     fn send(&mut self) {
-        let rank = self.link.rank();
-        let mut length = (self.buffer.len() as u64).to_le_bytes();
-        self.link.broadcast_piece(rank, &mut length);
-        if !self.buffer.is_empty() {
-            self.link.broadcast_piece(rank, &mut self.buffer);
-            self.buffer.clear();
-        }
+        self.link.give(std::slice::from_mut(&mut self.buffer));
+        self.buffer.clear();
     }
 }
 
@@ -226,18 +274,10 @@ impl Listening<'_> {
 impl Read for Listening<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         if is_read(&self.piece) && !self.is_over {
-            let mut length = [0; 8];
-            self.link.broadcast_piece(self.root, &mut length);
-            let length = u64::from_le_bytes(length) as usize;
-            if length > PIECE {
-                return Err(invalid("a piece is longer than any that is sent"));
-            }
-            self.is_over = length == 0;
-            let mut piece = vec![0; length];
-            if length > 0 {
-                self.link.broadcast_piece(self.root, &mut piece);
-            }
-            self.piece = io::Cursor::new(piece);
+            let mut strings = self.link.take(self.root)?;
+            let piece = strings.pop();
+            self.is_over = piece.is_none();
+            self.piece = io::Cursor::new(piece.unwrap_or_default());
         }
         self.piece.read(to)
     }
@@ -278,7 +318,7 @@ fn waited<T>(mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Waits until a request is done.
-fn finished<'a, D: ?Sized>(request: Request<'a, D, &LocalScope<'a>>) {
+fn finished<'a, D: ?Sized, S: Scope<'a>>(request: Request<'a, D, S>) {
     let mut request = Some(request);
     waited(|| match request.take()?.test() {
         Ok(_) => Some(()),

@@ -88,7 +88,7 @@ fn infer(args: &InferArgs) -> ExitCode {
     }
     panic::set_hook(Box::new(|_| ()));
     let done = panic::catch_unwind(AssertUnwindSafe(|| -> Result<(), RankError> {
-        let facts = Facts::here(args, on_host as usize);
+        let facts = Facts::here(args, on_host as usize, world.size() as usize);
         let threads = rayon::ThreadPoolBuilder::new().num_threads(facts.threads);
         threads.build_global()?;
         match servers {

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use pipeline::he_layers::Rotating;
 use pipeline::plan::Forecast;
 use pipeline::report::InferReport;
 use pipeline::system;
 use serde::Serialize;
 
-use crate::facts;
 use crate::words::{Facts, Split};
 
 /// What a run on many ranks gave. `seconds_infer` is the wall time from the first group that is dealt to the last whose logits
@@ -19,6 +19,8 @@ pub struct MpiReport {
     pub infer: InferReport,
     /// How the batch was shared out.
     pub split: Split,
+    /// Where rotations of inputs were made, if the servers shared the channels.
+    pub rotating: Option<Rotating>,
     /// Time until all servers had keys and memory.
     pub seconds_keys: f64,
     /// All ranks, the client first.
@@ -83,7 +85,12 @@ pub struct Dealt {
 
 impl MpiReport {
     /// Puts it together, in the client's process.
-    pub fn new(mut infer: InferReport, forecast: &Forecast, split: Split, dealt: Dealt) -> Self {
+    pub fn new(
+        mut infer: InferReport,
+        forecast: &Forecast,
+        (split, rotating): (Split, Rotating),
+        dealt: Dealt,
+    ) -> Self {
         let Dealt {
             mut ranks,
             seconds_keys,
@@ -92,11 +99,12 @@ impl MpiReport {
         if split == Split::Groups {
             infer.predicted_seconds_infer = predicted_seconds(forecast, servers);
         }
-        ranks[0].seconds_processor = facts::seconds_processor();
+        ranks[0].seconds_processor = system::seconds_processor();
         ranks[0].peak_rss_bytes = system::peak_rss_bytes();
         Self {
             infer,
             split,
+            rotating: (split == Split::Channels).then_some(rotating),
             seconds_keys,
             ranks,
         }

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use mpi::Rank;
 use pipeline::ckks_scheme::EvaluationKeys;
+use pipeline::ckks_scheme::exec::KernelChoice;
 use pipeline::ckks_scheme::serial::refuse_secrets;
 use pipeline::exchange::{ClientSpec, ExchangeError};
 use pipeline::he_layers::Share;
 use pipeline::he_models::Model;
 use pipeline::plan::Plan;
-use pipeline::planner::{self, PlanError, Planned, Task};
+use pipeline::planner::{self, Machine, PlanError, Planned, Task};
 use pipeline::progress::Silent;
 use pipeline::server::{Server, warm_up};
 use pipeline::system;
@@ -19,12 +20,13 @@ use pipeline::system;
 use crate::args::InferArgs;
 use crate::error::RankError;
 use crate::exchange::Servers;
-use crate::facts;
 use crate::link::Link;
 use crate::words::{Done, Facts, Farewell, Order, Ready, Split};
 
 /// The client's rank.
 const CLIENT: Rank = 0;
+/// For orders out of turn.
+const UNEXPECTED: RankError = RankError::Words("the next order");
 
 /// Serves until the client has no more groups. `servers` links the servers among themselves.
 ///
@@ -37,12 +39,24 @@ pub fn serve(
     facts: &Facts,
 ) -> Result<(), RankError> {
     world.say(CLIENT, facts);
-    let (plan, split) = match world.hear(CLIENT)? {
-        Order::Plan { plan, split } => (plan, split),
-        order => return Err(unexpected(&order)),
+    let Order::Plan {
+        plan,
+        split,
+        rotating,
+    } = world.hear(CLIENT)?
+    else {
+        return Err(UNEXPECTED);
     };
     let model = Model::open(&args.model)?;
-    let planned = obeyed(&plan, &model, args, facts)?;
+    let (part, parts) = (servers.rank() as usize, servers.size() as usize);
+    let share = Share::new(part, parts, rotating).expect("a rank is below the number of ranks");
+    let of_groups = (split == Split::Channels).then_some(share);
+    let planned = obeyed(
+        &plan,
+        &model,
+        &facts.machine(args, of_groups)?,
+        &args.kernel(),
+    )?;
     let (plan, instance) = (&planned.plan, &planned.instance);
     let params = &instance.params;
     let spec = ClientSpec::new(
@@ -67,7 +81,7 @@ pub fn serve(
             refuse_secrets(file.parent().unwrap_or(Path::new("."))).map_err(ExchangeError::from)?;
             EvaluationKeys::load(params, &file).map_err(ExchangeError::from)?
         }
-        order => return Err(unexpected(&order)),
+        Order::Plan { .. } | Order::Group(_) | Order::End => return Err(UNEXPECTED),
     };
     let server = Server::new(&planned, &spec, keys)?;
     let seconds_keys = start.elapsed().as_secs_f64();
@@ -81,8 +95,6 @@ pub fn serve(
         },
     );
 
-    let (part, parts) = (servers.rank() as usize, servers.size() as usize);
-    let share = Share::new(part, parts).expect("a rank is below the number of ranks");
     let mut exchange = Servers {
         link: servers,
         params,
@@ -92,9 +104,11 @@ pub fn serve(
         let number = match world.hear(CLIENT)? {
             Order::Group(number) => number,
             Order::End => break,
-            order => return Err(unexpected(&order)),
+            Order::Plan { .. } | Order::KeysByBroadcast | Order::KeysIn(_) => {
+                return Err(UNEXPECTED);
+            }
         };
-        let before = facts::seconds_processor();
+        let before = system::seconds_processor();
         let (images, group) = match split {
             Split::Groups => {
                 let mut incoming = world.incoming(CLIENT);
@@ -118,7 +132,7 @@ pub fn serve(
         let has_logits = split == Split::Groups || part == 0;
         let logits = has_logits.then(|| server.logits_to_bytes(&logits, &group));
         let logits = logits.transpose()?;
-        let processor = facts::seconds_processor().zip(before);
+        let processor = system::seconds_processor().zip(before);
         let done = Done {
             group: number,
             stages,
@@ -135,7 +149,7 @@ pub fn serve(
         &Farewell {
             operations: server.operations(),
             peak_rss_bytes: system::peak_rss_bytes(),
-            seconds_processor: facts::seconds_processor(),
+            seconds_processor: system::seconds_processor(),
         },
     );
     Ok(())
@@ -145,8 +159,8 @@ pub fn serve(
 fn obeyed(
     plan: &str,
     model: &Model,
-    args: &InferArgs,
-    facts: &Facts,
+    machine: &Machine,
+    kernel: &KernelChoice,
 ) -> Result<Planned, RankError> {
     let decisions = plan_from(plan)?.decisions;
     let batch = NonZeroUsize::new(decisions.batch).ok_or_else(|| PlanError::Foreign {
@@ -161,15 +175,9 @@ fn obeyed(
         batch,
         max_logit_error: f64::INFINITY,
     };
-    let machine = facts.machine(args)?;
-    let kernel = args.kernel();
-    Ok(planner::obey(&decisions, &task, &machine, &kernel)?)
+    Ok(planner::obey(&decisions, &task, machine, kernel)?)
 }
 
 fn plan_from(text: &str) -> Result<Plan, RankError> {
     ron::from_str(text).map_err(|_| RankError::Words("a plan"))
-}
-
-fn unexpected(_: &Order) -> RankError {
-    RankError::Words("the next order")
 }

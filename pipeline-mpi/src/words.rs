@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use pipeline::he_layers::Rotating;
 use pipeline::report::{OperationReport, StageReport};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ pub struct Facts {
     pub memory_bytes: u64,
     /// Kernel of the arithmetic.
     pub kernel: String,
+    /// Whether all ranks are on this machine.
+    pub is_alone: bool,
 }
 
 /// From the client to a server.
@@ -37,6 +40,8 @@ pub enum Order {
         plan: String,
         /// How the batch is shared out.
         split: Split,
+        /// Where the rotations of inputs are made if servers share the channels of a group.
+        rotating: Rotating,
     },
     /// The keys are broadcast next.
     KeysByBroadcast,

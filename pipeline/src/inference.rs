@@ -76,6 +76,8 @@ struct Run {
     warmup: f64,
     encrypt: f64,
     infer: f64,
+    /// Time on processors.
+    processor: Option<f64>,
     decrypt: f64,
     pool_high_water_bytes: u64,
     profile: Option<Vec<OperationReport>>,
@@ -234,6 +236,7 @@ fn compared(
         seconds_warmup: run.warmup,
         seconds_encrypt: run.encrypt,
         seconds_infer: run.infer,
+        seconds_processor_infer: run.processor,
         seconds_decrypt: run.decrypt,
         seconds_per_image: run.infer / batch.images as f64,
         peak_rss_bytes: system::peak_rss_bytes(),

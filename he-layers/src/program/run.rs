@@ -85,7 +85,7 @@ impl<'a> Run<'a> {
     /// [`LayerError::Step`] after the last; [`LayerError::Eval`] and others, for instance when the memory is exhausted;
     /// [`LayerError::Exchange`] for a share of a run.
     pub fn step(&mut self, blocks_at_a_time: usize) -> Result<(), LayerError> {
-        if self.share != Share::whole() {
+        if !self.share.is_whole() {
             return self.step_shared(blocks_at_a_time, &mut Nobody);
         }
         let (program, step) = (self.program, self.next_step()?);
@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// [`LayerError::Unready`] before that; [`LayerError::Exchange`] for a share of a run.
     pub fn finish(mut self) -> Result<EncryptedTensor, LayerError> {
-        if self.share != Share::whole() {
+        if !self.share.is_whole() {
             return self.finish_shared(&mut Nobody);
         }
         let program = self.program;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
+use ckks_scheme::counts::Work;
 use ckks_scheme::{Ciphertext, EvaluationKeys};
 use he_layers::{
     Chw, Client, EncryptedTensor, Evaluator, Exchange, Grid, LayerError, Packing, PreparedProgram,
-    Share,
+    Rotating, Share,
 };
 
+use crate::counts::predicted_of;
 use crate::lab::{Lab, residual_network, threads};
 
 /// Ciphertexts by channels: what each process gets from each.
@@ -18,8 +20,12 @@ struct Wires {
     part: usize,
     to: Vec<Sender<Vec<Ciphertext>>>,
     from: Vec<Receiver<Vec<Ciphertext>>>,
-    /// Ciphertexts that this process gave.
+    /// Limbs that this process gave.
     given: usize,
+}
+
+fn limbs(ct: &Ciphertext) -> usize {
+    ct.parts() * ct.level().limbs()
 }
 
 fn copies(ciphertexts: &[Ciphertext]) -> Vec<Ciphertext> {
@@ -39,7 +45,7 @@ impl Exchange for Wires {
         let Some(own) = own else {
             return Ok(self.from[owner].recv()?);
         };
-        self.given += own.len();
+        self.given += own.iter().map(limbs).sum::<usize>();
         let others = self.to.iter().enumerate();
         for (_, to) in others.filter(|(part, _)| *part != owner) {
             to.send(copies(&own))?;
@@ -76,7 +82,15 @@ fn bytes(lab: &Lab, keys: &EvaluationKeys, y: &EncryptedTensor) -> Vec<u8> {
     bytes
 }
 
-/// Compares runs by 1, 2, 3 and 5 processes with the run of one.
+/// What one process of several gave and did.
+struct Part {
+    y: Vec<u8>,
+    given: usize,
+    work: Work,
+}
+
+/// Compares runs by 1, 2, 3 and 5 processes with the run of one: the ciphertexts, and the work and the limbs that are predicted of
+/// each process.
 pub fn check_shared(lab: &mut Lab, prepared: &PreparedProgram, at_a_time: usize) {
     let x = lab.images(prepared);
     let (mut client, keys) = Client::new(&lab.params, prepared, &mut lab.rng).unwrap();
@@ -86,30 +100,59 @@ pub fn check_shared(lab: &mut Lab, prepared: &PreparedProgram, at_a_time: usize)
     let server = Evaluator::new(&lab.params, keys.clone());
     let expected = threads(2).install(|| prepared.forward(&server, input(), at_a_time));
     let expected = bytes(lab, &keys, &expected.unwrap());
-    for parts in [1, 2, 3, 5] {
+    for (parts, rotating) in [1, 2, 3, 5]
+        .into_iter()
+        .flat_map(|parts| [Rotating::Everywhere, Rotating::Once].map(|r| (parts, r)))
+    {
+        let of_part = |part| Share::new(part, parts, rotating).unwrap();
         let run = |mut wires: Wires| {
-            let share = Share::new(wires.part, parts).unwrap();
             let server = Evaluator::new(&lab.params, keys.clone());
-            let mut run = prepared.begin_share(&server, input(), share)?;
+            let mut run = prepared.begin_share(&server, input(), of_part(wires.part))?;
             while !run.is_done() {
                 run.step_shared(at_a_time, &mut wires)?;
             }
             let y = run.finish_shared(&mut wires)?;
-            Ok::<_, LayerError>((bytes(lab, &keys, &y), wires.given))
+            Ok::<_, LayerError>(Part {
+                y: bytes(lab, &keys, &y),
+                given: wires.given,
+                work: server.profile().work(),
+            })
         };
-        let done: Vec<(Vec<u8>, usize)> = thread::scope(|scope| {
+        let done: Vec<Part> = thread::scope(|scope| {
             let start = |wires| scope.spawn(move || threads(1).install(|| run(wires)).unwrap());
             let running: Vec<_> = wires(parts).into_iter().map(start).collect();
             running.into_iter().map(|run| run.join().unwrap()).collect()
         });
-        for (part, (y, given)) in done.iter().enumerate() {
-            assert!(
-                *y == expected,
-                "process {part} of {parts}, {at_a_time} blocks"
-            );
-            if part == 0 {
-                assert_eq!(*given > 0, parts > 1, "{parts} processes");
+        for (part, done) in done.iter().enumerate() {
+            let what = format!("{part} of {parts}, {at_a_time} blocks, {rotating:?}");
+            assert!(done.y == expected, "{what}");
+            let predicted = predicted_of(lab, prepared, at_a_time, of_part(part));
+            // What a refresh does is not predicted here.
+            if prepared.refreshes() == 0 {
+                assert_eq!(done.work, predicted, "{what}");
             }
+        }
+        let given: usize = done.iter().map(|part| part.given).sum();
+        let steps = 0..prepared.steps();
+        let exchanged = steps.map(|step| prepared.exchanged_limbs(step, of_part(0)));
+        assert_eq!(given, exchanged.sum::<usize>(), "{parts}, {rotating:?}");
+        assert_eq!(given > 0, parts > 1);
+        // Nothing is left out, and what is made once is not made twice; only the products' inputs are read by everyone.
+        let work = |share| {
+            let work = predicted_of(lab, prepared, at_a_time, share);
+            [
+                work.forward + work.inverse,
+                work.conversion,
+                work.inner_product,
+                work.matrix_product,
+            ]
+        };
+        let (one, all) = (work(Share::whole()), (0..parts).map(|p| work(of_part(p))));
+        for (at, one) in one.into_iter().enumerate() {
+            let all: u64 = all.clone().map(|work| work[at]).sum();
+            let is_more = parts > 1 && rotating == Rotating::Everywhere && at != 3;
+            assert_eq!(all > one, is_more, "{at}: {all}, {one} in one process");
+            assert!(all >= one, "{at}: {all}, {one} in one process");
         }
     }
 }
@@ -139,8 +182,8 @@ fn a_process_that_hears_nothing_says_of_whom() {
     let images = lab.images(&prepared);
     let (mut client, keys) = Client::new(&lab.params, &prepared, &mut lab.rng).unwrap();
     let server = Evaluator::new(&lab.params, Arc::new(keys));
-    let share = Share::new(1, 2).unwrap();
-    assert_eq!(Share::new(2, 2), None);
+    let share = Share::new(1, 2, Rotating::Everywhere).unwrap();
+    assert_eq!(Share::new(2, 2, Rotating::Once), None);
     let mut own = wires(2).remove(1);
     let x = client.encrypt(&images).unwrap();
     let mut run = prepared.begin_share(&server, x, share).unwrap();

@@ -69,11 +69,14 @@ pub struct Finished {
     pub stages: Vec<StageReport>,
     /// Wall time of the group in seconds, from ciphertexts to ciphertexts.
     pub seconds: f64,
+    /// Time on processors of all servers that had a part in it, in seconds; `None` where a system does not tell.
+    pub seconds_processor: Option<f64>,
 }
 
 /// As [`super::infer_watched`], where `servers` compute the groups, several at a time. The same seed gives the same logits, to the
 /// last bit. [`InferReport::seconds_infer`] is the wall time from the first group that goes out to the last that comes back, in
-/// this process; seconds of stages are those of all groups together.
+/// this process; [`InferReport::seconds_processor_infer`] is the servers', images read and logits written included; seconds of stages
+/// are those of all groups together.
 ///
 /// # Errors
 /// [`InferenceError`].
@@ -146,6 +149,7 @@ fn dealt(
     servers.begin(params, keys, &left).map_err(servers_error)?;
 
     let (mut encrypt, mut decrypt) = (0.0, 0.0);
+    let mut processor = Some(0.0);
     let images = left.iter().map(|number| groups[*number].range.len() as u64);
     let images = images.sum();
     progress.begin("encrypted inference", Some(images), Unit::Things("images"));
@@ -187,6 +191,10 @@ fn dealt(
             let error = format!("{server} sent logits of group {group}, which was not under way");
             return Err(servers_error(error.into()));
         }
+        let of_group = done.seconds_processor;
+        processor = processor
+            .zip(of_group)
+            .map(|(all, of_group)| all + of_group);
         let group = &groups[done.group];
         let images = group.range.len();
         let run = GroupRun {
@@ -221,6 +229,7 @@ fn dealt(
         warmup: 0.0,
         encrypt,
         infer,
+        processor,
         decrypt,
         profile: options.profile.then(|| summed(operations)),
     })

@@ -11,6 +11,7 @@ use crate::progress::Progress;
 use crate::report::StageReport;
 use crate::screening::Inputs;
 use crate::server::{Server, add_stages, run_group, warm_up};
+use crate::system;
 
 pub(super) fn run_encrypted(
     model: &Model,
@@ -45,6 +46,7 @@ pub(super) fn run_encrypted(
     }
     let executors = server.executors()?;
     let (mut encrypt, mut infer, mut decrypt) = (0.0, 0.0, 0.0);
+    let mut processor = Some(0.0);
     let mut stages: Vec<StageReport> = Vec::new();
     let mut pool_high_water_bytes = 0;
     let groups = instance.grouping().groups(batch.images);
@@ -72,8 +74,13 @@ pub(super) fn run_encrypted(
             recording.phase("encryption");
             recording.group(number, group.is_last);
         }
+        let before = system::seconds_processor();
         let done = run_group(begun, kept, recording, progress)?;
         infer += done.seconds;
+        let of_group = system::seconds_processor().zip(before);
+        processor = processor
+            .zip(of_group)
+            .map(|(all, (after, before))| all + after - before);
         add_stages(&mut stages, done.stages);
 
         let start = Instant::now();
@@ -96,6 +103,7 @@ pub(super) fn run_encrypted(
         warmup,
         encrypt,
         infer,
+        processor,
         decrypt,
         profile: options.profile.then(|| server.operations()),
     })

@@ -78,6 +78,7 @@ impl Servers for Two<'_> {
             logits: server.logits_to_bytes(&logits, &of_batch)?,
             stages,
             seconds: 1.0,
+            seconds_processor: Some(2.0),
         })
     }
 
@@ -164,6 +165,7 @@ fn groups_of_servers_elsewhere_give_the_logits_of_one_process() {
             report.stages.iter().map(|s| s.name.clone()).collect()
         };
         assert_eq!(stages(&report), stages(&expected));
+        assert_eq!(report.seconds_processor_infer, Some(8.0));
         let profile = report.profile.unwrap();
         assert!((profile.iter().map(|op| op.share).sum::<f64>() - 1.0).abs() < 1e-9);
     }

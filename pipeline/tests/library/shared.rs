@@ -8,20 +8,22 @@ use std::thread::{self, ThreadId};
 
 use ckks_scheme::serial::{CiphertextReader, CiphertextWriter};
 use ckks_scheme::{Ciphertext, EvaluationKeys, KeyId, Parameters};
-use he_layers::{Exchange, Packing, Share};
+use he_layers::{Exchange, Packing, Rotating, Share};
 use he_models::Model;
 use pipeline::client::{Client, Randomness};
+use pipeline::estimate::time::Together;
 use pipeline::exchange::ClientSpec;
 use pipeline::inference::Batch;
 use pipeline::plan::FewerThreads;
-use pipeline::planner::Planned;
+use pipeline::planner::{Machine, Planned};
 use pipeline::progress::Silent;
 use pipeline::screening::Inputs;
 use pipeline::server::Server;
 use rayon::ThreadPoolBuilder;
 
+use crate::networks::{GIB, machine};
 use crate::sides::{Folder, images, refused, spec};
-use crate::unequal::planned_with_last;
+use crate::unequal::planned_on;
 
 const PROCESSES: usize = 3;
 
@@ -72,9 +74,16 @@ fn wires() -> Vec<Ends> {
     wires
 }
 
-/// The network, with as many threads in every step; 0: all.
-fn ready(model: &Model, threads: usize) -> Planned {
-    let mut planned = planned_with_last(model);
+/// The network for a process of several, with as many threads in every step; 0: all.
+fn ready(model: &Model, threads: usize, share: Share) -> Planned {
+    let machine = Machine {
+        together: Some(Together {
+            share,
+            bytes_per_second: 1e9,
+        }),
+        ..machine(GIB)
+    };
+    let mut planned = planned_on(model, &machine);
     let forecast = &mut planned.plan.forecast;
     let last = forecast.last.iter_mut().flat_map(|last| &mut last.steps);
     for step in forecast.steps.iter_mut().chain(last) {
@@ -93,9 +102,12 @@ struct Given<'a> {
     file: &'a Path,
 }
 
-/// The logits that one process gives, alone or as one of several.
-fn run(given: Given<'_>, threads_of_steps: usize, connected: Option<(usize, Ends)>) -> Vec<u8> {
-    let planned = ready(given.model, threads_of_steps);
+/// The logits that one process gives, alone or as one of several. No stage takes more of the pool than is forecast.
+fn run(given: Given<'_>, threads_of_steps: usize, connected: Option<(Share, Ends)>) -> Vec<u8> {
+    let share = connected
+        .as_ref()
+        .map_or(Share::whole(), |(share, _)| *share);
+    let planned = ready(given.model, threads_of_steps, share);
     let params = &planned.instance.params;
     let keys = EvaluationKeys::read_from(params, &mut &given.keys[..]).unwrap();
     let server = Server::new(&planned, given.spec, keys).unwrap();
@@ -105,8 +117,7 @@ fn run(given: Given<'_>, threads_of_steps: usize, connected: Option<(usize, Ends
     threads.install(|| {
         let done = match connected {
             None => server.run_group(images, &group, &Silent),
-            Some((part, ends)) => {
-                let share = Share::new(part, PROCESSES).unwrap();
+            Some((share, ends)) => {
                 let mut wires = Wires {
                     home: thread::current().id(),
                     params,
@@ -116,14 +127,23 @@ fn run(given: Given<'_>, threads_of_steps: usize, connected: Option<(usize, Ends
                 server.run_shared(images, &group, share, &mut wires)
             }
         };
-        server.logits_to_bytes(&done.unwrap().0, &group).unwrap()
+        let (logits, stages) = done.unwrap();
+        let forecast = &planned.plan.forecast;
+        let steps = forecast.steps_of(group.is_last);
+        for stage in stages {
+            let of_stage = steps.iter().filter(|step| step.stage == stage.name);
+            let most = of_stage.map(|step| step.pool_bytes).max().unwrap();
+            let (name, found) = (&stage.name, stage.bytes);
+            assert!(found <= most, "{name}: {found} bytes of {most}, {share:?}");
+        }
+        server.logits_to_bytes(&logits, &group).unwrap()
     })
 }
 
 #[test]
 fn servers_with_channel_blocks_of_their_own_give_the_logits_of_one() {
     let model = Model::bundled("tiny").unwrap();
-    let planned = ready(&model, 0);
+    let planned = ready(&model, 0, Share::whole());
     let (spec, params) = (spec(&model, &planned), &planned.instance.params);
     let made = Client::generate(&spec, params, &mut Randomness::new(Some(4)));
     let (mut client, made) = made.unwrap();
@@ -149,10 +169,15 @@ fn servers_with_channel_blocks_of_their_own_give_the_logits_of_one() {
         };
         let expected = run(given, 0, None);
         assert!(run(given, 1, None) == expected, "steps of one thread");
-        for threads in [0, 1] {
+        for (threads, rotating) in [
+            (0, Rotating::Everywhere),
+            (0, Rotating::Once),
+            (1, Rotating::Once),
+        ] {
             let all: Vec<Vec<u8>> = thread::scope(|scope| {
                 let start = |connected| scope.spawn(move || run(given, threads, Some(connected)));
-                let running: Vec<_> = wires().into_iter().enumerate().map(start).collect();
+                let shares = (0..).map(|part| Share::new(part, PROCESSES, rotating).unwrap());
+                let running: Vec<_> = shares.zip(wires()).map(start).collect();
                 let joined = running.into_iter().map(|process| process.join().unwrap());
                 joined.collect()
             });
