@@ -11,7 +11,9 @@ use mpi::Rank;
 use mpi::point_to_point::{Message, Status};
 use mpi::request::{Request, Scope};
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, Destination, MatchedReceiveVec, Root, Source};
+use mpi::traits::{
+    Communicator, CommunicatorCollectives, Destination, MatchedReceiveVec, Root, Source,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
