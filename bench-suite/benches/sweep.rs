@@ -95,6 +95,7 @@ fn main() -> Result<(), BoxError> {
             threads: args.common.threads(),
             memory_bytes,
             beside_bytes: 0,
+            together: None,
             speed: Speed::built_in(kernel.name()),
         },
         memory_is_asked_for: args.memory_gib.is_some(),

@@ -346,7 +346,7 @@ const SECRET_FILES: [(&str, &[&str]); 4] = [
         "pipeline",
         &[
             "src/client",
-            "src/inference.rs",
+            "src/inference",
             // Both sides in one process; the server's is in the folder of this name.
             "src/training.rs",
             "src/cli/commands/keygen.rs",

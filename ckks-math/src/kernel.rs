@@ -267,10 +267,14 @@ pub(crate) fn plan(
         .find(|k| k.supports(modulus, log_n))
         .unwrap_or(&kernels[0]);
     if !kernel.supports(modulus, log_n) {
-        return Err(MathError::KernelUnsupported {
-            kernel: kernel.name(),
-            modulus: modulus.value(),
-            log_n,
+        let name = kernel.name();
+        return Err(match kernel.is_available() {
+            false => MathError::KernelUnavailable { kernel: name },
+            true => MathError::KernelUnsupported {
+                kernel: name,
+                modulus: modulus.value(),
+                log_n,
+            },
         });
     }
     kernel.plan(modulus, log_n, psi)

@@ -40,7 +40,7 @@ impl LimbRing {
     /// # Errors
     /// [`MathError::ModulusOutOfRange`], [`MathError::ModulusNotPrime`],
     /// [`MathError::NoRootOfUnity`], [`MathError::DegreeOutOfRange`],
-    /// [`MathError::UnknownKernel`], [`MathError::KernelUnsupported`].
+    /// [`MathError::UnknownKernel`], [`MathError::KernelUnavailable`], [`MathError::KernelUnsupported`].
     pub fn new(q: u64, log_n: u32, kernel: &KernelChoice) -> Result<Self, MathError> {
         let modulus = Self::check(q, log_n)?;
         let psi = primes::primitive_root(modulus, log_n)

@@ -117,6 +117,17 @@ impl OpCounts {
         }
     }
 
+    /// Adds `part` of `whole` equal parts of another count.
+    pub(crate) fn extend_part(&mut self, other: &OpCounts, part: usize, whole: usize) {
+        let of = |count: u64| (count * part as u64).div_ceil(whole as u64);
+        for ((op, level), count) in other.iter().filter(|_| part > 0) {
+            *self.ops.entry((op, level)).or_default() += of(count);
+        }
+        for (p, level, count) in &other.polynomials {
+            self.add_polynomials(p, *level, of(*count));
+        }
+    }
+
     /// Every operation and level with its number.
     pub fn iter(&self) -> impl Iterator<Item = ((Op, Level), u64)> + '_ {
         self.ops.iter().map(|(key, count)| (*key, *count))

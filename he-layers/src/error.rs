@@ -3,6 +3,7 @@
 use ckks_scheme::{BootstrapError, EncodeError, EvalError, Level, PolyError};
 
 use crate::layout::{Grid, Packing, Spacing};
+use crate::program::Missing;
 use crate::tensor::Chw;
 
 /// Errors of layouts, layers and their encrypted execution.
@@ -352,6 +353,9 @@ pub enum LayerError {
         /// Steps of the run.
         steps: usize,
     },
+    /// A run that several processes make together, where one did not get what it needs of another.
+    #[error(transparent)]
+    Exchange(Box<Missing>),
     /// A step of a run that has none left.
     #[error("program {program}: step {found} asked for, the run has {steps}")]
     Step {

@@ -35,8 +35,8 @@ pub use pointwise::{
     Refresh, RefreshLimits, Refresher, Setting, Square, Wire,
 };
 pub use program::{
-    CompiledMaps, Errors, Layer, Node, Phase, Point, Preparation, PreparedProgram, Program, Run,
-    RunState, Shortage, Term, Value, Weights,
+    CompiledMaps, Errors, Exchange, Layer, Missing, Node, Phase, Point, Preparation,
+    PreparedProgram, Program, Rotating, Run, RunState, Share, Shortage, Term, Value, Weights,
 };
 pub use spec::{Form, ScaleChain, TensorSpec};
 pub use tensor::{Chw, PlainTensor};

@@ -329,6 +329,7 @@ fn machine() -> Machine {
         threads: 2,
         memory_bytes: 4 << 30,
         beside_bytes: 0,
+        together: None,
         speed: Speed::built_in(KernelChoice::Auto.name()),
     }
 }

@@ -64,6 +64,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
         threads: rayon::current_num_threads(),
         memory_bytes: 2 << 30,
         beside_bytes: 0,
+        together: None,
         speed: Speed::built_in(KernelChoice::Auto.name()),
     };
     let planned = planner::plan(&task, &machine, &Pins::default(), &KernelChoice::Auto)?;

@@ -70,6 +70,7 @@ pub fn run(file: &Path) -> Result<(), Box<dyn Error>> {
         threads: rayon::current_num_threads(),
         memory_bytes: 4 << 30,
         beside_bytes: 0,
+        together: None,
         speed: Speed::built_in(KernelChoice::Auto.name()),
     };
     let planned = planner::plan(&task, &machine, &Pins::default(), &KernelChoice::Auto)?;

@@ -72,6 +72,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
         threads: rayon::current_num_threads(),
         memory_bytes: 4 << 30,
         beside_bytes: 0,
+        together: None,
         speed: Speed::built_in(KernelChoice::Auto.name()),
     };
     let planned = planner::plan_over(&task, &machine, &Pins::default(), &params, Some(&bootstrap))?;

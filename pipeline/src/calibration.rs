@@ -38,6 +38,10 @@ pub struct MachineFile {
     pub memory_bytes: u64,
     /// Seconds of the primitives.
     pub speed: Speed,
+    /// Bytes per second that the network brings to this machine from another one, for forecasts of several machines; it is not
+    /// measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_bytes_per_second: Option<f64>,
     /// How far the passes of the measurement were apart, by ring and threads: the median over the primitives, as a part of their
     /// costs. Empty where nothing was measured.
     pub spread: BTreeMap<u32, BTreeMap<usize, f64>>,
@@ -76,6 +80,14 @@ impl MachineFile {
         }
         if self.memory_bytes == 0 {
             return Some("memory_bytes is 0, expected 1 or more".to_owned());
+        }
+        if let Some(found) = self.network_bytes_per_second
+            && !(found.is_finite() && found > 0.0)
+        {
+            let expected = "a finite number above 0";
+            return Some(format!(
+                "network_bytes_per_second is {found}, expected {expected}"
+            ));
         }
         for (log_n, by_threads) in &self.speed.rings {
             for (threads, costs) in by_threads {
@@ -172,6 +184,7 @@ pub fn calibrate(
         threads: *threads,
         memory_bytes: *memory_bytes,
         speed,
+        network_bytes_per_second: None,
         spread,
     })
 }
@@ -261,6 +274,13 @@ mod tests {
         let path = dir.path().join("machine.ron");
         std::fs::write(&path, machine.to_ron()).unwrap();
         assert_eq!(MachineFile::read(&path).unwrap(), machine);
+        assert!(!machine.to_ron().contains("network"));
+        let machine = MachineFile {
+            network_bytes_per_second: Some(1.25e9),
+            ..machine
+        };
+        std::fs::write(&path, machine.to_ron()).unwrap();
+        assert_eq!(MachineFile::read(&path).unwrap(), machine);
     }
 
     #[test]
@@ -273,6 +293,7 @@ mod tests {
             threads: 1,
             memory_bytes: 1,
             speed: Speed::built_in("scalar"),
+            network_bytes_per_second: None,
             spread: BTreeMap::new(),
         };
         let refused = |change: &dyn Fn(&mut MachineFile), says: &str| {
@@ -288,6 +309,10 @@ mod tests {
         refused(&|m| m.format = 2, "format is 2, expected 1");
         refused(&|m| m.threads = 0, "threads is 0, expected 1 to 65536");
         refused(&|m| m.memory_bytes = 0, "memory_bytes is 0");
+        for speed in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let says = format!("network_bytes_per_second is {speed}");
+            refused(&|m| m.network_bytes_per_second = Some(speed), &says);
+        }
         let costs = |forward| PrimitiveCosts {
             forward,
             ..PrimitiveCosts::default()

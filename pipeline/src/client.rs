@@ -11,6 +11,7 @@
 
 mod kept;
 mod sharing;
+mod stream;
 mod training;
 
 use std::fs;
@@ -20,6 +21,7 @@ use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::serial::{AtomicFile, SerialError, ServerKeys};
 use ckks_scheme::{
     EvaluationKeys, KeyError, KeyGenerator, KeyId, Parameters, PublicKey, SecretKey,
+    SeededCiphertext,
 };
 use he_layers::{EncryptedTensor, LayerError, PlainTensor};
 use he_models::LogitBounds;
@@ -259,6 +261,18 @@ impl Client {
         }
     }
 
+    /// As [`Self::encrypt_group`], at half the size.
+    fn encrypt_seeded_group(
+        &mut self,
+        images: &PlainTensor,
+        group: &GroupImages,
+    ) -> Result<Vec<SeededCiphertext>, LayerError> {
+        match group.is_last {
+            true => self.inner.encrypt_seeded_other(images),
+            false => self.inner.encrypt_seeded(images),
+        }
+    }
+
     /// Encrypts images into a file that the server reads, group by group, at half the size of what [`Self::encrypt`] gives.
     ///
     /// # Errors
@@ -276,11 +290,8 @@ impl Client {
         let mut file = GroupWriter::create(path, &params, key, &content, &self.spec)?;
         progress.begin("encryption", Some(images as u64), Unit::Things("images"));
         for group in self.spec.grouping().groups(images) {
-            let pictures = inputs.read(group.range)?;
-            let ciphertexts = match group.is_last {
-                true => self.inner.encrypt_seeded_other(&pictures)?,
-                false => self.inner.encrypt_seeded(&pictures)?,
-            };
+            let pictures = inputs.read(group.range.clone())?;
+            let ciphertexts = self.encrypt_seeded_group(&pictures, &group)?;
             file.push_seeded(&ciphertexts)?;
             progress.advance(pictures.n as u64);
         }

@@ -9,7 +9,7 @@ mod spec;
 
 pub use content::{Content, Holds};
 pub use error::ExchangeError;
-pub(crate) use groups::{GroupReader, GroupWriter};
+pub(crate) use groups::{GroupReader, GroupWriter, read_group};
 pub use spec::{ClientInput, ClientSpec, LastTensors, Normalisation};
 
 /// Name of the plan's file in the folder that a client gives to a server.

@@ -1,10 +1,12 @@
 //! The executor: runs a prepared program on encrypted images as its plan says. It has no type that could hold a secret key.
 
+mod relay;
+
 use std::time::Instant;
 
 use ckks_scheme::{Ciphertext, Evaluator};
-use he_layers::{EncryptedTensor, LayerError, PreparedProgram, Run, RunState};
-use rayon::ThreadPoolBuilder;
+use he_layers::{EncryptedTensor, Exchange, LayerError, PreparedProgram, Run, RunState, Share};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::plan::StepForecast;
 use crate::progress::{Progress, Unit};
@@ -93,6 +95,33 @@ impl<'a> Executor<'a> {
         execution.run(progress, |_| Ok::<_, LayerError>(()))?;
         execution.finish()
     }
+
+    /// Runs one process's share of a group that several processes run together; see [`he_layers::Share`]. All of them get the
+    /// logits. What a stage took includes the time in which this process waited for others. `exchange` is called on the
+    /// calling thread only.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; [`LayerError::Exchange`].
+    pub fn run_shared(
+        &self,
+        images: EncryptedTensor,
+        share: Share,
+        exchange: &mut dyn Exchange,
+    ) -> Result<(EncryptedTensor, Vec<StageReport>), LayerError> {
+        let mut execution = Execution {
+            run: self.program.begin_share(self.evaluator, images, share)?,
+            executor: self,
+            stages: Vec::new(),
+        };
+        while execution.next_step().is_some() {
+            execution.step_by(|run, blocks, fewer| match fewer {
+                Some(pool) => relay::step_in(pool, run, blocks, exchange),
+                None => run.step_shared(blocks, exchange),
+            })?;
+        }
+        let logits = execution.run.finish_shared(exchange)?;
+        Ok((logits, execution.stages))
+    }
 }
 
 impl<'a> Execution<'a> {
@@ -140,6 +169,17 @@ impl<'a> Execution<'a> {
     /// [`LayerError::Step`] after the last; [`LayerError::Threads`] if the system has no threads left; [`LayerError::Eval`] and
     /// others.
     pub fn step(&mut self) -> Result<(), LayerError> {
+        self.step_by(|run, blocks, fewer| match fewer {
+            Some(pool) => pool.install(|| run.step(blocks)),
+            None => run.step(blocks),
+        })
+    }
+
+    /// `run` gets the channel blocks at a time, and a pool where the plan says fewer threads than the current one has.
+    fn step_by(
+        &mut self,
+        run: impl FnOnce(&mut Run<'a>, usize, Option<&ThreadPool>) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
         let index = self.run.done();
         let program = self.executor.program;
         let all = rayon::current_num_threads();
@@ -148,13 +188,8 @@ impl<'a> Execution<'a> {
         let pool = self.executor.evaluator.params().pool();
         pool.reset_high_water();
         let start = Instant::now();
-        if (1..all).contains(&threads) {
-            let fewer = ThreadPoolBuilder::new().num_threads(threads).build();
-            let fewer = fewer.map_err(|_| LayerError::Threads { threads })?;
-            fewer.install(|| self.run.step(blocks))?;
-        } else {
-            self.run.step(blocks)?;
-        }
+        let fewer = (1..all).contains(&threads).then(|| pool_of(threads));
+        run(&mut self.run, blocks, fewer.transpose()?.as_ref())?;
         let (seconds, bytes) = (start.elapsed().as_secs_f64(), pool.high_water_bytes());
         let name = program.step_stage(index);
         if self.stages.last().is_none_or(|stage| stage.name != name) {
@@ -210,4 +245,9 @@ impl<'a> Execution<'a> {
     pub fn finish(self) -> Result<(EncryptedTensor, Vec<StageReport>), LayerError> {
         Ok((self.run.finish()?, self.stages))
     }
+}
+
+fn pool_of(threads: usize) -> Result<ThreadPool, LayerError> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|_| LayerError::Threads { threads })
 }

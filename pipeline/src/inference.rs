@@ -1,10 +1,12 @@
 //! A whole encrypted inference in one process, client and server by the same calls that separate ones make, and its
 //! comparison with the plaintext references.
 
+mod dealt;
 mod error;
+mod here;
 
 use crate::answers::{Answer, Answers};
-use crate::checkpoint::{Begun, Checkpoint};
+use crate::checkpoint::Checkpoint;
 use crate::client::{Client, ClientSpec, Randomness};
 use crate::decisions::Instance;
 use crate::exchange::ExchangeError;
@@ -14,13 +16,15 @@ use crate::progress::{Progress, Unit};
 use crate::references::{self, Reference};
 use crate::report::{self, InferReport, LogitsRecord, OperationReport, StageReport};
 use crate::screening::{self, Inputs, OutOfRange, Screened};
-use crate::server::{Server, add_stages, run_group, warm_up};
 use crate::system;
 use crate::timeline::Recording;
+use ckks_scheme::EvaluationKeys;
 use datasets::{DataError, Dataset, Images};
+pub use dealt::{Finished, Numbers, Servers, ServersError, infer_dealt};
 pub use error::InferenceError;
 use he_layers::PreparedProgram;
 use he_models::Model;
+use here::run_encrypted;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -72,6 +76,8 @@ struct Run {
     warmup: f64,
     encrypt: f64,
     infer: f64,
+    /// Time on processors.
+    processor: Option<f64>,
     decrypt: f64,
     pool_high_water_bytes: u64,
     profile: Option<Vec<OperationReport>>,
@@ -120,8 +126,29 @@ pub fn infer_watched(
     planned: Planned,
     batch: Batch<'_>,
     options: Options,
+    watch: Watch<'_>,
+    progress: &dyn Progress,
+) -> Result<InferReport, InferenceError> {
+    let run = |planned: &Planned, inputs: &Inputs<'_>, logits: &mut Vec<f64>, watch: &mut Watch| {
+        run_encrypted(model, planned, inputs, logits, (options, watch), progress)
+    };
+    compared(model, planned, batch, options, watch, progress, run)
+}
+
+/// Runs a batch with `run`, and compares the logits that this gives with the plaintext network.
+fn compared(
+    model: &Model,
+    planned: Planned,
+    batch: Batch<'_>,
+    options: Options,
     mut watch: Watch<'_>,
     progress: &dyn Progress,
+    run: impl FnOnce(
+        &Planned,
+        &Inputs<'_>,
+        &mut Vec<f64>,
+        &mut Watch<'_>,
+    ) -> Result<Run, InferenceError>,
 ) -> Result<InferReport, InferenceError> {
     let mut decrypted = room_for_logits(&planned.instance.prepared, batch.images)?;
     let reference = references::exact(model, batch, progress)?;
@@ -135,8 +162,7 @@ pub fn infer_watched(
         progress,
     )?;
     watch.phase("plaintext network");
-    let watched = (options, &mut watch);
-    let run = run_encrypted(model, &planned, &inputs, &mut decrypted, watched, progress)?;
+    let run = run(&planned, &inputs, &mut decrypted, &mut watch)?;
     let Planned { plan, instance } = planned;
     let Instance {
         params,
@@ -210,6 +236,7 @@ pub fn infer_watched(
         seconds_warmup: run.warmup,
         seconds_encrypt: run.encrypt,
         seconds_infer: run.infer,
+        seconds_processor_infer: run.processor,
         seconds_decrypt: run.decrypt,
         seconds_per_image: run.infer / batch.images as f64,
         peak_rss_bytes: system::peak_rss_bytes(),
@@ -268,108 +295,60 @@ fn room_for_logits(prepared: &PreparedProgram, images: usize) -> Result<Vec<f64>
     Ok(logits)
 }
 
-fn run_encrypted(
+/// Compares what is to be encrypted with what an earlier process began to run.
+fn check_run(
+    checkpoint: &mut Checkpoint,
+    inputs: &Inputs<'_>,
+    prepared: &PreparedProgram,
+    options: Options,
+) -> Result<(), InferenceError> {
+    let seed = options.seed.map_or("none".to_owned(), |s| s.to_string());
+    checkpoint.check("seed", seed)?;
+    checkpoint.check("images", digest(inputs, prepared.images())?)?;
+    Ok(())
+}
+
+/// A client and what its server needs.
+struct Made {
+    spec: ClientSpec,
+    client: Client,
+    keys: EvaluationKeys,
+    seconds: f64,
+}
+
+fn make_keys(
     model: &Model,
     planned: &Planned,
-    inputs: &Inputs<'_>,
-    logits: &mut Vec<f64>,
-    (options, watch): (Options, &mut Watch<'_>),
+    seed: Option<u64>,
+    checkpoint: Option<&Checkpoint>,
     progress: &dyn Progress,
-) -> Result<Run, InferenceError> {
-    let Planned { plan, instance } = planned;
-    let (params, batch) = (&instance.params, inputs.batch());
-    if let Some(checkpoint) = &mut watch.checkpoint {
-        let seed = options.seed.map_or("none".to_owned(), |s| s.to_string());
-        checkpoint.check("seed", seed)?;
-        checkpoint.check("images", digest(inputs, instance.prepared.images())?)?;
-    }
-    let mut randomness = Randomness::new(options.seed);
-    let warmup = warm_up(params, plan.forecast.pool_bytes, progress)?;
-    watch.phase("memory");
-
+) -> Result<Made, InferenceError> {
+    let (decisions, instance) = (&planned.plan.decisions, &planned.instance);
+    let params = &instance.params;
     progress.begin("keys", None, Unit::Parts);
     let start = Instant::now();
+    let mut randomness = Randomness::new(seed);
     let spec = ClientSpec::new(
-        &plan.decisions,
+        decisions,
         instance,
         model.classes(),
         model.conditioning(),
         None,
     );
-    let (mut client, keys) = match &watch.checkpoint {
+    let (client, keys) = match checkpoint {
         // With a seed all keys are made again.
-        Some(checkpoint) if options.seed.is_none() => {
+        Some(checkpoint) if seed.is_none() => {
             Client::kept(&spec, params, &mut randomness, checkpoint)?
         }
         _ => Client::generate(&spec, params, &mut randomness)?,
     };
-    let keygen = start.elapsed().as_secs_f64();
+    let seconds = start.elapsed().as_secs_f64();
     progress.finish();
-
-    watch.phase("keys");
-
-    let server = Server::new(planned, &spec, keys)?;
-    if let Some(recording) = &watch.recording {
-        recording.watch(server.evaluator());
-    }
-    if let Some(checkpoint) = &mut watch.checkpoint {
-        checkpoint.begin(&plan.decisions, server.key())?;
-    }
-    let executors = server.executors()?;
-    let (mut encrypt, mut infer, mut decrypt) = (0.0, 0.0, 0.0);
-    let mut stages: Vec<StageReport> = Vec::new();
-    let mut pool_high_water_bytes = 0;
-    let groups = instance.grouping().groups(batch.images);
-    for (number, group) in groups.enumerate() {
-        let executor = executors.of_group(&group);
-        let images = inputs.read(group.range.clone())?;
-        let kept = watch.checkpoint.as_deref_mut();
-        let mut kept = kept.map(|checkpoint| server.group(checkpoint, number, &group));
-        let found = kept.as_mut().map(|kept| kept.find(executor, progress));
-        let found = found.transpose()?.flatten();
-        let begun = if let Some(begun) = found {
-            client.skip_group();
-            begun
-        } else {
-            let start = Instant::now();
-            let encrypted = client.encrypt_group(&images, &group)?;
-            encrypt += start.elapsed().as_secs_f64();
-            Begun::at(executor.begin(encrypted)?)
-        };
-
-        // The server starts the measurement anew for each of its stages.
-        pool_high_water_bytes = params.pool().high_water_bytes().max(pool_high_water_bytes);
-        let mut recording = watch.recording.as_deref_mut();
-        if let Some(recording) = &mut recording {
-            recording.phase("encryption");
-            recording.group(number, group.is_last);
-        }
-        let done = run_group(begun, kept, recording, progress)?;
-        infer += done.seconds;
-        add_stages(&mut stages, done.stages);
-
-        let start = Instant::now();
-        logits.extend(client.decrypt(&done.logits, images.n)?.data);
-        decrypt += start.elapsed().as_secs_f64();
-        watch.phase("decryption");
-    }
-    if let Some(recording) = &mut watch.recording {
-        recording.collect(server.evaluator());
-    }
-    pool_high_water_bytes = stages
-        .iter()
-        .map(|s| s.bytes)
-        .fold(pool_high_water_bytes, u64::max)
-        .max(params.pool().high_water_bytes());
-    Ok(Run {
-        pool_high_water_bytes,
-        stages,
-        keygen,
-        warmup,
-        encrypt,
-        infer,
-        decrypt,
-        profile: options.profile.then(|| server.operations()),
+    Ok(Made {
+        spec,
+        client,
+        keys,
+        seconds,
     })
 }
 

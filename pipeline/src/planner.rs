@@ -19,10 +19,10 @@ use std::num::NonZeroUsize;
 
 use ckks_scheme::exec::KernelChoice;
 use ckks_scheme::{BootstrapLiteral, Parameters};
-use he_layers::{CompiledMaps, LayerError, Program};
+use he_layers::{CompiledMaps, LayerError, Program, Share};
 
 use crate::decisions::{Decisions, Instance, foreign};
-use crate::estimate::time::Speed;
+use crate::estimate::time::{Speed, Together};
 use crate::plan::Plan;
 use chain::Chain;
 pub use error::PlanError;
@@ -46,8 +46,18 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// What the process needs of that beside the run, in bytes: for a recording of it, say.
     pub beside_bytes: u64,
+    /// The other processes that compute every group together with this one, if there are any.
+    pub together: Option<Together>,
     /// Speed of the primitives.
     pub speed: Speed,
+}
+
+impl Machine {
+    /// The part of every group that is computed here.
+    pub fn share(&self) -> Share {
+        self.together
+            .map_or(Share::whole(), |together| together.share)
+    }
 }
 
 /// What is to be planned.

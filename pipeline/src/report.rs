@@ -86,6 +86,8 @@ pub struct InferReport {
     pub seconds_encrypt: f64,
     /// Time from ciphertexts and evaluation keys in memory to encrypted logits in memory, everything between included.
     pub seconds_infer: f64,
+    /// Time on processors, of all threads, for [`Self::seconds_infer`]; `None` where the system does not tell.
+    pub seconds_processor_infer: Option<f64>,
     /// Time to decrypt and decode the logits.
     pub seconds_decrypt: f64,
     /// [`Self::seconds_infer`] divided by [`Self::images`].

@@ -1,17 +1,20 @@
 //! The server: evaluation keys, plan, network and encrypted images in, encrypted logits out. Nothing that it can reach holds a
 //! secret key.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ckks_scheme::serial::{SerialError, ServerKeys, open_regular, refuse_secrets};
 use ckks_scheme::{EvalError, EvaluationKeys, Evaluator, KeyId, KeySource, Parameters};
-use he_layers::{EncryptedTensor, LayerError};
+use he_layers::{EncryptedTensor, Exchange, LayerError, Share};
 
 use crate::checkpoint::{Begun, Checkpoint, Group, GroupRun};
 use crate::exchange::sealed::{hex, of};
-use crate::exchange::{ClientSpec, Content, ExchangeError, GroupReader, GroupWriter, Holds};
+use crate::exchange::{
+    ClientSpec, Content, ExchangeError, GroupReader, GroupWriter, Holds, read_group,
+};
 use crate::executor::Executor;
 use crate::grouping::GroupImages;
 use crate::planner::Planned;
@@ -91,6 +94,67 @@ impl<'a> Server<'a> {
         progress: &dyn Progress,
     ) -> Result<(EncryptedTensor, Vec<StageReport>), LayerError> {
         self.executors()?.groups.run(images, progress)
+    }
+
+    /// As [`Self::run`], a group with its images: a last one that has a layout of its own is run in that.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_group(
+        &self,
+        images: EncryptedTensor,
+        group: &GroupImages,
+        progress: &dyn Progress,
+    ) -> Result<(EncryptedTensor, Vec<StageReport>), LayerError> {
+        self.executors()?.of_group(group).run(images, progress)
+    }
+
+    /// Runs one process's share of a group that several processes run together, as
+    /// [`Executor::run_shared`](crate::executor::Executor::run_shared) does.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; [`LayerError::Exchange`].
+    pub fn run_shared(
+        &self,
+        images: EncryptedTensor,
+        group: &GroupImages,
+        share: Share,
+        exchange: &mut dyn Exchange,
+    ) -> Result<(EncryptedTensor, Vec<StageReport>), LayerError> {
+        let executors = self.executors()?;
+        executors
+            .of_group(group)
+            .run_shared(images, share, exchange)
+    }
+
+    /// Reads a group that a client of `infer_dealt` sent: encrypted images, and how many there are. `sender` is what errors
+    /// call it.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Serial`] and [`ExchangeError::Content`] for what are no images for this server.
+    pub fn read_images(
+        &self,
+        input: impl Read,
+        sender: &str,
+    ) -> Result<(EncryptedTensor, GroupImages), ExchangeError> {
+        let of = (&self.planned.instance.params, self.key);
+        read_group(input, sender, of, Holds::Images, self.spec)
+    }
+
+    /// Logits of a group as that client reads them.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Serial`] for a tensor of something else.
+    pub fn logits_to_bytes(
+        &self,
+        logits: &EncryptedTensor,
+        group: &GroupImages,
+    ) -> Result<Vec<u8>, ExchangeError> {
+        let params = &self.planned.instance.params;
+        let content = Content::new(Holds::Logits, group.range.len(), self.spec);
+        let mut stream = GroupWriter::new(Vec::new(), params, self.key, &content, self.spec)?;
+        stream.push(logits.ciphertexts())?;
+        stream.finish()
     }
 
     pub(crate) fn executors(&self) -> Result<Executors<'_>, LayerError> {

@@ -318,6 +318,7 @@ mod tests {
                 threads: 2,
                 memory_bytes: 1 << 30,
                 beside_bytes: 0,
+                together: None,
                 speed: Speed::built_in("scalar"),
             },
             memory_is_asked_for: true,

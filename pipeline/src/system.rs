@@ -7,6 +7,8 @@ use std::fs;
 const MEMORY_SHARE: f64 = 0.8;
 /// Memory to plan for on systems that do not tell how much is free.
 const UNKNOWN_MEMORY: u64 = 8 << 30;
+/// Clock ticks per second in what Linux says of a process.
+const TICKS: f64 = 100.0;
 
 /// High-water mark of the resident memory of this process, in bytes (`VmHWM`).
 #[must_use]
@@ -30,6 +32,17 @@ pub fn available_memory_bytes() -> Option<u64> {
 pub fn memory_for_a_run() -> u64 {
     let free = available_memory_bytes();
     free.map_or(UNKNOWN_MEMORY, |free| (free as f64 * MEMORY_SHARE) as u64)
+}
+
+/// Time on processors of all threads of this process since it began, in seconds.
+#[must_use]
+pub fn seconds_processor() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name of the program is in parentheses and may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(11);
+    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some((user + system) / TICKS)
 }
 
 /// Name of the processor; the architecture where the system does not tell more.
@@ -80,6 +93,18 @@ mod tests {
         if reset_peak_rss() {
             assert!(peak_rss_bytes().unwrap() <= high - (32 << 20));
         }
+    }
+
+    #[test]
+    fn time_on_processors_grows_while_something_is_computed() {
+        let before = seconds_processor().unwrap();
+        let mut sum = 0u64;
+        while seconds_processor().unwrap() < before + 0.05 {
+            sum = std::hint::black_box(sum + 1);
+        }
+        let after = seconds_processor().unwrap();
+        // Other tests run in this process at the same time.
+        assert!(after < before + 60.0, "{before} to {after}, {sum}");
     }
 
     #[test]

@@ -13,12 +13,12 @@ use super::term::Term;
 use crate::noise::weight_rounding_variance;
 
 impl LinearMap {
-    /// Weights of the columns `cols` of a product that differ from cell to cell, by geometry: those count that happen to be
-    /// the same number in all cells.
-    pub fn masked_weights(&self, task: &ProductTask, cols: Range<usize>) -> usize {
+    /// How many of the columns `cols` of a product have weights that differ from cell to cell, by geometry: those count that
+    /// happen to be the same number in all cells.
+    pub fn masked_columns(&self, task: &ProductTask, cols: Range<usize>) -> usize {
         let terms = &self.plan.terms[task.out_phase];
         let masked = |column: &&Column| !terms[column.term].is_constant();
-        task.cols[cols].iter().filter(masked).count() * task.rows.len()
+        task.cols[cols].iter().filter(masked).count()
     }
 
     /// Bytes of the weights.

@@ -9,6 +9,7 @@ use ckks_scheme::{
 use num_complex::Complex64;
 use rayon::prelude::*;
 
+use super::share::Share;
 use crate::linear::{LinearMap, ProductTask, TermWeight};
 use crate::rounding::{period, periodic};
 use crate::spec::TensorSpec;
@@ -28,6 +29,8 @@ type Corrections = Vec<(usize, Vec<f64>)>;
 pub(crate) struct Accumulator<'a> {
     evaluator: &'a Evaluator,
     output: &'a TensorSpec,
+    /// The output's channel blocks that are summed here; the others stay empty.
+    share: Share,
     /// For each output ciphertext its inner sums by giant step.
     sums: Vec<BTreeMap<i64, Ciphertext>>,
     /// For each output ciphertext the mean error of its rounded weights, one number a cell, before any fold.
@@ -35,12 +38,13 @@ pub(crate) struct Accumulator<'a> {
 }
 
 impl<'a> Accumulator<'a> {
-    pub(crate) fn new(evaluator: &'a Evaluator, output: &'a TensorSpec) -> Self {
+    pub(crate) fn new(evaluator: &'a Evaluator, output: &'a TensorSpec, share: Share) -> Self {
         let n = output.layout.ciphertexts();
         let cells = output.layout.grid().cells();
         Self {
             evaluator,
             output,
+            share,
             sums: (0..n).map(|_| BTreeMap::new()).collect(),
             corrections: vec![vec![0.0; cells]; n],
         }
@@ -57,6 +61,7 @@ impl<'a> Accumulator<'a> {
         Self {
             evaluator,
             output,
+            share: Share::whole(),
             sums,
             corrections: corrections.chunks(cells).map(<[f64]>::to_vec).collect(),
         }
@@ -92,20 +97,26 @@ impl<'a> Accumulator<'a> {
         inputs: &[Rotations],
     ) -> Result<(), EvalError> {
         let first = blocks.start * map.input().ciphertexts_per_block();
-        let tasks: Vec<(&ProductTask, Range<usize>)> = map
+        let tasks: Vec<Part> = map
             .tasks()
             .iter()
-            .map(|task| (task, task.columns_of(blocks.clone())))
+            .map(|task| Part {
+                task,
+                rows: self.rows_of(task),
+                cols: task.columns_of(blocks.clone()),
+            })
+            .filter(|part| !part.rows.is_empty() && !part.cols.is_empty())
             .collect();
 
         // Hand every product its own sums.
         let mut owners = HashMap::new();
-        for (index, (task, cols)) in tasks.iter().enumerate() {
-            for output in task.outputs().iter().filter(|_| !cols.is_empty()) {
-                owners.insert((*output, task.giant()), index);
-                if !self.sums[*output].contains_key(&task.giant()) {
+        for (index, part) in tasks.iter().enumerate() {
+            let giant = part.task.giant();
+            for output in part.outputs() {
+                owners.insert((output, giant), index);
+                if !self.sums[output].contains_key(&giant) {
                     let zero = self.evaluator.zero(self.output.level, self.output.scale)?;
-                    self.sums[*output].insert(task.giant(), zero);
+                    self.sums[output].insert(giant, zero);
                 }
             }
         }
@@ -118,19 +129,15 @@ impl<'a> Accumulator<'a> {
             }
         }
 
-        let product =
-            |((task, cols), mut sums): ((&ProductTask, Range<usize>), Vec<&mut Ciphertext>)| {
-                if cols.is_empty() {
-                    return Ok(Vec::new());
-                }
-                let x: Vec<&Ciphertext> = task.inputs()[cols.clone()]
-                    .iter()
-                    .map(|(index, baby)| &inputs[index - first][baby])
-                    .collect();
-                let (weights, corrections) = round_weights(map, task, cols, weight_scale)?;
-                self.evaluator.matmul_accumulate(&mut sums, &x, &weights)?;
-                Ok(corrections)
-            };
+        let product = |(part, mut sums): (Part<'_>, Vec<&mut Ciphertext>)| {
+            let x: Vec<&Ciphertext> = part.task.inputs()[part.cols.clone()]
+                .iter()
+                .map(|(index, baby)| &inputs[index - first][baby])
+                .collect();
+            let (weights, corrections) = round_weights(map, &part, weight_scale)?;
+            self.evaluator.matmul_accumulate(&mut sums, &x, &weights)?;
+            Ok(corrections)
+        };
         let corrections: Vec<Corrections> = tasks
             .into_par_iter()
             .zip(sums)
@@ -145,17 +152,36 @@ impl<'a> Accumulator<'a> {
         Ok(())
     }
 
-    /// Rotates the inner sums and adds them up, folds, and adds the biases of `maps`, all those that were absorbed.
+    /// The rows of a product that are summed here.
+    fn rows_of(&self, task: &ProductTask) -> Vec<usize> {
+        let outputs = task.outputs().iter().enumerate();
+        outputs
+            .filter(|(_, output)| self.owns(**output))
+            .map(|(row, _)| row)
+            .collect()
+    }
+
+    /// Whether an output ciphertext is summed here.
+    fn owns(&self, output: usize) -> bool {
+        let per_block = self.output.layout.ciphertexts_per_block();
+        self.share.owns(output / per_block)
+    }
+
+    /// Rotates the inner sums and adds them up, folds, and adds the biases of `maps`, all those that were absorbed. Gives the
+    /// outputs that are summed here, in order.
     pub(crate) fn finish(self, maps: &[&LinearMap]) -> Result<Vec<Ciphertext>, EvalError> {
+        let own: Vec<bool> = (0..self.sums.len()).map(|at| self.owns(at)).collect();
         let Self {
             evaluator,
             output,
             sums,
             corrections,
+            ..
         } = self;
         // A thread that waits for limbs takes up another sum: there must be no more of them than threads have temporaries for.
-        let parts = sums.iter().map(|sums| sums.len().div_ceil(GIANTS_A_SUM));
-        let are_few = parts.map(|parts| parts.max(1)).sum::<usize>() < rayon::current_num_threads();
+        let summed = sums.iter().zip(&own).filter(|(_, own)| **own);
+        let parts = summed.map(|(sums, _)| sums.len().div_ceil(GIANTS_A_SUM).max(1));
+        let are_few = parts.sum::<usize>() < rayon::current_num_threads();
         let spread = are_few.then(|| evaluator.spread_limbs());
         let evaluator = spread.as_ref().unwrap_or(evaluator);
         let finish =
@@ -190,8 +216,23 @@ impl<'a> Accumulator<'a> {
         sums.into_par_iter()
             .zip(corrections)
             .enumerate()
+            .filter(|(index, _)| own[*index])
             .map(finish)
             .collect()
+    }
+}
+
+/// The rows and columns of a product that are multiplied at a time.
+struct Part<'a> {
+    task: &'a ProductTask,
+    rows: Vec<usize>,
+    cols: Range<usize>,
+}
+
+impl Part<'_> {
+    /// Output ciphertexts of the rows.
+    fn outputs(&self) -> impl Iterator<Item = usize> {
+        self.rows.iter().map(|row| self.task.outputs()[*row])
     }
 }
 
@@ -218,30 +259,30 @@ fn rotated_sum(
     }
 }
 
-/// The weights of the columns `cols` of a product as the evaluator takes them, and for each output ciphertext the mean error
-/// that rounding them causes.
+/// The weights of a part of a product as the evaluator takes them, and for each output ciphertext the mean error that rounding
+/// them causes.
 fn round_weights(
     map: &LinearMap,
-    task: &ProductTask,
-    cols: Range<usize>,
+    part: &Part<'_>,
     scale: Scale,
 ) -> Result<(PeriodicMatrix, Corrections), EncodeError> {
+    let Part { task, rows, cols } = part;
     let cells = map.input().grid().cells();
-    let mut matrix = PeriodicMatrix::new(task.outputs().len(), cols.len(), period(cells), scale)?;
-    let mut corrections = Vec::with_capacity(task.outputs().len());
-    for (row, output) in task.outputs().iter().enumerate() {
+    let mut matrix = PeriodicMatrix::new(rows.len(), cols.len(), period(cells), scale)?;
+    let mut corrections = Vec::with_capacity(rows.len());
+    for (to, (row, output)) in rows.iter().zip(part.outputs()).enumerate() {
         let mut correction = vec![0.0; cells];
         for col in cols.clone() {
-            let exact = map.weight(task, row, col);
+            let exact = map.weight(task, *row, col);
             let at = col - cols.start;
             let rounded = match &exact {
                 TermWeight::Zero => continue,
-                TermWeight::Constant(w) => TermWeight::Constant(matrix.set_scalar(row, at, *w)?),
-                TermWeight::Masked(w) => TermWeight::Masked(matrix.set_masked(row, at, w)?),
+                TermWeight::Constant(w) => TermWeight::Constant(matrix.set_scalar(to, at, *w)?),
+                TermWeight::Masked(w) => TermWeight::Masked(matrix.set_masked(to, at, w)?),
             };
             map.add_mean_error(&mut correction, (task, col), &exact, &rounded);
         }
-        corrections.push((*output, correction));
+        corrections.push((output, correction));
     }
     Ok((matrix, corrections))
 }

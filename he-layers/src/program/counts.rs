@@ -1,6 +1,8 @@
 //! What a run does, step by step.
 
+use super::memory::own_ciphertexts;
 use super::prepared::{Entry, PreparedProgram, PreparedStage, PreparedValue, Step};
+use super::share::Share;
 use super::sums::Opened;
 use crate::cost::{Op, OpCounts};
 use crate::spec::Form;
@@ -69,29 +71,43 @@ impl PreparedProgram {
     /// # Panics
     /// If there is no such step.
     pub fn phases(&self, step: usize, blocks_at_a_time: usize) -> [Phase; 3] {
-        let mut opened = Opened::before(self, step);
+        self.phases_of(step, blocks_at_a_time, Share::whole())
+    }
+
+    /// As [`Self::phases`], in one process of several that make a run together.
+    ///
+    /// # Panics
+    /// If there is no such step.
+    pub fn phases_of(&self, step: usize, blocks_at_a_time: usize, share: Share) -> [Phase; 3] {
+        let mut opened = Opened::before(self, step, share);
         let step = &self.steps[step];
         let layout = &self.values[step.tensor].spec.layout;
         let (blocks, part) = (layout.blocks(), blocks_at_a_time.max(1));
-        let at_a_time = layout.ciphertexts_per_block() * part.min(blocks);
+        let at_a_time = layout.ciphertexts_per_block() * part.min(share.count(0..blocks));
         [
-            self.reading(step, at_a_time.max(1)),
+            self.reading(step, at_a_time.max(1), share),
             self.multiplying(step, (blocks, part), &mut opened),
-            self.finishing(step),
+            self.finishing(step, share),
         ]
     }
 
     /// What is made of each ciphertext, `at_a_time` of them at a time: stages and rotations. Limbs are shared out where there are
     /// fewer ciphertexts than threads.
-    fn reading(&self, step: &Step, at_a_time: usize) -> Phase {
+    fn reading(&self, step: &Step, at_a_time: usize, share: Share) -> Phase {
         let mut counts = OpCounts::default();
+        let layout = &self.values[step.tensor].spec.layout;
+        let per_block = layout.ciphertexts_per_block();
+        let own = own_ciphertexts(&self.values[step.tensor].spec, share);
         for &index in &step.values {
             let value = &self.values[index];
+            let mut read = OpCounts::default();
             if let Some(stage) = &value.stage {
-                self.count_stage(stage, &mut counts);
+                self.count_stage(stage, &mut read);
             }
-            self.count_reads(value, &mut counts);
-            for steps in &value.steps {
+            self.count_reads(value, &mut read);
+            counts.extend_part(&read, own, layout.ciphertexts());
+            let steps = value.steps.iter().enumerate();
+            for (_, steps) in steps.filter(|(index, _)| share.rotates(index / per_block)) {
                 let moved = steps.iter().filter(|s| **s != 0).count();
                 counts.add(Op::Hoist, value.spec.level, usize::from(moved > 0));
                 counts.add(Op::HoistedRotation, value.spec.level, moved);
@@ -130,15 +146,15 @@ impl PreparedProgram {
 
     /// The ends of nodes, output by output. The inner sums of one are shared out, and their limbs where there are fewer sums
     /// than threads.
-    fn finishing(&self, step: &Step) -> Phase {
+    fn finishing(&self, step: &Step, share: Share) -> Phase {
         let mut counts = OpCounts::default();
         let (mut pieces, mut splits) = (usize::MAX, 1);
         for &node in &step.finishes {
             let node = &self.nodes[node];
             let sums = &self.values[node.value].spec;
             node.finish
-                .count_ops(sums, node.products.len(), &mut counts);
-            pieces = pieces.min(node.finish.giants.len());
+                .count_ops(sums, node.products.len(), share, &mut counts);
+            pieces = pieces.min(own_ciphertexts(sums, share));
             splits = splits.max(node.finish.parts() * sums.level.limbs());
         }
         Phase {

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::prepared::{PreparedProgram, Step};
+use super::share::{Rotating, Share, ranges};
 use super::sums::Opened;
 use crate::cost::OpCounts;
+use crate::spec::TensorSpec;
 
 impl PreparedProgram {
     /// Most limbs (of `8 N` bytes) that ciphertexts hold at any moment of step `step`, everything that waits included, when
@@ -15,25 +17,41 @@ impl PreparedProgram {
     /// # Panics
     /// If there is no such step.
     pub fn peak_limbs(&self, step: usize, blocks_at_a_time: usize) -> usize {
-        let waiting = self.waiting_limbs(step);
-        let mut opened = Opened::before(self, step);
+        self.peak_limbs_of(step, blocks_at_a_time, Share::whole())
+    }
+
+    /// As [`Self::peak_limbs`], in one process of several that make a run together.
+    ///
+    /// # Panics
+    /// If there is no such step.
+    pub fn peak_limbs_of(&self, step: usize, blocks_at_a_time: usize, share: Share) -> usize {
+        let (number, waiting) = (step, self.waiting_limbs(step, share));
+        let mut opened = Opened::before(self, step, share);
         let step = &self.steps[step];
         let input = &self.values[step.tensor].spec;
         let (blocks, per_block) = (input.layout.blocks(), input.layout.ciphertexts_per_block());
-        let n = input.layout.ciphertexts();
-        let blocks_at_a_time = blocks_at_a_time.max(1);
+        let own = |blocks: Range<usize>| share.count(blocks) * per_block;
+        let at_a_time = blocks_at_a_time.max(1);
         let mut peak = 0;
-        for from in (0..blocks).step_by(blocks_at_a_time) {
-            let to = blocks.min(from + blocks_at_a_time);
-            let part = from * per_block..to * per_block;
-            let left = input.limbs(n - part.end);
-            // What is taken, as it is; then what is read of it; then what its products add up to.
-            let start = left + input.limbs(part.len()) + opened.limbs(self);
-            let rotated = left + self.rotated_limbs(step, part.clone());
-            let read = rotated + self.joining_limbs(step, part.len()) + opened.limbs(self);
-            opened.absorb(self, step, from..to, &|_| true, &mut OpCounts::default());
-            let absorbed = rotated + opened.limbs(self);
-            peak = peak.max(start).max(read).max(absorbed);
+        for window in ranges(0..blocks, at_a_time.saturating_mul(share.parts())) {
+            let left = input.limbs(own(window.end..blocks));
+            let start = left + input.limbs(own(window.clone())) + opened.limbs(self);
+            // What one process alone reads is joined as it is; what several read waits until it has gone to all.
+            let staged = match share.is_whole() {
+                true => 0,
+                false => self.staged_limbs(step, window.clone(), share),
+            };
+            peak = peak.max(start).max(left + staged + opened.limbs(self));
+            for part in ranges(window, at_a_time) {
+                // What is taken, as it is; then what is read of it; then what its products add up to.
+                let ciphertexts = part.start * per_block..part.end * per_block;
+                let rotated = left + staged + self.rotated_limbs(step, ciphertexts);
+                let joining = self.joining_limbs(step, own(part.clone()));
+                let read = rotated + joining + opened.limbs(self);
+                opened.absorb(self, step, part, &|_| true, &mut OpCounts::default());
+                let absorbed = rotated + opened.limbs(self);
+                peak = peak.max(read).max(absorbed);
+            }
         }
         // Nodes are finished one after another. The inner sums of an output are freed when it is there; those of one
         // output that are rotated in several parts leave as many results.
@@ -42,12 +60,27 @@ impl PreparedProgram {
         for &node in &step.finishes {
             let prepared = &self.nodes[node];
             let output = &self.values[prepared.value].spec;
-            peak = peak.max(alive + output.limbs(prepared.finish.waiting_parts()));
-            let outputs = output.limbs(output.layout.ciphertexts());
+            let finish = &prepared.finish;
+            peak = peak.max(alive + output.limbs(finish.waiting_parts(output, share)));
+            let outputs = output.limbs(own_ciphertexts(output, share));
             alive = alive - opened.limbs_of(self, node) + outputs;
             peak = peak.max(alive);
         }
-        waiting + peak
+        waiting + peak.max(self.gathered_limbs(number, share))
+    }
+
+    /// What a process of several holds of all images before the first step, and of all logits after the last one.
+    fn gathered_limbs(&self, step: usize, share: Share) -> usize {
+        let all = |spec: &TensorSpec| spec.limbs(spec.layout.ciphertexts());
+        let images = if step == 0 { all(self.input()) } else { 0 };
+        let logits = match step + 1 == self.steps() {
+            true => all(self.output()),
+            false => 0,
+        };
+        match share.is_whole() {
+            true => 0,
+            false => images.max(logits),
+        }
     }
 
     /// Bytes that the program takes beside the limb pool: its weights three times (as they were read, as they were brought into
@@ -59,7 +92,7 @@ impl PreparedProgram {
     }
 
     /// Tensors that are finished before a step and read after it, and the output if it is finished.
-    fn waiting_limbs(&self, number: usize) -> usize {
+    fn waiting_limbs(&self, number: usize, share: Share) -> usize {
         let later = self.steps[number + 1..].iter().map(|s| s.tensor);
         let finished: BTreeSet<usize> = self.steps[..number]
             .iter()
@@ -71,9 +104,27 @@ impl PreparedProgram {
             .filter(|tensor| finished.contains(tensor))
             .map(|tensor| {
                 let spec = &self.values[tensor].spec;
-                spec.limbs(spec.layout.ciphertexts())
+                spec.limbs(own_ciphertexts(spec, share))
             })
             .sum()
+    }
+
+    /// What a process of several holds of its own channel blocks of a window until all have it.
+    fn staged_limbs(&self, step: &Step, window: Range<usize>, share: Share) -> usize {
+        let layout = &self.values[step.tensor].spec.layout;
+        let per_block = layout.ciphertexts_per_block();
+        let own = window.clone().filter(|block| share.owns(*block));
+        let given = match share.rotating() {
+            Rotating::Everywhere => {
+                let of_one = self.multiplied(&step.values);
+                let of_one: usize = of_one.map(|value| self.values[value].spec.limbs(1)).sum();
+                own.count() * per_block * of_one
+            }
+            Rotating::Once => own
+                .map(|block| self.rotated_limbs(step, block * per_block..(block + 1) * per_block))
+                .sum(),
+        };
+        given + self.joining_limbs(step, share.count(window) * per_block)
     }
 
     /// Limbs of the rotations that the products of some ciphertexts read.
@@ -120,4 +171,9 @@ impl PreparedProgram {
         let children = prepared.children.iter().map(child).max().unwrap_or(0);
         prepared.spec.limbs(1) + rescaled + children
     }
+}
+
+/// Ciphertexts of a tensor that belong to a share.
+pub(super) fn own_ciphertexts(spec: &TensorSpec, share: Share) -> usize {
+    share.count(0..spec.layout.blocks()) * spec.layout.ciphertexts_per_block()
 }

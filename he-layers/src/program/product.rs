@@ -4,6 +4,7 @@ use ckks_scheme::{KeyRequest, Scale};
 use num_complex::Complex64;
 
 use super::accumulator::GIANTS_A_SUM;
+use super::share::Share;
 use super::slots::Weights;
 use crate::cost::{Op, OpCounts};
 use crate::error::LayerError;
@@ -117,10 +118,24 @@ impl Finish {
         }
     }
 
-    /// Adds the end of a node of so many products.
-    pub fn count_ops(&self, sums: &TensorSpec, products: usize, counts: &mut OpCounts) {
+    /// The giant steps of the outputs that a share has.
+    fn giants_of(&self, sums: &TensorSpec, share: Share) -> impl Iterator<Item = &Vec<i64>> {
+        let per_block = sums.layout.ciphertexts_per_block();
+        let all = self.giants.iter().enumerate();
+        all.filter(move |(output, _)| share.owns(output / per_block))
+            .map(|(_, giants)| giants)
+    }
+
+    /// Adds a share of the end of a node of so many products.
+    pub fn count_ops(
+        &self,
+        sums: &TensorSpec,
+        products: usize,
+        share: Share,
+        counts: &mut OpCounts,
+    ) {
         let level = sums.level;
-        for giants in &self.giants {
+        for giants in self.giants_of(sums, share) {
             if giants.is_empty() {
                 counts.add(Op::Zero, level, 1);
             }
@@ -133,7 +148,7 @@ impl Finish {
                 counts.add(Op::Add, level, giants.len().div_ceil(GIANTS_A_SUM) - 1);
             }
         }
-        let outputs = self.giants.len();
+        let outputs = self.giants_of(sums, share).count();
         counts.add(Op::FoldRotation, level, outputs * self.fold.len());
         counts.add(Op::Add, level, outputs * self.fold.len());
         counts.add(Op::AddPlane, level, if products > 0 { outputs } else { 0 });
@@ -145,9 +160,10 @@ impl Finish {
         parts.max().unwrap_or(1).max(1)
     }
 
-    /// Sums of rotations that wait for the other parts of their output.
-    pub fn waiting_parts(&self) -> usize {
-        let parts = self.giants.iter().map(|g| g.len().div_ceil(GIANTS_A_SUM));
+    /// Sums of rotations of a share that wait for the other parts of their output.
+    pub fn waiting_parts(&self, sums: &TensorSpec, share: Share) -> usize {
+        let giants = self.giants_of(sums, share);
+        let parts = giants.map(|g| g.len().div_ceil(GIANTS_A_SUM));
         parts.filter(|parts| *parts > 1).sum()
     }
 }

@@ -3,23 +3,24 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use ckks_scheme::{Ciphertext, EvalError, Evaluator, Level};
+use ckks_scheme::{Ciphertext, Evaluator};
 use rayon::prelude::*;
 
 use super::accumulator::{Accumulator, Rotations};
-use super::counts::Joining;
-use super::prepared::{Entry, PreparedProgram, PreparedValue};
+use super::prepared::{PreparedProgram, Step};
+use super::reader::{Read, Reader, stage_blocks};
+use super::share::{Nobody, Share};
 use crate::encrypted::EncryptedTensor;
 use crate::error::LayerError;
 use crate::linear::LinearMap;
-use crate::pointwise::{Operand, PreparedBlock, Shared};
-use crate::spec::Form;
 
 /// An encrypted run of a prepared program. It holds no secret and can be sent to another thread between steps.
 #[derive(Debug)]
 pub struct Run<'a> {
     pub(super) program: &'a PreparedProgram,
     pub(super) evaluator: &'a Evaluator,
+    /// The channel blocks of every tensor that this process computes and keeps.
+    pub(super) share: Share,
     /// Tensors that are finished and not read yet, by the number of their value.
     pub(super) tensors: BTreeMap<usize, Vec<Ciphertext>>,
     /// Sums under way, by the number of their node.
@@ -41,6 +42,7 @@ impl PreparedProgram {
         Ok(Run {
             program: self,
             evaluator,
+            share: Share::whole(),
             tensors: BTreeMap::from([(0, input.into_parts().1)]),
             sums: BTreeMap::new(),
             done: 0,
@@ -65,18 +67,6 @@ impl PreparedProgram {
     }
 }
 
-/// What one ciphertext becomes for the readers of its tensor.
-#[derive(Default)]
-struct Read {
-    /// Rotations, by the number of the value.
-    rotations: BTreeMap<usize, Rotations>,
-    /// What is added as it is, with the number of the node.
-    lifted: Vec<(usize, Ciphertext)>,
-}
-
-/// What the stages of some channel blocks need to know of each block, by the number of the stage's value.
-type Blocks<'a> = BTreeMap<usize, Vec<Box<dyn PreparedBlock + 'a>>>;
-
 impl<'a> Run<'a> {
     /// Steps that are done.
     pub fn done(&self) -> usize {
@@ -92,16 +82,13 @@ impl<'a> Run<'a> {
     /// ciphertexts, and over the limbs of each where there are fewer ciphertexts than threads.
     ///
     /// # Errors
-    /// [`LayerError::Step`] after the last; [`LayerError::Eval`] and others, for instance when the memory is exhausted.
+    /// [`LayerError::Step`] after the last; [`LayerError::Eval`] and others, for instance when the memory is exhausted;
+    /// [`LayerError::Exchange`] for a share of a run.
     pub fn step(&mut self, blocks_at_a_time: usize) -> Result<(), LayerError> {
-        let program = self.program;
-        let Some(step) = program.steps.get(self.done) else {
-            return Err(LayerError::Step {
-                program: program.name.clone(),
-                found: self.done,
-                steps: program.steps(),
-            });
-        };
+        if !self.share.is_whole() {
+            return self.step_shared(blocks_at_a_time, &mut Nobody);
+        }
+        let (program, step) = (self.program, self.next_step()?);
         let layout = &program.values[step.tensor].spec.layout;
         let per_block = layout.ciphertexts_per_block();
         let tensor = self.tensors.remove(&step.tensor).unwrap_or_default();
@@ -117,6 +104,24 @@ impl<'a> Run<'a> {
             self.absorb(&step.values, blocks, part)?;
         }
         drop(left);
+        self.end_step(step)
+    }
+
+    pub(super) fn next_step(&self) -> Result<&'a Step, LayerError> {
+        let program = self.program;
+        program
+            .steps
+            .get(self.done)
+            .ok_or_else(|| LayerError::Step {
+                program: program.name.clone(),
+                found: self.done,
+                steps: program.steps(),
+            })
+    }
+
+    /// Finishes the nodes that wait for nothing else.
+    pub(super) fn end_step(&mut self, step: &Step) -> Result<(), LayerError> {
+        let program = self.program;
         for &node in &step.finishes {
             let prepared = &program.nodes[node];
             let maps: Vec<&LinearMap> = prepared.products.iter().map(|p| &p.map).collect();
@@ -136,24 +141,31 @@ impl<'a> Run<'a> {
     /// The network's output, when all steps are done.
     ///
     /// # Errors
-    /// [`LayerError::Unready`] before that.
+    /// [`LayerError::Unready`] before that; [`LayerError::Exchange`] for a share of a run.
     pub fn finish(mut self) -> Result<EncryptedTensor, LayerError> {
+        if !self.share.is_whole() {
+            return self.finish_shared(&mut Nobody);
+        }
         let program = self.program;
         match self.tensors.remove(&program.output) {
             Some(output) if self.is_done() => {
                 EncryptedTensor::new(program.output().clone(), output)
             }
-            _ => Err(LayerError::Unready {
-                program: program.name.clone(),
-                done: self.done,
-                steps: program.steps(),
-            }),
+            _ => Err(self.unready()),
+        }
+    }
+
+    pub(super) fn unready(&self) -> LayerError {
+        LayerError::Unready {
+            program: self.program.name.clone(),
+            done: self.done,
+            steps: self.program.steps(),
         }
     }
 
     fn accumulator(&self, node: usize) -> Accumulator<'a> {
         let value = self.program.nodes[node].value;
-        Accumulator::new(self.evaluator, &self.program.values[value].spec)
+        Accumulator::new(self.evaluator, &self.program.values[value].spec, self.share)
     }
 
     /// Adds what all readers of a tensor, and of its stages, make of some channel blocks of it.
@@ -174,6 +186,7 @@ impl<'a> Run<'a> {
             stages: stage_blocks(program, values, blocks.clone())?,
             first,
             per_block,
+            turns: true,
         };
         let tensor = values[0];
         let reads: Vec<Read> = part
@@ -186,7 +199,17 @@ impl<'a> Run<'a> {
             })
             .collect::<Result<_, LayerError>>()?;
         drop(reader);
+        self.join(blocks, first, reads)
+    }
 
+    /// Adds what was made of the ciphertexts of some channel blocks, from the tensor's ciphertext `first` on.
+    pub(super) fn join(
+        &mut self,
+        blocks: Range<usize>,
+        first: usize,
+        reads: Vec<Read>,
+    ) -> Result<(), LayerError> {
+        let program = self.program;
         let mut rotations: BTreeMap<usize, Vec<Rotations>> = BTreeMap::new();
         for (index, read) in reads.into_iter().enumerate() {
             for (value, rotated) in read.rotations {
@@ -215,149 +238,5 @@ impl<'a> Run<'a> {
     fn sums_of(&mut self, node: usize) -> &mut Accumulator<'a> {
         let new = self.accumulator(node);
         self.sums.entry(node).or_insert(new)
-    }
-}
-
-/// What the stages among `values` need to know of channel blocks.
-fn stage_blocks<'a>(
-    program: &'a PreparedProgram,
-    values: &[usize],
-    blocks: Range<usize>,
-) -> Result<Blocks<'a>, LayerError> {
-    let mut all = Blocks::new();
-    for &value in values {
-        if let Some(stage) = &program.values[value].stage {
-            let of_blocks = blocks.clone().map(|block| stage.stage.block(block));
-            all.insert(value, of_blocks.collect::<Result<_, _>>()?);
-        }
-    }
-    Ok(all)
-}
-
-/// Reads the ciphertexts of some channel blocks, the part, for all their readers.
-struct Reader<'a> {
-    program: &'a PreparedProgram,
-    /// Spreads limbs where the part has fewer ciphertexts than there are threads.
-    evaluator: &'a Evaluator,
-    stages: Blocks<'a>,
-    /// Index of the part's first ciphertext in its tensor.
-    first: usize,
-    per_block: usize,
-}
-
-impl Reader<'_> {
-    /// Takes ciphertext `index` of the part, as it is in value `number`, through all its readers.
-    fn visit(
-        &self,
-        number: usize,
-        index: usize,
-        mut ct: Ciphertext,
-        read: &mut Read,
-    ) -> Result<(), LayerError> {
-        let value = &self.program.values[number];
-        if let Some(&(max, rms)) = value.sizes.get(self.block(index)) {
-            ct.declare_values(max, rms);
-        }
-        let named = LayerError::eval(&self.program.name);
-        let mut rescaled = match self.program.needs_rescaled(value) {
-            true => Some(self.evaluator.rescale(&ct).map_err(&named)?),
-            false => None,
-        };
-        for &node in &value.adds {
-            let lifted = self
-                .lifted(node, value, &ct, rescaled.as_ref())
-                .map_err(LayerError::eval(&self.program.nodes[node].name))?;
-            read.lifted.push((node, lifted));
-        }
-        let mut ct = Some(ct);
-        for (position, &child) in value.children.iter().enumerate() {
-            let last = position + 1 == value.children.len() && value.products.is_empty();
-            let operand = self.operand(value, child, last, &mut ct, &mut rescaled)?;
-            let stage = &self.stages[&child][index / self.per_block];
-            let mut y = stage.apply(self.evaluator, operand)?;
-            let level = self.program.values[child].spec.level;
-            if y.level() > level {
-                self.evaluator.drop_level(&mut y, level).map_err(&named)?;
-            }
-            self.visit(child, index, y, read)?;
-        }
-        drop(rescaled);
-        if let (Some(ct), false) = (ct, value.products.is_empty()) {
-            let steps = &value.steps[self.first + index];
-            let rotations = self.rotations(ct, steps).map_err(&named)?;
-            read.rotations.insert(number, rotations);
-        }
-        Ok(())
-    }
-
-    /// The channel block of ciphertext `index` of the part.
-    fn block(&self, index: usize) -> usize {
-        (self.first + index) / self.per_block
-    }
-
-    /// What a stage reads: the ciphertext itself for the last reader.
-    fn operand<'c>(
-        &self,
-        value: &PreparedValue,
-        child: usize,
-        last: bool,
-        ct: &'c mut Option<Ciphertext>,
-        rescaled: &mut Option<Ciphertext>,
-    ) -> Result<Operand<'c>, LayerError> {
-        let named = LayerError::eval(&self.program.name);
-        let entry = self.program.entry(child);
-        if let Entry::Dropped(level) = entry {
-            let source = rescaled.as_ref().or(ct.as_ref());
-            let source = source.expect("kept until the last reader");
-            let dropped = self.evaluator.copy_at_level(source, level);
-            return Ok(Operand::Value(Shared::Given(dropped.map_err(&named)?)));
-        }
-        let shares = self.program.shares_rescaled(child);
-        let shared = match (last, ct) {
-            (true, ct) => Shared::Given(ct.take().expect("kept until the last reader")),
-            (false, Some(ct)) => Shared::Lent(ct),
-            (false, None) => unreachable!("only the last reader takes it"),
-        };
-        Ok(match value.spec.form {
-            // Stages that are dropped to a level come first, so that nobody else needs it.
-            Form::Sums if shares => Operand::Sum(shared, rescaled.take()),
-            Form::Sums => Operand::Sum(shared, None),
-            Form::Squares | Form::Values | Form::Refreshed => Operand::Value(shared),
-        })
-    }
-
-    /// A value as a summand of a node: at its level and scale.
-    fn lifted(
-        &self,
-        node: usize,
-        value: &PreparedValue,
-        ct: &Ciphertext,
-        rescaled: Option<&Ciphertext>,
-    ) -> Result<Ciphertext, EvalError> {
-        let sums = &self.program.values[self.program.nodes[node].value].spec;
-        let values = rescaled.unwrap_or(ct);
-        match self.program.joining(value, node) {
-            Joining::Copied => Ok(ct.try_clone()?),
-            Joining::Lifted => {
-                let below = Level::new(sums.level.limbs() - 1);
-                let copy = self.evaluator.copy_at_level(values, below)?;
-                self.evaluator.lift(copy, sums.level)
-            }
-            Joining::Scaled => {
-                let mut sum = self.evaluator.zero(sums.level, sums.scale)?;
-                self.evaluator.add_scaled_assign(&mut sum, values, 1.0)?;
-                Ok(sum)
-            }
-        }
-    }
-
-    fn rotations(&self, ct: Ciphertext, steps: &[i64]) -> Result<Rotations, EvalError> {
-        let moved: Vec<i64> = steps.iter().copied().filter(|s| *s != 0).collect();
-        let turned = self.evaluator.rotate_many(&ct, &moved)?;
-        let mut rotations: Rotations = moved.into_iter().zip(turned).collect();
-        if steps.contains(&0) {
-            rotations.insert(0, ct);
-        }
-        Ok(rotations)
     }
 }

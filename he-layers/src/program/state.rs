@@ -7,6 +7,7 @@ use ckks_scheme::{Ciphertext, Evaluator};
 use super::accumulator::Accumulator;
 use super::prepared::PreparedProgram;
 use super::run::Run;
+use super::share::Share;
 use crate::encrypted::EncryptedTensor;
 use crate::error::LayerError;
 
@@ -115,6 +116,7 @@ impl PreparedProgram {
         Ok(Run {
             program: self,
             evaluator,
+            share: Share::whole(),
             tensors,
             sums,
             done,

@@ -4,11 +4,13 @@ use std::ops::Range;
 
 use super::prepared::{PreparedProgram, Step};
 use super::product::Finish;
+use super::share::Share;
 use crate::cost::{Op, OpCounts};
 
-/// The inner sums of all nodes under way: as the accumulators of a run have them.
+/// The inner sums of all nodes under way: as the accumulators of a run, or of a share of one, have them.
 #[derive(Clone, Debug)]
 pub(super) struct Opened {
+    share: Share,
     nodes: Vec<OpenSums>,
 }
 
@@ -35,13 +37,13 @@ impl OpenSums {
 
 impl Opened {
     /// Before step `number`. Nodes that are finished have none.
-    pub fn before(program: &PreparedProgram, number: usize) -> Self {
+    pub fn before(program: &PreparedProgram, number: usize, share: Share) -> Self {
         let mut finished = vec![false; program.nodes.len()];
         for step in &program.steps[..number] {
             step.finishes.iter().for_each(|node| finished[*node] = true);
         }
         let nodes = vec![OpenSums::default(); program.nodes.len()];
-        let mut opened = Self { nodes };
+        let mut opened = Self { share, nodes };
         let mut ignored = OpCounts::default();
         for step in &program.steps[..number] {
             let blocks = program.values[step.tensor].spec.layout.blocks();
@@ -68,7 +70,8 @@ impl Opened {
         for &node in values().flat_map(|v| &v.adds).filter(|node| of(**node)) {
             let level = program.values[program.nodes[node].value].spec.level;
             let finish = &program.nodes[node].finish;
-            for index in blocks.start * per_block..blocks.end * per_block {
+            let own = blocks.clone().filter(|block| self.share.owns(*block));
+            for index in own.flat_map(|block| block * per_block..(block + 1) * per_block) {
                 if !self.nodes[node].insert(finish, index, 0) {
                     counts.add(Op::Add, level, 1);
                 }
@@ -78,18 +81,20 @@ impl Opened {
             let level = program.values[program.nodes[node].value].spec.level;
             let map = &program.nodes[node].products[product].map;
             let finish = &program.nodes[node].finish;
+            let spec = &program.values[program.nodes[node].value].spec;
+            let per_block = spec.layout.ciphertexts_per_block();
             for task in map.tasks() {
                 let cols = task.columns_of(blocks.clone());
-                if cols.is_empty() {
+                let outputs = task.outputs().iter().copied();
+                let outputs = outputs.filter(|output| self.share.owns(output / per_block));
+                let rows = outputs.clone().count();
+                if rows == 0 || cols.is_empty() {
                     continue;
                 }
                 let sums = &mut self.nodes[node];
-                let outputs = task.outputs().iter();
-                let new = outputs
-                    .filter(|o| sums.insert(finish, **o, task.giant()))
-                    .count();
-                counts.add(Op::Zero, level, new);
-                let (rows, masked) = (task.outputs().len(), map.masked_weights(task, cols.clone()));
+                let new = outputs.filter(|output| sums.insert(finish, *output, task.giant()));
+                counts.add(Op::Zero, level, new.count());
+                let masked = rows * map.masked_columns(task, cols.clone());
                 let cols = cols.len();
                 counts.add(Op::Product { rows, cols, masked }, level, 1);
             }

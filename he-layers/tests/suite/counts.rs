@@ -2,14 +2,23 @@
 
 use ckks_scheme::Level;
 use ckks_scheme::counts::Work;
-use he_layers::{Chw, Grid, Packing, PreparedProgram, Program, cost};
+use he_layers::{Chw, Grid, OpCounts, Packing, PreparedProgram, Program, Share, cost};
 
 use crate::lab::{Lab, residual_network, threads};
 
 /// Predicted work of a whole run, with keys at the levels of use.
 pub fn predicted(lab: &Lab, prepared: &PreparedProgram, at_a_time: usize) -> Work {
+    predicted_of(lab, prepared, at_a_time, Share::whole())
+}
+
+/// As [`predicted`], in one process of several that make a run together.
+pub fn predicted_of(lab: &Lab, prepared: &PreparedProgram, at_a_time: usize, share: Share) -> Work {
     let cells = prepared.input().layout.grid().cells();
-    let counts = prepared.total_op_counts(at_a_time);
+    let mut counts = OpCounts::default();
+    for step in 0..prepared.steps() {
+        let phases = prepared.phases_of(step, at_a_time, share);
+        phases.iter().for_each(|phase| counts.extend(&phase.counts));
+    }
     cost::work(&counts, &lab.params.counts(), &|l| l, cells, &|_| {
         Work::default()
     })

@@ -9,4 +9,5 @@ mod networks;
 mod random;
 mod relus;
 mod resumed;
+mod shared;
 mod stages;

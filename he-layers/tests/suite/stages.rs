@@ -9,6 +9,7 @@ use he_layers::{
 };
 
 use crate::lab::{Lab, conv, head, rng, square};
+use crate::shared::check_shared;
 
 pub const SHAPE: Chw = Chw::new(2, 8, 8);
 pub const GRID: Grid = Grid::new(4, 8);
@@ -36,6 +37,7 @@ pub fn check_refreshed(lab: &mut Lab, refresher: &Refresher, program: &Program, 
     let x = lab.images(&prepared);
     lab.check(program, &prepared, &x, (1, 1));
     lab.check(program, &prepared, &x, (4, 2));
+    check_shared(lab, &prepared, 2);
 }
 
 #[test]

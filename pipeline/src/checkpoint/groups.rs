@@ -111,8 +111,7 @@ impl<'a> Group<'a> {
         progress: &dyn Progress,
     ) -> Result<Option<Begun<'e>>, ExchangeError> {
         let number = self.number + 1;
-        if let Some(done) = self.find_logits()? {
-            self.checkpoint.report.groups_found += 1;
+        if let Some(done) = self.find_done()? {
             progress.note(&format!("checkpoint: group {number} is finished"));
             return Ok(Some(Begun::Done(done)));
         }
@@ -127,6 +126,16 @@ impl<'a> Group<'a> {
         let words = format!("checkpoint: group {number} goes on after step {done} of {steps}");
         progress.note(&words);
         Ok(Some(Begun::UnderWay(execution, head.seconds)))
+    }
+
+    /// The logits that an earlier process has left of the group, if it had finished it.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_done(&mut self) -> Result<Option<GroupRun>, ExchangeError> {
+        let done = self.find_logits()?;
+        self.checkpoint.report.groups_found += usize::from(done.is_some());
+        Ok(done)
     }
 
     fn find_logits(&self) -> Result<Option<GroupRun>, ExchangeError> {

@@ -2,7 +2,7 @@
 
 use super::error;
 use ckks_scheme::{Level, ModulusChain};
-use he_layers::{OpCounts, Phase, PreparedProgram, cost};
+use he_layers::{OpCounts, Phase, PreparedProgram, Share, cost};
 
 /// Bytes of the process beside what is counted.
 const BASE_BYTES: u64 = 64_000_000;
@@ -35,15 +35,15 @@ pub struct StepNeeds {
 }
 
 impl StepNeeds {
-    /// Counts a step.
-    pub fn new(prepared: &PreparedProgram, step: usize, blocks: usize) -> Self {
-        let phases = prepared.phases(step, blocks);
+    /// Counts a share of a step.
+    pub fn new(prepared: &PreparedProgram, step: usize, blocks: usize, share: Share) -> Self {
+        let phases = prepared.phases_of(step, blocks, share);
         let mut counts = OpCounts::default();
         phases.iter().for_each(|phase| counts.extend(&phase.counts));
         let cells = prepared.input().layout.grid().cells();
         Self {
             weight_bytes: cost::weight_bytes(&counts, cells, 1) as u64,
-            limbs: prepared.peak_limbs(step, blocks),
+            limbs: prepared.peak_limbs_of(step, blocks, share),
             working_limbs: prepared.working_limbs(step),
             phases,
             counts,

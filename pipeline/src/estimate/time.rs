@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ckks_scheme::counts::{PrimitiveCosts, Work};
-use ckks_scheme::{Level, ModulusChain};
-use he_layers::{Phase, cost};
+use ckks_scheme::{Level, ModulusChain, ParamsLiteral};
+use he_layers::{Phase, PreparedProgram, Share, cost};
 use serde::{Deserialize, Serialize};
 
 use crate::decisions::KeySteps;
@@ -104,6 +104,36 @@ impl<'a> Clock<'a> {
         };
         phases.iter().map(of_phase).sum()
     }
+}
+
+/// Several processes that compute every group together. What is forecast is for one of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Together {
+    /// The process's part of every group.
+    pub share: Share,
+    /// Bytes per second that come to a process from the others.
+    pub bytes_per_second: f64,
+}
+
+/// Bytes of a limb on its way from one process to another: residues packed to the bits of their primes, of which this is the mean.
+pub fn packed_limb_bytes(literal: &ParamsLiteral) -> f64 {
+    let bits: u32 = literal.q_bits.iter().sum();
+    let bits = f64::from(bits) / literal.q_bits.len() as f64;
+    f64::from(1u32 << literal.log_n) * bits / 8.0
+}
+
+/// Seconds in which the processes that compute a group together get of one another what a step needs. Each gets what the others
+/// have; all do at the same time.
+pub(crate) fn exchange_seconds(
+    together: &Together,
+    prepared: &PreparedProgram,
+    step: usize,
+    chain: &ModulusChain,
+) -> f64 {
+    let share = together.share;
+    let of_others = 1.0 - 1.0 / share.parts() as f64;
+    let limbs = prepared.exchanged_limbs(step, share) as f64 * of_others;
+    limbs * packed_limb_bytes(chain.literal()) / together.bytes_per_second
 }
 
 #[cfg(test)]

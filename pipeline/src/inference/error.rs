@@ -30,6 +30,12 @@ pub enum InferenceError {
     /// Between the two sides.
     #[error(transparent)]
     Exchange(Box<ExchangeError>),
+    /// Between the client and servers elsewhere.
+    #[error("servers: {source}")]
+    Servers {
+        /// What is said by what connects them.
+        source: super::ServersError,
+    },
     /// Images that leave a declared range, and are not to be encrypted.
     #[error(
         "{leaving} of {images} images leave a declared range of {model} and would spoil the others in their ciphertexts: {named} ({way_out})"
@@ -73,7 +79,7 @@ impl InferenceError {
             Self::Data(_) | Self::Model(_) => true,
             Self::Exchange(error) => error.is_bad_input(),
             Self::OutOfRange { .. } | Self::Filler { .. } => true,
-            Self::Layer(_) | Self::Key(_) | Self::Eval(_) => false,
+            Self::Layer(_) | Self::Key(_) | Self::Eval(_) | Self::Servers { .. } => false,
         }
     }
 
@@ -87,7 +93,7 @@ impl InferenceError {
             Self::Key(error) => error.out_of_memory(),
             Self::Exchange(error) => error.is_not_feasible(),
             Self::Layer(_) | Self::Model(_) | Self::Data(_) => false,
-            Self::OutOfRange { .. } | Self::Filler { .. } => false,
+            Self::OutOfRange { .. } | Self::Filler { .. } | Self::Servers { .. } => false,
         }
     }
 }

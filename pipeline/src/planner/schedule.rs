@@ -13,7 +13,7 @@ use super::chain::Chain;
 use super::{Machine, Task};
 use crate::decisions::{Decisions, FORMAT, KeySteps, LastGroup, keys_of};
 use crate::estimate::memory::{self, StepNeeds};
-use crate::estimate::time::Clock;
+use crate::estimate::time::{self, Clock};
 use crate::plan::{FewerThreads, Forecast, LastForecast, Plan, StepForecast};
 use choices::{Bytes, Choice, blocks_worth_a_look, fastest, smallest, threads_worth_a_look};
 
@@ -293,7 +293,8 @@ impl Schedule<'_> {
         blocks: usize,
         counted: &Counted,
     ) -> Rc<StepNeeds> {
-        let count = || Rc::new(StepNeeds::new(prepared, step, blocks));
+        let share = self.machine.share();
+        let count = || Rc::new(StepNeeds::new(prepared, step, blocks, share));
         let mut counted = counted.borrow_mut();
         Rc::clone(counted.entry((part, step, blocks)).or_insert_with(count))
     }
@@ -312,6 +313,9 @@ impl Schedule<'_> {
         let blocks = prepared.step_input(step).layout.blocks();
         let modulus = &self.chain.modulus;
         let key_level = |level| clock.key_level(level);
+        let exchange = self.machine.together.map_or(0.0, |together| {
+            time::exchange_seconds(&together, prepared, step, modulus)
+        });
         let mut choices = Vec::new();
         for blocks in blocks_worth_a_look(blocks, fixed.blocks) {
             let needs = self.needs((part, prepared), step, blocks, counted);
@@ -321,11 +325,11 @@ impl Schedule<'_> {
                 .map(|phase| (phase, clock.work(phase)));
             let shared = needs.shared_limbs(modulus);
             let of_thread = needs.thread_limbs(modulus, &key_level);
-            let with_all = clock.seconds(&works, all);
+            let with_all = exchange + clock.seconds(&works, all);
             for threads in threads_worth_a_look(all, fixed.threads) {
                 let limbs = shared.saturating_add(threads.saturating_mul(of_thread));
                 let bytes = (limbs as u64).saturating_mul(modulus.limb_bytes());
-                let seconds = clock.seconds(&works, threads);
+                let seconds = exchange + clock.seconds(&works, threads);
                 choices.push(Choice {
                     blocks,
                     threads,

@@ -150,7 +150,7 @@ fn the_report_has_the_documented_fields() {
                out_of_range images_blanked images_spoiled spoiled seconds_keygen seconds_warmup \
                seconds_encrypt seconds_infer seconds_decrypt seconds_per_image peak_rss_bytes pool_high_water_bytes \
                key_bytes log_n log_qp security_bits threads kernel seeded bootstraps stages predicted_seconds_infer \
-               predicted_peak_bytes predicted_max_logit_error_rounded model model_checksum data offset packing grid \
+               predicted_peak_bytes seconds_processor_infer predicted_max_logit_error_rounded model model_checksum data offset packing grid \
                groups plan processor revision seed";
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("report.json");

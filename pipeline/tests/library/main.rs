@@ -4,6 +4,7 @@
 mod checkpoint_targets;
 mod checkpoints;
 mod comparisons;
+mod dealt;
 // The same replay of other targets.
 #[path = "../../../he-models/tests/suite/corpus.rs"]
 mod corpus;
@@ -16,6 +17,7 @@ mod properties;
 mod refreshes;
 mod runs;
 mod security;
+mod shared;
 mod sides;
 mod specs;
 mod spoiled;

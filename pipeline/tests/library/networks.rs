@@ -18,6 +18,7 @@ pub fn machine(memory_bytes: u64) -> Machine {
         threads: 2,
         memory_bytes,
         beside_bytes: 0,
+        together: None,
         speed: Speed::built_in("avx512ifma"),
     }
 }

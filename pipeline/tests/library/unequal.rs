@@ -17,7 +17,7 @@ pub fn planned_with_last(model: &Model) -> Planned {
     planned_on(model, &machine(GIB))
 }
 
-fn planned_on(model: &Model, machine: &Machine) -> Planned {
+pub fn planned_on(model: &Model, machine: &Machine) -> Planned {
     let program = model.lower().unwrap().program;
     let equal = planned(model, Packing::Real);
     let decisions = Decisions {

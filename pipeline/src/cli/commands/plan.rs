@@ -130,6 +130,7 @@ pub fn machine(args: &MachineArgs, file: Option<&Path>, place: Place) -> Result<
         },
         memory_bytes: args.memory_bytes(),
         beside_bytes: 0,
+        together: None,
         speed: Speed::built_in(kernel.name()),
     };
     let Some(path) = file else {

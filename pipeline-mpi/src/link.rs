@@ -1,0 +1,332 @@
+//! Bytes between ranks. Whoever waits sleeps, and no single message reaches 2^31 elements.
+//!
+//! MPI's own waits keep a core busy. A rank that waits for another one looks from time to time, and sleeps in between; only when
+//! all are there, or a message has arrived, is MPI asked to wait for the bytes.
+
+use std::io::{self, Read, Write};
+use std::thread;
+use std::time::Duration;
+
+use mpi::Rank;
+use mpi::point_to_point::{Message, Status};
+use mpi::request::{Request, Scope};
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::{
+    Communicator, CommunicatorCollectives, Destination, MatchedReceiveVec, Root, Source,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Most bytes of one MPI message.
+const PIECE: usize = 32 << 20;
+/// Pauses between two looks at what is waited for.
+const SHORTEST: Duration = Duration::from_micros(20);
+const LONGEST: Duration = Duration::from_millis(1);
+/// Most byte strings that are broadcast at a time.
+pub const MOST_STRINGS: usize = 1 << 10;
+/// Words between two ranks.
+const WORDS: i32 = 1;
+/// Bytes between two ranks: their number, then pieces.
+const BYTES: i32 = 2;
+
+/// A communicator.
+pub struct Link(SimpleCommunicator);
+
+impl Link {
+    /// Messages over `comm`.
+    pub fn new(comm: SimpleCommunicator) -> Self {
+        Self(comm)
+    }
+
+    /// Rank of this process, from 0.
+    pub fn rank(&self) -> Rank {
+        self.0.rank()
+    }
+
+    /// Number of ranks.
+    pub fn size(&self) -> Rank {
+        self.0.size()
+    }
+
+    /// Ends all ranks.
+    pub fn abort(&self, code: u8) -> ! {
+        self.0.abort(i32::from(code))
+    }
+
+    /// Says something to a rank.
+    pub fn say<T: Serialize>(&self, to: Rank, words: &T) {
+        let text = serde_json::to_vec(words).expect("words and numbers are JSON");
+        self.send_piece(to, WORDS, &text);
+    }
+
+    /// Waits for what a rank says.
+    ///
+    /// # Errors
+    /// For words of another program.
+    pub fn hear<T: DeserializeOwned>(&self, from: Rank) -> io::Result<T> {
+        parsed(&self.receive_piece(from, WORDS))
+    }
+
+    /// Waits for what any rank says.
+    ///
+    /// # Errors
+    /// As [`Self::hear`].
+    pub fn hear_any<T: DeserializeOwned>(&self) -> io::Result<(Rank, T)> {
+        let any = self.0.any_process();
+        let (message, status) = waited(|| any.immediate_matched_probe_with_tag(WORDS));
+        let from = status.source_rank();
+        Ok((from, parsed(&received(message, status))?))
+    }
+
+    /// Sends bytes, any number of them.
+    pub fn send(&self, to: Rank, bytes: &[u8]) {
+        self.send_piece(to, BYTES, &(bytes.len() as u64).to_le_bytes());
+        for piece in bytes.chunks(PIECE) {
+            self.send_piece(to, BYTES, piece);
+        }
+    }
+
+    /// The bytes that a rank sends, to be read piece by piece.
+    pub fn incoming(&self, from: Rank) -> Incoming<'_> {
+        let length = self.receive_piece(from, BYTES);
+        Incoming {
+            link: self,
+            from,
+            left: number(&length),
+            piece: io::Cursor::new(Vec::new()),
+        }
+    }
+
+    /// All bytes that a rank sends.
+    ///
+    /// # Errors
+    /// When they are cut off.
+    pub fn receive(&self, from: Rank) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.incoming(from).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Bytes for all other ranks, in the order in which they are written. The others read them at the same time.
+    pub fn broadcast(&self) -> Broadcast<'_> {
+        Broadcast {
+            link: self,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The bytes that rank `root` broadcasts.
+    pub fn listen(&self, root: Rank) -> Listening<'_> {
+        Listening {
+            link: self,
+            root,
+            piece: io::Cursor::new(Vec::new()),
+            is_over: false,
+        }
+    }
+
+    fn send_piece(&self, to: Rank, tag: i32, bytes: &[u8]) {
+        let to = self.0.process_at_rank(to);
+        mpi::request::scope(|scope| finished(to.immediate_send_with_tag(scope, bytes, tag)));
+    }
+
+    fn receive_piece(&self, from: Rank, tag: i32) -> Vec<u8> {
+        let from = self.0.process_at_rank(from);
+        let (message, status) = waited(|| from.immediate_matched_probe_with_tag(tag));
+        received(message, status)
+    }
+
+    /// Gives byte strings to all other ranks, at most [`MOST_STRINGS`]. They take them with [`Self::take`].
+    pub fn give(&self, strings: &mut [Vec<u8>]) {
+        let root = self.rank();
+        let mut lengths = Vec::with_capacity(8 * strings.len());
+        for string in &*strings {
+            lengths.extend((string.len() as u64).to_le_bytes());
+        }
+        self.meet(root, strings.len() as u64);
+        let root = self.0.process_at_rank(root);
+        if !strings.is_empty() {
+            root.broadcast_into(&mut lengths[..]);
+        }
+        let pieces = strings.iter_mut().flat_map(|s| s.chunks_mut(PIECE));
+        pieces.for_each(|piece| root.broadcast_into(piece));
+    }
+
+    /// The byte strings that rank `root` gives.
+    ///
+    /// # Errors
+    /// For more than it may give.
+    pub fn take(&self, root: Rank) -> io::Result<Vec<Vec<u8>>> {
+        let count = self.meet(root, 0);
+        if count > MOST_STRINGS as u64 {
+            return Err(invalid("more byte strings than any rank gives"));
+        }
+        let root = self.0.process_at_rank(root);
+        let mut lengths = vec![0; 8 * count as usize];
+        if count > 0 {
+            root.broadcast_into(&mut lengths[..]);
+        }
+        let lengths = lengths.chunks(8).map(number);
+        let strings = lengths.map(|length| {
+            let mut string = vec![0; length as usize];
+            let pieces = string.chunks_mut(PIECE);
+            pieces.for_each(|piece| root.broadcast_into(piece));
+            string
+        });
+        Ok(strings.collect())
+    }
+
+    /// Waits until all ranks are there; gives the number that `root` says.
+    fn meet(&self, root: Rank, number: u64) -> u64 {
+        let mut number = number.to_le_bytes();
+        let root = self.0.process_at_rank(root);
+        mpi::request::scope(|scope| {
+            finished(root.immediate_broadcast_into(scope, &mut number[..]));
+        });
+        finished(self.0.immediate_barrier());
+        u64::from_le_bytes(number)
+    }
+}
+
+/// Bytes of another rank.
+pub struct Incoming<'a> {
+    link: &'a Link,
+    from: Rank,
+    left: u64,
+    piece: io::Cursor<Vec<u8>>,
+}
+
+impl Incoming<'_> {
+    /// Takes what was not read.
+    ///
+    /// # Errors
+    /// As for reading.
+    pub fn finish(mut self) -> io::Result<()> {
+        io::copy(&mut self, &mut io::sink()).map(drop)
+    }
+}
+
+impl Read for Incoming<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if is_read(&self.piece) && self.left > 0 {
+            let piece = self.link.receive_piece(self.from, BYTES);
+            let left = self.left.checked_sub(piece.len() as u64);
+            self.left = left.ok_or_else(|| invalid("a piece is longer than what was announced"))?;
+            self.piece = io::Cursor::new(piece);
+        }
+        self.piece.read(to)
+    }
+}
+
+/// Bytes for all other ranks. They are with them when this is [finished](Self::finish).
+pub struct Broadcast<'a> {
+    link: &'a Link,
+    buffer: Vec<u8>,
+}
+
+impl Broadcast<'_> {
+    /// Ends the broadcast.
+    pub fn finish(mut self) {
+        if !self.buffer.is_empty() {
+            self.send();
+        }
+        // No string is the end.
+        self.link.give(&mut []);
+    }
+
+    fn send(&mut self) {
+        self.link.give(std::slice::from_mut(&mut self.buffer));
+        self.buffer.clear();
+    }
+}
+
+impl Write for Broadcast<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(PIECE - self.buffer.len());
+        self.buffer.extend(&bytes[..taken]);
+        if self.buffer.len() == PIECE {
+            self.send();
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes that another rank broadcasts.
+pub struct Listening<'a> {
+    link: &'a Link,
+    root: Rank,
+    piece: io::Cursor<Vec<u8>>,
+    is_over: bool,
+}
+
+impl Listening<'_> {
+    /// Takes what was not read: all ranks take part in a broadcast to its end.
+    ///
+    /// # Errors
+    /// As for reading.
+    pub fn finish(mut self) -> io::Result<()> {
+        io::copy(&mut self, &mut io::sink()).map(drop)
+    }
+}
+
+impl Read for Listening<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if is_read(&self.piece) && !self.is_over {
+            let mut strings = self.link.take(self.root)?;
+            let piece = strings.pop();
+            self.is_over = piece.is_none();
+            self.piece = io::Cursor::new(piece.unwrap_or_default());
+        }
+        self.piece.read(to)
+    }
+}
+
+fn is_read(piece: &io::Cursor<Vec<u8>>) -> bool {
+    piece.position() == piece.get_ref().len() as u64
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(0, u64::from_le_bytes)
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+fn parsed<T: DeserializeOwned>(text: &[u8]) -> io::Result<T> {
+    serde_json::from_slice(text).map_err(|_| {
+        invalid("words of another rank are not understood; all ranks must run the same program")
+    })
+}
+
+fn received(message: Message, status: Status) -> Vec<u8> {
+    (message, status).matched_receive_vec().0
+}
+
+/// What `look` finds in the end.
+fn waited<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let mut pause = SHORTEST;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        thread::sleep(pause);
+        pause = (2 * pause).min(LONGEST);
+    }
+}
+
+/// Waits until a request is done.
+fn finished<'a, D: ?Sized, S: Scope<'a>>(request: Request<'a, D, S>) {
+    let mut request = Some(request);
+    waited(|| match request.take()?.test() {
+        Ok(_) => Some(()),
+        Err(unfinished) => {
+            request = Some(unfinished);
+            None
+        }
+    });
+}
