@@ -90,7 +90,7 @@ impl Block {
         &self.convolutions
     }
 
-    /// Their transposes.
+    /// The transposes of the two convolutions, in the same order; see [`turned`].
     pub fn transposes(&self) -> &[Conv2d; 2] {
         &self.turned
     }

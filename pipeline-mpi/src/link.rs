@@ -29,7 +29,7 @@ const WORDS: i32 = 1;
 /// Bytes between two ranks: their number, then pieces.
 const BYTES: i32 = 2;
 
-/// A communicator.
+/// The communicator of all ranks, and what is said over it.
 pub struct Link(SimpleCommunicator);
 
 impl Link {

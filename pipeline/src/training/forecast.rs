@@ -13,7 +13,7 @@ use crate::units::gb;
 pub struct TrainForecast {
     /// `ridge` or `softmax`.
     pub loss: String,
-    /// Its settings.
+    /// Settings of the loss, and which of them were given.
     pub settings: TrainSettings,
     /// Images to train on, those that may be left out included.
     pub images: usize,

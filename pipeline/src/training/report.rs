@@ -17,7 +17,7 @@ pub struct TrainReport {
     pub data: String,
     /// `ridge` or `softmax`.
     pub loss: String,
-    /// Its settings.
+    /// Settings of the loss, and which of them were given.
     pub settings: TrainSettings,
     /// Images trained on.
     pub images: usize,
