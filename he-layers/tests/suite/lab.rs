@@ -70,8 +70,18 @@ impl Lab {
         Self { params, scale, rng }
     }
 
-    /// With a bootstrapping that leaves `levels` levels of 43 bits, at scale 2^40.
+    /// With a refresher that leaves `levels` levels of 43 bits, at scale 2^40.
     pub fn with_refresh(levels: usize, content: Content, seed: u64) -> (Self, Refresher) {
+        let (lab, boot) = Self::with_bootstrapper(levels, content, seed);
+        (lab, Refresher::of(boot).unwrap())
+    }
+
+    /// The same with the bootstrapping itself.
+    pub fn with_bootstrapper(
+        levels: usize,
+        content: Content,
+        seed: u64,
+    ) -> (Self, CosineBootstrapper) {
         let literal = BootstrapLiteral {
             content,
             slots_to_coeffs_levels: 2,
@@ -93,7 +103,7 @@ impl Lab {
         let boot = CosineBootstrapper::new(&boot).unwrap();
         let scale = Scale::new(2f64.powi(40));
         let rng = rng(seed);
-        (Self { params, scale, rng }, Refresher::of(boot).unwrap())
+        (Self { params, scale, rng }, boot)
     }
 
     /// With a bootstrapping that applies a ReLU by `harmonics` harmonics and leaves `levels` levels of 43 bits.

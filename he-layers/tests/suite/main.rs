@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod counts;
+mod declared;
 mod errors;
 mod examples;
 mod lab;
