@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use datasets::{Fit, Limits, OpenOptions, Shape, open};
+use datasets::{
+    Cifar, CifarVariant, DataError, Dataset, Fit, Images, Limits, OpenOptions, Shape, Split, open,
+};
 use flate2::Crc;
 use tempfile::TempDir;
 
@@ -11,7 +13,8 @@ use tempfile::TempDir;
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of the folder that their inputs are in.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 5] = [
+    ("cifar", fuzz_cifar),
     ("picture", fuzz_picture),
     ("npy", fuzz_npy),
     ("npz", fuzz_npz),
@@ -39,6 +42,7 @@ pub fn seeds() -> Vec<(&'static str, &'static str)> {
                 "kinds/rgb.png",
             ],
         ),
+        of("cifar", &["cifar10.bin", "cifar100.bin"]),
         of("npy", &["f2.npy", "f4.npy", "i8.npy", "nhwc.npy", "u1.npy"]),
         of("npz", &["packed.npz", "plain.npz"]),
         of(
@@ -91,16 +95,44 @@ fn read_as(name: &str, bytes: &[u8]) -> bool {
             data.check_range(0, count)?;
             data.read(0, count)
         });
-        match read {
-            Ok(images) => {
-                let values = images.view().to_f64();
-                assert_eq!(values.len(), images.len() * images.shape().values());
-                assert!(images.shape().values() <= LIMITS.image_values);
-                assert!(values.iter().all(|value| value.is_finite()));
-                was_read = true;
-            }
-            Err(error) => assert!(!error.to_string().chars().any(char::is_control)),
+        was_read |= judged(read);
+    }
+    was_read
+}
+
+/// Whether images were read; they or the error are as they should be.
+fn judged(read: Result<Images, DataError>) -> bool {
+    match &read {
+        Ok(images) => {
+            let values = images.view().to_f64();
+            assert_eq!(values.len(), images.len() * images.shape().values());
+            assert!(images.shape().values() <= LIMITS.image_values);
+            assert!(values.iter().all(|value| value.is_finite()));
         }
+        Err(error) => assert!(!error.to_string().chars().any(char::is_control)),
+    }
+    read.is_ok()
+}
+
+/// As the test split of each of the two data sets. Labels of all images are checked, three are read.
+pub fn fuzz_cifar(bytes: &[u8]) -> bool {
+    let folder = DIR.with(|dir| dir.path().join("cifar"));
+    fs::create_dir_all(&folder).unwrap();
+    let mut was_read = false;
+    for variant in [CifarVariant::Cifar10, CifarVariant::Cifar100] {
+        let path = folder.join(variant.file_names(Split::Test)[0]);
+        fs::write(&path, bytes).unwrap();
+        let read = Cifar::open(&folder, Split::Test, Some(variant)).and_then(|data| {
+            let count = data.num_images().unwrap_or(0);
+            data.read(count.saturating_sub(3), count.min(3))
+        });
+        if let Ok(images) = &read {
+            assert_eq!(bytes.len() % variant.record_bytes(), 0);
+            let labels = images.labels().unwrap_or_default();
+            assert!(labels.iter().all(|label| *label < variant.num_classes()));
+        }
+        was_read |= judged(read);
+        fs::remove_file(&path).unwrap();
     }
     was_read
 }

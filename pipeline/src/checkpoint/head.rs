@@ -12,6 +12,8 @@ use crate::exchange::ExchangeError;
 use crate::exchange::sealed::{of, value};
 
 const FORMAT: u32 = 1;
+/// More than any training has. A file that claims more is refused, and sums with those of this process do not overflow.
+const MOST_REFRESHES: usize = 1 << 30;
 /// Name of the file.
 pub(super) const STATE: &str = "head.state";
 
@@ -80,7 +82,7 @@ impl<'a> HeadFile<'a> {
         let Some(reader) = super::opened(&path, self.params, self.key)? else {
             return Ok(None);
         };
-        let description = self.parse(reader.metadata());
+        let description = Description::parse(reader.metadata(), &self.run);
         let description = description.map_err(|e| damaged(path.clone(), of(&path, e).into()))?;
         if description.settings != self.settings {
             return Err(ExchangeError::OtherRun {
@@ -137,22 +139,88 @@ impl<'a> HeadFile<'a> {
     pub fn remove(self) -> Result<(), ExchangeError> {
         Ok(removed(&self.path())?)
     }
+}
 
-    fn parse(&self, metadata: &[u8]) -> Result<Description, SerialError> {
+impl Description {
+    /// Reads that of a state of a run.
+    fn parse(metadata: &[u8], run: &str) -> Result<Self, SerialError> {
         let what = "the description of its weights";
         let expected = "one of this run";
-        let description: Option<Description> = serde_json::from_slice(metadata).ok();
+        let description: Option<Self> = serde_json::from_slice(metadata).ok();
         let description = description.ok_or_else(|| value(what, "not understood", expected))?;
         if description.format != FORMAT {
             let what = "the format of its description";
             return Err(value(what, description.format, FORMAT.to_string()));
         }
-        if description.run != self.run {
+        if description.run != run {
             return Err(value(what, "one of another run", expected));
         }
-        if !(description.progress.seconds >= 0.0 && description.progress.seconds.is_finite()) {
+        let HeadProgress {
+            seconds, refreshes, ..
+        } = description.progress;
+        if !(seconds >= 0.0 && seconds.is_finite()) {
             return Err(value(what, "without a time", expected));
         }
+        if refreshes > MOST_REFRESHES {
+            let what = "the number of refreshes";
+            return Err(value(what, refreshes, format!("at most {MOST_REFRESHES}")));
+        }
         Ok(description)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RUN: &str = "a run";
+
+    fn of(refreshes: usize) -> Vec<u8> {
+        let description = Description {
+            format: FORMAT,
+            run: RUN.to_owned(),
+            settings: "rate 1, momentum 0.9".to_owned(),
+            progress: HeadProgress {
+                done: 3,
+                refreshes,
+                seconds: 1.5,
+            },
+        };
+        serde_json::to_vec(&description).unwrap()
+    }
+
+    #[test]
+    fn more_refreshes_than_there_can_be_are_refused() {
+        assert!(Description::parse(&of(MOST_REFRESHES), RUN).is_ok());
+        let error = Description::parse(&of(MOST_REFRESHES + 1), RUN)
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("number of refreshes"), "{error}");
+    }
+
+    proptest! {
+        /// Bytes of the file are replaced, dropped or put in: an error, or the description of a state that can be gone on from.
+        #[test]
+        fn prop_descriptions_of_any_bytes_are_refused_or_of_the_run(
+            edits in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..3, any::<u8>()), 0..4),
+        ) {
+            let mut bytes = of(7);
+            for (at, kind, byte) in edits {
+                let at = at.index(bytes.len());
+                match kind {
+                    0 => bytes[at] = byte,
+                    1 => bytes.insert(at, byte),
+                    _ => {
+                        bytes.remove(at);
+                    }
+                }
+            }
+            if let Ok(read) = Description::parse(&bytes, RUN) {
+                prop_assert_eq!((read.format, read.run.as_str()), (FORMAT, RUN));
+                prop_assert!(read.progress.seconds >= 0.0 && read.progress.refreshes <= MOST_REFRESHES);
+            }
+        }
     }
 }
