@@ -27,7 +27,7 @@ const YELLOW: &str = "#ddaa33";
 
 impl Plan {
     /// A picture of the predictions: for each stage a bar for the seconds of one group of images, and one for the peak of
-    /// the limb pool, of which the switching keys are a part.
+    /// the limb pool, of which the switching keys are a part. A last group of a layout of its own comes below.
     ///
     /// The text is a whole SVG 1.1 document.
     pub fn to_svg(&self) -> String {
@@ -39,7 +39,12 @@ impl Plan {
 
     fn draw(&self, out: &mut String) -> fmt::Result {
         let stages = self.forecast.stages();
-        let height = TOP + ROW * stages.len() as f64 + 20.0;
+        let last = self.forecast.last.as_ref();
+        let of_last = last.map(|last| (last.images, last.stages()));
+        // A group of its own has a line for its title, and one of space above it.
+        let of_last_rows = of_last.as_ref().map_or(0, |(_, stages)| stages.len() + 2);
+        let rows = stages.len() + of_last_rows;
+        let height = TOP + ROW * rows as f64 + 20.0;
         writeln!(
             out,
             r#"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="13" fill="black">"#
@@ -64,28 +69,53 @@ impl Plan {
         legend(out, POOL, GREY, "GB of switching keys")?;
         legend(out, POOL + 170.0, YELLOW, "other limbs")?;
 
-        let longest = |f: &dyn Fn(&StageForecast) -> f64| {
-            let most = stages.iter().map(f).fold(0.0, f64::max);
-            if most > 0.0 { BAR / most } else { 0.0 }
+        let all = || stages.iter().chain(of_last.iter().flat_map(|(_, s)| s));
+        let scale = |most: f64| if most > 0.0 { BAR / most } else { 0.0 };
+        let bars = Bars {
+            per_second: scale(all().map(|s| s.seconds).fold(0.0, f64::max)),
+            per_byte: scale(all().map(|s| s.pool_bytes).max().unwrap_or(0) as f64),
+            key_bytes: self.forecast.key_bytes,
         };
-        let per_second = longest(&|s| s.seconds);
-        let per_byte = longest(&|s| s.pool_bytes as f64);
-        for (row, stage) in stages.iter().enumerate() {
-            let y = TOP + ROW * row as f64;
-            text(out, (NAMES, y), "", &shortened(&stage.name))?;
-            let length = stage.seconds * per_second;
-            bar(out, SECONDS, y, length, BLUE)?;
-            let label = format!("{:.2}", stage.seconds);
-            text(out, (SECONDS + length + 6.0, y), "", &label)?;
-
-            let keys = self.forecast.key_bytes.min(stage.pool_bytes) as f64 * per_byte;
-            let length = stage.pool_bytes as f64 * per_byte;
-            bar(out, POOL, y, keys, GREY)?;
-            bar(out, POOL + keys, y, length - keys, YELLOW)?;
-            let label = format!("{:.2}", gb(stage.pool_bytes));
-            text(out, (POOL + length + 6.0, y), "", &label)?;
+        let mut y = TOP;
+        for stage in &stages {
+            bars.draw(out, y, stage)?;
+            y += ROW;
+        }
+        if let Some((images, stages)) = &of_last {
+            y += ROW;
+            let ending = if *images == 1 { "" } else { "s" };
+            let title = format!("the last group, {images} image{ending}");
+            text(out, (NAMES, y), r#" font-weight="bold""#, &title)?;
+            for stage in stages {
+                y += ROW;
+                bars.draw(out, y, stage)?;
+            }
         }
         writeln!(out, "</svg>")
+    }
+}
+
+/// Lengths of bars, the same for all groups.
+struct Bars {
+    per_second: f64,
+    per_byte: f64,
+    key_bytes: u64,
+}
+
+impl Bars {
+    fn draw(&self, out: &mut String, y: f64, stage: &StageForecast) -> fmt::Result {
+        text(out, (NAMES, y), "", &shortened(&stage.name))?;
+        let length = stage.seconds * self.per_second;
+        bar(out, SECONDS, y, length, BLUE)?;
+        let label = format!("{:.2}", stage.seconds);
+        text(out, (SECONDS + length + 6.0, y), "", &label)?;
+
+        let keys = self.key_bytes.min(stage.pool_bytes) as f64 * self.per_byte;
+        let length = stage.pool_bytes as f64 * self.per_byte;
+        bar(out, POOL, y, keys, GREY)?;
+        bar(out, POOL + keys, y, length - keys, YELLOW)?;
+        let label = format!("{:.2}", gb(stage.pool_bytes));
+        text(out, (POOL + length + 6.0, y), "", &label)
     }
 }
 

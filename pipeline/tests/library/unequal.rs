@@ -89,7 +89,7 @@ fn a_last_group_of_its_own_is_smaller_and_asked_for_in_its_format() {
 }
 
 #[test]
-fn a_plan_with_a_last_group_is_a_file_and_a_table() {
+fn a_plan_with_a_last_group_is_a_file_a_table_and_a_picture() {
     let model = Model::bundled("tiny").unwrap();
     let plan = planned_with_last(&model).plan;
     let dir = tempfile::tempdir().unwrap();
@@ -100,6 +100,17 @@ fn a_plan_with_a_last_group_is_a_file_and_a_table() {
     assert!(words.contains("1 group of up to 4 images"), "{words}");
     let last = "a last group of 3 images: complex packing, grid 4x8";
     assert!(words.contains(last), "{words}");
+    let svg = plan.to_svg();
+    assert!(svg.contains(">the last group, 3 images</text>"), "{svg}");
+    // Its stages have bars of their own.
+    let stages = plan.forecast.stages();
+    for stage in &stages {
+        let name = format!(">{}</text>", stage.name);
+        assert_eq!(svg.matches(&name).count(), 2, "{name}");
+    }
+    let bars = svg.matches("<rect ").count();
+    // The background, three of the legend, and three for each stage.
+    assert_eq!(bars, 4 + 3 * 2 * stages.len());
 }
 
 #[test]
