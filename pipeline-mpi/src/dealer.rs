@@ -166,6 +166,7 @@ impl Servers for Dealer<'_> {
             let rank = self.rank(server);
             rank.groups += 1;
             rank.seconds_busy += done.seconds;
+            rank.exchanged = rank.exchanged.and(done.exchanged);
             let before = rank.seconds_processor_busy.unwrap_or(0.0);
             rank.seconds_processor_busy = done.seconds_processor.map(|s| s + before);
             let both = seconds_processor.zip(done.seconds_processor);

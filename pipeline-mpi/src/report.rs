@@ -8,7 +8,7 @@ use pipeline::report::InferReport;
 use pipeline::system;
 use serde::Serialize;
 
-use crate::words::{Facts, Split};
+use crate::words::{Exchanged, Facts, Split};
 
 /// What a run on many ranks gave. `seconds_infer` is the wall time from the first group that is dealt to the last whose logits
 /// are back; `seconds_encrypt` is a part of it. `seconds_warmup` is with the ranks.
@@ -45,6 +45,8 @@ pub struct RankReport {
     /// Time on processors, of all threads, for these groups: images read, logits written and what was exchanged included;
     /// nothing for the client, or where the system does not tell.
     pub seconds_processor_busy: Option<f64>,
+    /// What it exchanged with other servers for these groups.
+    pub exchanged: Exchanged,
     /// Time to get the keys.
     pub seconds_keys: f64,
     /// Time to touch the pool's pages.
@@ -66,6 +68,7 @@ impl RankReport {
             groups: 0,
             seconds_busy: 0.0,
             seconds_processor_busy: None,
+            exchanged: Exchanged::NOTHING,
             seconds_keys: 0.0,
             seconds_warmup: 0.0,
             seconds_processor: None,
@@ -137,7 +140,7 @@ impl fmt::Display for MpiReport {
         writeln!(f)?;
         writeln!(
             f,
-            "{:<6}{:<24}{:>8}{:>8}{:>12}{:>12}{:>12}{:>14}{:>10}",
+            "{:<6}{:<24}{:>8}{:>8}{:>12}{:>12}{:>12}{:>14}{:>14}{:>10}",
             "rank",
             "host",
             "threads",
@@ -146,6 +149,7 @@ impl fmt::Display for MpiReport {
             "keys s",
             "memory s",
             "busy core s",
+            "exchanged GB",
             "peak GB"
         )?;
         for rank in &self.ranks {
@@ -157,7 +161,7 @@ impl fmt::Display for MpiReport {
                 .map_or("-".to_owned(), |b| format!("{:.2}", b as f64 / 1e9));
             writeln!(
                 f,
-                "{:<6}{:<24}{:>8}{:>8}{:>12.2}{:>12.2}{:>12.2}{:>14}{:>10}",
+                "{:<6}{:<24}{:>8}{:>8}{:>12.2}{:>12.2}{:>12.2}{:>14}{:>14.3}{:>10}",
                 rank.rank,
                 rank.host,
                 rank.threads,
@@ -166,6 +170,7 @@ impl fmt::Display for MpiReport {
                 rank.seconds_keys,
                 rank.seconds_warmup,
                 seconds,
+                (rank.exchanged.bytes_given + rank.exchanged.bytes_received) as f64 / 1e9,
                 peak
             )?;
         }

@@ -1,5 +1,6 @@
 //! A server: every rank but the first. It holds no secret key.
 
+use std::mem;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Instant;
@@ -21,7 +22,7 @@ use crate::args::InferArgs;
 use crate::error::RankError;
 use crate::exchange::Servers;
 use crate::link::Link;
-use crate::words::{Done, Facts, Farewell, Order, Ready, Split};
+use crate::words::{Done, Exchanged, Facts, Farewell, Order, Ready, Split};
 
 /// The client's rank.
 const CLIENT: Rank = 0;
@@ -99,6 +100,7 @@ pub fn serve(
         link: servers,
         params,
         key: server.key(),
+        exchanged: Exchanged::NOTHING,
     };
     loop {
         let number = match world.hear(CLIENT)? {
@@ -138,6 +140,7 @@ pub fn serve(
             stages,
             seconds,
             seconds_processor: processor.map(|(after, before)| after - before),
+            exchanged: mem::replace(&mut exchange.exchanged, Exchanged::NOTHING),
         };
         world.say(CLIENT, &done);
         if let Some(logits) = logits {

@@ -74,6 +74,42 @@ pub struct Done {
     /// Time on processors, of all threads, from the images' first byte to the logits' last, in seconds; nothing where the
     /// system does not tell.
     pub seconds_processor: Option<f64>,
+    /// What it exchanged with other servers.
+    pub exchanged: Exchanged,
+}
+
+/// What a server exchanged with those that compute its groups together with it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exchanged {
+    /// Bytes that it gave; each goes to all others.
+    pub bytes_given: u64,
+    /// Bytes that came to it.
+    pub bytes_received: u64,
+    /// Wall time, and in it that in which it waited for others.
+    pub seconds: f64,
+    /// Time on processors, of all threads; nothing where the system does not tell.
+    pub seconds_processor: Option<f64>,
+}
+
+impl Exchanged {
+    /// Nothing yet.
+    pub const NOTHING: Self = Self {
+        bytes_given: 0,
+        bytes_received: 0,
+        seconds: 0.0,
+        seconds_processor: Some(0.0),
+    };
+
+    /// Both together.
+    pub fn and(self, more: Self) -> Self {
+        let processor = self.seconds_processor.zip(more.seconds_processor);
+        Self {
+            bytes_given: self.bytes_given + more.bytes_given,
+            bytes_received: self.bytes_received + more.bytes_received,
+            seconds: self.seconds + more.seconds,
+            seconds_processor: processor.map(|(a, b)| a + b),
+        }
+    }
 }
 
 /// What a server says in the end.
