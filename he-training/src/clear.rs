@@ -230,6 +230,14 @@ impl Weights {
         largest / self.largest()
     }
 
+    /// Root of the sum of the squared differences from other weights and biases, relative to that of the squares of these.
+    pub fn distance(&self, other: &Self) -> f64 {
+        let differences = self.all().zip(other.all());
+        let off: f64 = differences.map(|(a, b)| (a - b).powi(2)).sum();
+        let own: f64 = self.all().map(|w| w.powi(2)).sum();
+        (off / own).sqrt()
+    }
+
     /// Scores `[image][class]` of feature rows.
     pub fn scores(&self, rows: &[f64]) -> Vec<f64> {
         let classes = self.classes;

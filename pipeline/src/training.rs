@@ -24,7 +24,7 @@ use crate::checkpoint::{Begun, Checkpoint};
 use crate::client::{Randomness, TrainingClient};
 use crate::exchange::sealed::hex;
 use crate::inference::Batch;
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Silent, Unit};
 use crate::references::{self, rows};
 use crate::server::run_group;
 use crate::system;
@@ -135,7 +135,7 @@ pub fn train(
     let groups: Vec<Examples> = training.examples.groups(layout.capacity()).collect();
     let test_groups: Vec<Examples> = test.examples.groups(layout.capacity()).collect();
 
-    // The clear twin.
+    // The clear twin. Another one is trained on the features that the server has.
     let clear = clear_twin(&loss, &training.examples, layout.capacity(), progress)?;
     let decay = REFERENCE_DECAY / training.examples.images() as f64;
     let reference = logistic_regression(&training.examples, decay, 1e-5, REFERENCE_STEPS);
@@ -183,11 +183,13 @@ pub fn train(
     seconds_features += start.elapsed().as_secs_f64();
 
     // The training itself.
-    let largest_feature_error = {
+    let (seen, largest_feature_error) = {
         let client = client.heads(layout, encryption);
-        let of_training = feature_error(&client, &features, &groups)?;
-        of_training.max(feature_error(&client, &test_features, &test_groups)?)
+        let (seen, error) = decrypted_features(&client, &features, &groups)?;
+        let (_, of_test) = decrypted_features(&client, &test_features, &test_groups)?;
+        (seen, error.max(of_test))
     };
+    let same_features = clear_twin(&loss, &seen, layout.capacity(), &Silent)?;
     let encrypted = {
         let mut client = client.heads(layout, encryption);
         let labels = groups.iter().map(|g| client.encrypt_labels(g.labels()));
@@ -229,6 +231,9 @@ pub fn train(
         accuracy_reference: reference.accuracy(&test.examples),
         largest_feature_error,
         largest_weight_difference: clear.difference(&found),
+        weight_difference: clear.distance(&found),
+        largest_weight_difference_same_features: same_features.difference(&found),
+        weight_difference_same_features: same_features.distance(&found),
         seconds_features,
         seconds_train,
         seconds_per_step: seconds_train / plan.forecast.steps as f64,
@@ -334,21 +339,24 @@ fn digest(selections: &[&Selection]) -> String {
     hex(hasher.finalize().as_bytes())
 }
 
-/// The client's look at features: the largest error, in their deviations over the network's own images.
-fn feature_error(
+/// The client's look at features: what the server has of them, and the largest error, in their deviations over the network's own images.
+fn decrypted_features(
     client: &he_training::Client<'_>,
     features: &[Vec<Ciphertext>],
     groups: &[Examples],
-) -> Result<f64, TrainError> {
-    let mut largest = 0f64;
+) -> Result<(Examples, f64), TrainError> {
+    let (mut rows, mut labels, mut largest) = (Vec::new(), Vec::new(), 0f64);
     for (features, group) in features.iter().zip(groups) {
         let found = client.decrypt_features(features, group.images())?;
         let off = found.iter().zip(group.rows()).map(|(a, b)| (a - b).abs());
-        // In their units, a feature's deviation is one over the root of their number.
-        let deviations = off.fold(0.0, f64::max) * (group.features() as f64).sqrt();
-        largest = largest.max(deviations);
+        largest = off.fold(largest, f64::max);
+        rows.extend(found);
+        labels.extend_from_slice(group.labels());
     }
-    Ok(largest)
+    let (d, classes) = (groups[0].features(), groups[0].classes());
+    // In their units, a feature's deviation is one over the root of their number.
+    let deviations = largest * (d as f64).sqrt();
+    Ok((Examples::new(d, classes, rows, labels)?, deviations))
 }
 
 /// The client's look at the head and at all scores.

@@ -41,6 +41,13 @@ pub struct TrainReport {
     pub largest_feature_error: f64,
     /// Largest difference of a weight from that of the training in the clear, relative to the largest of these.
     pub largest_weight_difference: f64,
+    /// All differences of weights together: the root of the sum of their squares, relative to that of the weights' squares.
+    pub weight_difference: f64,
+    /// [`Self::largest_weight_difference`] from the training in the clear on the features that the server has, decrypted by the client:
+    /// what the training adds to the errors of features.
+    pub largest_weight_difference_same_features: f64,
+    /// [`Self::weight_difference`] from that training.
+    pub weight_difference_same_features: f64,
     /// Wall time from images to refreshed features: encryption, network, transposition, refreshes. Without keys, and without what an
     /// earlier process has done.
     pub seconds_features: f64,
@@ -110,8 +117,13 @@ impl fmt::Display for TrainReport {
         )?;
         writeln!(
             f,
-            "largest error of a feature: {:.4} deviations; largest difference of a weight: {:.5} of the largest weight",
-            self.largest_feature_error, self.largest_weight_difference,
+            "largest error of a feature: {:.4} deviations; largest difference of a weight: {:.5} of the largest weight, {:.5} in the norm",
+            self.largest_feature_error, self.largest_weight_difference, self.weight_difference,
+        )?;
+        writeln!(
+            f,
+            "from the same training in the clear on the same features: {:.5} and {:.5}",
+            self.largest_weight_difference_same_features, self.weight_difference_same_features,
         )?;
         writeln!(
             f,

@@ -179,7 +179,12 @@ fn check(report: &TrainReport) {
         "{}",
         report.largest_feature_error
     );
-    assert!(report.largest_weight_difference < 1e-3);
+    assert!(report.largest_weight_difference < 1e-3 && report.weight_difference < 1e-3);
+    let same_features = [
+        report.largest_weight_difference_same_features,
+        report.weight_difference_same_features,
+    ];
+    assert!(same_features.iter().all(|d| (1e-12..1e-3).contains(d)));
     assert!(report.accuracy_plain > 0.8);
     // One image more or less.
     let most = 1.5 / report.test_images as f64;
