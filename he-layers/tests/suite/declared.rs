@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use ckks_scheme::{
     BootstrapError, Bootstrapper, Ciphertext, Content, CosineBootstrapper, Evaluator, KeyRequest,
-    Level,
+    Level, Scale,
 };
 use he_layers::{Packing, Preparation, Program, Refresh, Refresher, Term};
 
-use crate::lab::{Lab, conv};
+use crate::lab::{Lab, conv, square};
 use crate::stages::{GRID, SHAPE};
 
 /// A bootstrapping that keeps what is declared of each ciphertext.
@@ -49,6 +49,8 @@ fn a_refresh_declares_the_values_of_each_channel_block() {
         (Packing::Complex, Content::Complex, 2f64.sqrt()),
     ] {
         let (mut lab, boot) = Lab::with_bootstrapper(6, content, 14);
+        // Room for the weights that read squares.
+        lab.scale = Scale::new(2f64.powi(33));
         let declared = Arc::new(Mutex::new(Vec::new()));
         let limits = *Refresher::outlined(boot.outline()).unwrap().limits();
         let witness = Witness {
@@ -58,12 +60,16 @@ fn a_refresh_declares_the_values_of_each_channel_block() {
         let refresher = Refresher::new(Arc::new(witness), limits);
 
         let r = &mut lab.rng;
-        let (a, b) = (conv(r, "a", (2, 2), 3, 1), conv(r, "b", (2, 2), 3, 1));
+        let [a, b, c] = ["a", "b", "c"].map(|name| conv(r, name, (2, 2), 3, 1));
         let mut net = Program::new("declared", SHAPE, Vec::new());
         let sums = net.node("net", "a", vec![Term::linear(net.input(), a)]);
+        let sums = sums.unwrap();
+        // A reader before the refresh, which declares other sizes.
+        let squared = net.apply(sums, square(r, "square", 2)).unwrap();
         let refresh = Refresh::new("refresh", vec![3.0, 4.0]);
-        let fresh = net.apply(sums.unwrap(), refresh).unwrap();
-        let y = net.node("net", "b", vec![Term::linear(fresh, b)]).unwrap();
+        let fresh = net.apply(sums, refresh).unwrap();
+        let terms = vec![Term::linear(fresh, b), Term::linear(squared, c)];
+        let y = net.node("net", "b", terms).unwrap();
         net.finish(y).unwrap();
 
         let layout = lab.layout(SHAPE, GRID, packing);
