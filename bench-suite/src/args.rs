@@ -20,6 +20,8 @@ pub enum KernelName {
     Auto,
     /// The portable one.
     Scalar,
+    /// AVX2 with floating-point multiply-adds.
+    Avx2,
     /// AVX-512 with 52-bit multiply-adds.
     Avx512ifma,
 }
@@ -29,6 +31,7 @@ impl From<KernelName> for KernelChoice {
         match name {
             KernelName::Auto => Self::Auto,
             KernelName::Scalar => Self::Named("scalar"),
+            KernelName::Avx2 => Self::Named("avx2"),
             KernelName::Avx512ifma => Self::Named("avx512ifma"),
         }
     }

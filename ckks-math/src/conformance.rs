@@ -236,16 +236,18 @@ impl Comparison {
 
     fn sums(&mut self, len: usize, filling: u64) {
         for terms in [0, 1, 3, 13, 64] {
+            // Largest words in all terms, or different ways in each.
+            let step = if filling == 1 { 0 } else { filling };
             let garbage = [self.words(len, u64::MAX, 0)];
             let start = [self.residues(len, filling)];
             let a: Vec<Vec<u64>> = (0..terms)
-                .map(|i| self.residues(len, filling + i * filling))
+                .map(|i| self.residues(len, filling + i * step))
                 .collect();
             let b: Vec<Vec<u64>> = (0..terms)
-                .map(|i| self.residues(len, filling + i * filling))
+                .map(|i| self.residues(len, filling + i * step))
                 .collect();
             let wide: Vec<Vec<u64>> = (0..terms)
-                .map(|i| self.words(len, 1 << 52, filling + i * filling))
+                .map(|i| self.words(len, 1 << 52, filling + i * step))
                 .collect();
             let weights = self.residues(terms as usize, filling);
             let pairs: Vec<(&[u64], &[u64])> =
@@ -364,10 +366,10 @@ impl Comparison {
 mod tests {
     use super::*;
 
-    fn check_ifma(log_n: RangeInclusive<u32>, bits: RangeInclusive<u32>, random: usize) {
+    fn check(name: &str, log_n: RangeInclusive<u32>, bits: RangeInclusive<u32>, random: usize) {
         let Some(kernel) = crate::kernel::built_in()
             .into_iter()
-            .find(|k| k.name() == "avx512ifma")
+            .find(|k| k.name() == name)
         else {
             return;
         };
@@ -375,37 +377,75 @@ mod tests {
         assert_eq!(
             compared > 0,
             kernel.is_available(),
-            "compared exactly where the processor can"
+            "{name} compared exactly where the processor can"
         );
+    }
+
+    fn on_many_primes(name: &str) {
+        check(name, 6..=6, 30..=50, 32);
+        check(name, 7..=7, 30..=50, 2);
+    }
+
+    fn at_small_degrees(name: &str) {
+        check(name, 0..=5, 14..=50, 1);
+    }
+
+    fn at_large_degrees(name: &str) {
+        check(name, 8..=11, 47..=50, 1);
+        check(name, 12..=13, 48..=50, 0);
     }
 
     #[test]
     fn kernel_avx512ifma_matches_scalar_on_many_primes() {
-        check_ifma(6..=6, 30..=50, 32);
-        check_ifma(7..=7, 30..=50, 2);
+        on_many_primes("avx512ifma");
+    }
+
+    #[test]
+    fn kernel_avx2_matches_scalar_on_many_primes() {
+        on_many_primes("avx2");
     }
 
     /// Denormals are zero, flush to zero, and another rounding, as a host program may have set them.
-    #[test]
     #[cfg(target_arch = "x86_64")]
-    fn kernel_avx512ifma_matches_scalar_in_any_floating_point_mode() {
-        use crate::kernel::avx512ifma::in_float_mode;
+    fn in_any_floating_point_mode(name: &'static str) {
+        use crate::kernel::float_mode::in_mode;
         for mode in [0x1fc0, 0x9f80, 0xffc0] {
-            std::thread::spawn(move || in_float_mode(mode, || check_ifma(6..=7, 47..=50, 2)))
+            std::thread::spawn(move || in_mode(mode, || check(name, 6..=7, 47..=50, 2)))
                 .join()
                 .unwrap();
         }
     }
 
     #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn kernel_avx512ifma_matches_scalar_in_any_floating_point_mode() {
+        in_any_floating_point_mode("avx512ifma");
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn kernel_avx2_matches_scalar_in_any_floating_point_mode() {
+        in_any_floating_point_mode("avx2");
+    }
+
+    #[test]
     fn kernel_avx512ifma_matches_scalar_at_small_degrees() {
-        check_ifma(0..=5, 14..=50, 1);
+        at_small_degrees("avx512ifma");
+    }
+
+    #[test]
+    fn kernel_avx2_matches_scalar_at_small_degrees() {
+        at_small_degrees("avx2");
     }
 
     #[test]
     fn kernel_avx512ifma_matches_scalar_at_large_degrees() {
-        check_ifma(8..=11, 47..=50, 1);
-        check_ifma(12..=13, 48..=50, 0);
+        at_large_degrees("avx512ifma");
+    }
+
+    #[test]
+    fn kernel_avx2_matches_scalar_at_large_degrees() {
+        at_large_degrees("avx2");
     }
 
     #[test]

@@ -203,7 +203,7 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn embedding_is_right_in_any_floating_point_mode() {
-        use crate::kernel::avx512ifma::in_float_mode;
+        use crate::kernel::float_mode::in_mode;
         fn both_ways() -> Vec<f64> {
             let coeffs = test_coefficients(1 << 10);
             let embedding = Embedding::new(10);
@@ -216,7 +216,7 @@ mod tests {
         }
         let standard = both_ways();
         for (mode, tolerance) in [(0x1fc0, 0.0), (0x9f80, 0.0), (0xffc0, 1e-12)] {
-            let found = std::thread::spawn(move || in_float_mode(mode, both_ways))
+            let found = std::thread::spawn(move || in_mode(mode, both_ways))
                 .join()
                 .unwrap();
             for (a, b) in found.iter().zip(&standard) {

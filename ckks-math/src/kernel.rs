@@ -11,7 +11,11 @@ use crate::error::MathError;
 use crate::modulus::Modulus;
 
 #[cfg(target_arch = "x86_64")]
+pub mod avx2;
+#[cfg(target_arch = "x86_64")]
 pub mod avx512ifma;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod float_mode;
 pub mod scalar;
 
 /// A version of the limb operations for one kind of processor.
@@ -210,7 +214,7 @@ pub enum KernelChoice {
     /// The fastest that supports processor, modulus and degree.
     #[default]
     Auto,
-    /// The built-in one of that name: `"scalar"` or `"avx512ifma"`.
+    /// The built-in one of that name: `"scalar"`, `"avx2"` or `"avx512ifma"`.
     Named(&'static str),
     /// One of the caller's own.
     Custom(Arc<dyn Kernel>),
@@ -235,6 +239,8 @@ pub fn built_in() -> Vec<Arc<dyn Kernel>> {
     vec![
         #[cfg(target_arch = "x86_64")]
         Arc::new(avx512ifma::Avx512Ifma::detect()),
+        #[cfg(target_arch = "x86_64")]
+        Arc::new(avx2::Avx2::detect()),
         Arc::new(scalar::Scalar),
     ]
 }

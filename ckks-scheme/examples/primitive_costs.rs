@@ -1,4 +1,4 @@
-//! Measures what the primitives of encrypted operations cost on this machine: nanoseconds of one unit, for both kernels and
+//! Measures what the primitives of encrypted operations cost on this machine: nanoseconds of one unit, for all kernels and
 //! the degrees of parameter sets. `cargo run --release -p ckks-scheme --example primitive_costs -- [kernel] [log_n ...]`
 
 use ckks_scheme::counts::PrimitiveCosts;
@@ -13,8 +13,9 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut args = std::env::args().skip(1);
     let kernels = match args.next().as_deref() {
         Some("scalar") => vec!["scalar"],
+        Some("avx2") => vec!["avx2"],
         Some("avx512ifma") => vec!["avx512ifma"],
-        _ => vec!["avx512ifma", "scalar"],
+        _ => vec!["avx512ifma", "avx2", "scalar"],
     };
     let degrees: Vec<u32> = args.map(|a| a.parse()).collect::<Result<_, _>>()?;
     let degrees = if degrees.is_empty() {

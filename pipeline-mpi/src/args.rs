@@ -220,6 +220,8 @@ pub enum KernelName {
     Auto,
     /// Portable
     Scalar,
+    /// Floating-point multiply-add on vectors of 256 bits
+    Avx2,
     /// 52-bit multiply-add on vectors of 512 bits
     Avx512ifma,
 }
@@ -230,6 +232,7 @@ impl KernelName {
         match self {
             Self::Auto => KernelChoice::Auto,
             Self::Scalar => KernelChoice::Named("scalar"),
+            Self::Avx2 => KernelChoice::Named("avx2"),
             Self::Avx512ifma => KernelChoice::Named("avx512ifma"),
         }
     }

@@ -131,7 +131,7 @@ impl<'a> Report<'a> {
             );
             let id = BenchId::new("ckks-math", "limits", kernel).threads(limit.threads, 1);
             records.push(serde_json::to_value(Record::new(id, machine, *limit))?);
-            if kernel == "scalar" {
+            if kernel != "avx512ifma" {
                 limit.multiply_adds = None;
             }
         }

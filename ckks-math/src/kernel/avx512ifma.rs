@@ -6,18 +6,17 @@
 
 use std::sync::Arc;
 
+use super::float_mode::StandardMode;
 use super::scalar::{self, ScalarTransform};
 use super::{Kernel, LimbOps};
 use crate::error::MathError;
 use crate::modulus::Modulus;
 
-mod float_mode;
 mod pointwise;
 mod sums;
 mod transform;
 mod vector;
 
-use float_mode::StandardMode;
 use transform::Transform;
 use vector::{Constants, LANES, RADIX_BITS};
 
@@ -104,18 +103,6 @@ impl Kernel for Avx512Ifma {
         // SAFETY: the function only needs processor features, which the proof was made from.
         unsafe { pointwise::permute_groups(out, src, table, orders) }
     }
-}
-
-/// Runs `f` as a host program would that has set the floating-point control register to `mode`.
-#[cfg(test)]
-pub(crate) fn in_float_mode<T>(mode: u32, f: impl FnOnce() -> T) -> T {
-    let before = float_mode::read();
-    float_mode::write(mode);
-    let out = f();
-    let after = float_mode::read();
-    float_mode::write(before);
-    assert_eq!(after & mode, mode, "the mode of the host program");
-    out
 }
 
 /// Constants and tables for one modulus and degree.

@@ -18,6 +18,16 @@ const AVX512IFMA: [[f64; PRIMITIVES]; 5] = [
     [0.229, 0.250, 0.109, 0.090, 0.064, 0.69, 0.152, 0.141, 0.888, 2.52, 0.056, 0.056],
 ];
 
+/// The same with the kernel `avx2`.
+#[rustfmt::skip]
+const AVX2: [[f64; PRIMITIVES]; 5] = [
+    [0.311, 0.287, 0.258, 0.199, 0.227, 0.61, 0.080, 0.083, 0.31, 1.99, 0.080, 0.080],
+    [0.315, 0.283, 0.252, 0.199, 0.226, 0.62, 0.081, 0.082, 0.31, 2.00, 0.092, 0.092],
+    [0.304, 0.289, 0.256, 0.193, 0.230, 0.63, 0.081, 0.094, 0.71, 1.97, 0.106, 0.106],
+    [0.319, 0.292, 0.258, 0.199, 0.228, 0.62, 0.078, 0.111, 1.49, 2.01, 0.111, 0.111],
+    [0.323, 0.303, 0.258, 0.198, 0.228, 0.63, 0.077, 0.121, 1.67, 2.03, 0.123, 0.123],
+];
+
 /// The same with the portable kernel.
 #[rustfmt::skip]
 const SCALAR: [[f64; PRIMITIVES]; 5] = [
@@ -29,12 +39,13 @@ const SCALAR: [[f64; PRIMITIVES]; 5] = [
 ];
 
 impl PrimitiveCosts {
-    /// Figures of one core of an AMD EPYC 9004, measured with `cargo run --release -p ckks-scheme --example
-    /// primitive_costs`, for a kernel by its name (one that is not known counts as the portable one) and the nearest ring
-    /// degree from `2^13` to `2^17`. [`Self::measure`] gives those of the machine at hand.
+    /// Figures of one core, measured with `cargo run --release -p ckks-scheme --example primitive_costs`: of an AMD EPYC 9004
+    /// (Zen 4), for `avx2` of an EPYC of Zen 5. For a kernel by its name (one that is not known counts as the portable one) and
+    /// the nearest ring degree from `2^13` to `2^17`. [`Self::measure`] gives those of the machine at hand.
     pub fn built_in(kernel: &str, log_n: u32) -> Self {
         let table = match kernel {
             "avx512ifma" => &AVX512IFMA,
+            "avx2" => &AVX2,
             _ => &SCALAR,
         };
         let row = log_n.clamp(LOG_N.0, LOG_N.1) - LOG_N.0;
@@ -93,8 +104,10 @@ mod tests {
             PrimitiveCosts::built_in("own", 17),
             PrimitiveCosts::built_in("scalar", 20)
         );
-        for (a, b) in AVX512IFMA.iter().flatten().zip(SCALAR.iter().flatten()) {
-            assert!(*a > 0.0 && *b > 0.0);
+        let avx2 = PrimitiveCosts::built_in("avx2", 14);
+        assert_eq!(avx2.inverse, AVX2[1][1] * 1e-9);
+        for table in [AVX512IFMA, AVX2, SCALAR] {
+            assert!(table.iter().flatten().all(|cost| *cost > 0.0));
         }
     }
 }

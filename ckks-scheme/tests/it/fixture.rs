@@ -17,10 +17,11 @@ pub struct Fixture {
     pub rng: ChaCha20Rng,
 }
 
-/// The kernel named by POLYPHASE_KERNEL, so that the whole suite can run on either.
+/// The kernel named by POLYPHASE_KERNEL, so that the whole suite can run on any.
 pub fn kernel() -> KernelChoice {
     match std::env::var("POLYPHASE_KERNEL").as_deref() {
         Ok("scalar") => KernelChoice::Named("scalar"),
+        Ok("avx2") => KernelChoice::Named("avx2"),
         _ => KernelChoice::Auto,
     }
 }

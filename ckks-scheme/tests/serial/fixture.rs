@@ -14,10 +14,11 @@ use std::sync::Arc;
 pub const PASSPHRASE: &str = "correct horse battery staple";
 pub const METADATA: &[u8] = b"what the caller says";
 
-/// The kernel named by POLYPHASE_KERNEL, so that the whole suite can run on either.
+/// The kernel named by POLYPHASE_KERNEL, so that the whole suite can run on any.
 pub fn kernel() -> KernelChoice {
     match std::env::var("POLYPHASE_KERNEL").as_deref() {
         Ok("scalar") => KernelChoice::Named("scalar"),
+        Ok("avx2") => KernelChoice::Named("avx2"),
         _ => KernelChoice::Auto,
     }
 }

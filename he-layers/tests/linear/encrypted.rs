@@ -12,10 +12,11 @@ use rand_chacha::ChaCha20Rng;
 
 use crate::{largest_difference, random_conv, random_numbers, random_tensor, rng};
 
-/// The kernel named by POLYPHASE_KERNEL, so that the suite can run on either.
+/// The kernel named by POLYPHASE_KERNEL, so that the suite can run on any.
 fn kernel() -> KernelChoice {
     match std::env::var("POLYPHASE_KERNEL").as_deref() {
         Ok("scalar") => KernelChoice::Named("scalar"),
+        Ok("avx2") => KernelChoice::Named("avx2"),
         Ok("avx512ifma") => KernelChoice::Named("avx512ifma"),
         _ => KernelChoice::Auto,
     }

@@ -36,10 +36,11 @@ pub struct Outcome {
     pub peaks: Vec<usize>,
 }
 
-/// The kernel named by POLYPHASE_KERNEL, so that the suite can run on either.
+/// The kernel named by POLYPHASE_KERNEL, so that the suite can run on any.
 pub fn kernel() -> KernelChoice {
     match std::env::var("POLYPHASE_KERNEL").as_deref() {
         Ok("scalar") => KernelChoice::Named("scalar"),
+        Ok("avx2") => KernelChoice::Named("avx2"),
         Ok("avx512ifma") => KernelChoice::Named("avx512ifma"),
         _ => KernelChoice::Auto,
     }

@@ -12,10 +12,11 @@ use he_training::{Client, Examples, FeatureLayout, Trainer, TrainingError, scale
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-/// The kernel named by POLYPHASE_KERNEL, so that the suite can run on either.
+/// The kernel named by POLYPHASE_KERNEL, so that the suite can run on any.
 pub fn kernel() -> KernelChoice {
     match std::env::var("POLYPHASE_KERNEL").as_deref() {
         Ok("scalar") => KernelChoice::Named("scalar"),
+        Ok("avx2") => KernelChoice::Named("avx2"),
         _ => KernelChoice::Auto,
     }
 }

@@ -231,6 +231,8 @@ pub enum KernelName {
     Auto,
     /// Portable
     Scalar,
+    /// Floating-point multiply-add on vectors of 256 bits
+    Avx2,
     /// 52-bit multiply-add on vectors of 512 bits
     Avx512ifma,
 }

@@ -62,6 +62,7 @@ impl KernelArgs {
         match self.kernel {
             KernelName::Auto => KernelChoice::Auto,
             KernelName::Scalar => KernelChoice::Named("scalar"),
+            KernelName::Avx2 => KernelChoice::Named("avx2"),
             KernelName::Avx512ifma => KernelChoice::Named("avx512ifma"),
         }
     }

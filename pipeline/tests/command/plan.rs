@@ -53,7 +53,7 @@ fn numbers_and_pins_that_make_no_sense_are_usage_errors() {
         "speed=high",
         "expected KEY=VALUE with one of the keys log_n, packing,",
     );
-    usage("--kernel", "fast", "auto, scalar, avx512ifma");
+    usage("--kernel", "fast", "auto, scalar, avx2, avx512ifma");
     usage("--threads", "0", "expected a whole number from 1 on");
 }
 

@@ -23,10 +23,11 @@ pub fn machine(memory_bytes: u64) -> Machine {
     }
 }
 
-/// The portable kernel where the whole suite is to run on it.
+/// The kernel named by POLYPHASE_KERNEL, so that the whole suite can run on any.
 pub fn kernel() -> KernelChoice {
     match std::env::var("POLYPHASE_KERNEL").as_deref() {
         Ok("scalar") => KernelChoice::Named("scalar"),
+        Ok("avx2") => KernelChoice::Named("avx2"),
         _ => KernelChoice::Auto,
     }
 }

@@ -1,8 +1,9 @@
 //! The processor's floating-point mode.
 //!
-//! Words are compared as floating-point numbers ([`super::vector::subtract_if_reaches`]), and most of them look like
-//! denormal ones. A host program may have told the processor to take denormal numbers for zero, to flush them to zero, or to
-//! trap where one occurs; so the mode is set for each operation, and set back.
+//! The kernel for AVX-512 compares words as if they were floating-point numbers, and most of them look like denormal
+//! ones. The one for AVX2 calculates with floating-point numbers, and relies on rounding to the nearest. A host program may have
+//! told the processor to take denormal numbers for zero, to flush them to zero, to trap where one occurs, or to round
+//! otherwise; so the mode is set for each operation, and set back.
 
 use std::arch::asm;
 
@@ -44,7 +45,7 @@ impl Drop for StandardMode {
 
 /// The control register of the thread.
 #[inline]
-pub(super) fn read() -> u32 {
+fn read() -> u32 {
     let mut mode = 0u32;
     // SAFETY: the instruction, which every x86-64 processor has, writes the four bytes of `mode`.
     unsafe {
@@ -55,12 +56,24 @@ pub(super) fn read() -> u32 {
 
 /// Sets the control register of the thread.
 #[inline]
-pub(super) fn write(mode: u32) {
+fn write(mode: u32) {
     // SAFETY: the instruction reads the four bytes of `mode`. Values are the standard mode or what `read` gave, which have
     // no reserved bits. The block counts as one that accesses memory, so that no load or store of words moves across it.
     unsafe {
         asm!("ldmxcsr [{}]", in(reg) &raw const mode, options(nostack, preserves_flags));
     }
+}
+
+/// Runs `f` as a host program would that has set the floating-point control register to `mode`.
+#[cfg(test)]
+pub(crate) fn in_mode<T>(mode: u32, f: impl FnOnce() -> T) -> T {
+    let before = read();
+    write(mode);
+    let out = f();
+    let after = read();
+    write(before);
+    assert_eq!(after & mode, mode, "the mode of the host program");
+    out
 }
 
 #[cfg(test)]
