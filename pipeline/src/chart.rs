@@ -43,8 +43,10 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 460.0;
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 24.0;
-const TOP: f64 = 48.0;
+const TOP: f64 = 68.0;
 const BOTTOM: f64 = 60.0;
+/// Height of the legend's middle: above the frame, where no point can be.
+const LEGEND: f64 = 48.0;
 /// Told apart without colour vision, too.
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
 
@@ -178,8 +180,9 @@ impl Chart {
                 r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>"#,
                 line.join(" ")
             )?;
-            let row = TOP + 20.0 + 20.0 * i as f64;
-            for (x, y) in at.into_iter().chain([(right - 134.0, row)]) {
+            let column = (right - LEFT) / self.series.len().max(3) as f64;
+            let from = LEFT + column * i as f64;
+            for (x, y) in at.into_iter().chain([(from + 16.0, LEGEND)]) {
                 writeln!(
                     out,
                     r#"<circle cx="{x:.1}" cy="{y:.1}" r="4" fill="{colour}"/>"#
@@ -187,12 +190,11 @@ impl Chart {
             }
             writeln!(
                 out,
-                r#"<line x1="{}" y1="{row}" x2="{}" y2="{row}" stroke="{colour}" stroke-width="2"{dash}/>
-<text x="{}" y="{}">{}</text>"#,
-                right - 150.0,
-                right - 118.0,
-                right - 110.0,
-                row + 4.0,
+                r#"<line x1="{from:.1}" y1="{LEGEND}" x2="{:.1}" y2="{LEGEND}" stroke="{colour}" stroke-width="2"{dash}/>
+<text x="{:.1}" y="{}">{}</text>"#,
+                from + 32.0,
+                from + 40.0,
+                LEGEND + 4.0,
                 Escaped(&series.name)
             )?;
         }
@@ -236,6 +238,15 @@ mod tests {
         assert!(svg.contains("a &amp; b") && svg.contains("stroke-dasharray"));
         assert!(svg.contains(">512</text>") && svg.trim_end().ends_with("</svg>"));
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
+        // No point is behind the legend, which is above the frame.
+        let circles = svg.split("<circle").skip(1).take(4);
+        let heights: Vec<f64> = circles
+            .map(|circle| circle.split('"').nth(3).unwrap().parse().unwrap())
+            .collect();
+        let [points @ .., legend] = &heights[..] else {
+            panic!("{heights:?}");
+        };
+        assert!(points.iter().all(|y| (TOP..HEIGHT - BOTTOM).contains(y)) && *legend < TOP);
     }
 
     #[test]

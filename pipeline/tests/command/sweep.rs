@@ -50,6 +50,13 @@ fn sweeps_are_measured_kept_and_gone_on_with() {
             .unwrap()
             .contains("seconds per image")
     );
+    // With nothing left to measure, the files are written anew.
+    fs::remove_file(&csv).unwrap();
+    fs::remove_file(&svg).unwrap();
+    let (same, _) = sweep("1,3");
+    assert_eq!(same, more);
+    assert!(svg.is_file());
+    assert_eq!(fs::read_to_string(&csv).unwrap().lines().count(), 3);
 
     let other = [&common[..], &files, &["--threads", "1"]].concat();
     if more["settings"]["threads"] != 1 {

@@ -48,16 +48,24 @@ pub fn command(args: &SweepArgs, ui: &dyn Progress) -> Result<(), CliError> {
     for row in &table.rows {
         print_line(&row.to_string())?;
     }
-    let keep = |table: &Table, row: &Row| {
-        if let Some(path) = &args.json {
-            write_whole(path, &serde_json::to_vec_pretty(table)?)?;
-        }
+    let draw = |table: &Table| {
         if let Some(path) = &args.csv {
             write_whole(path, table.to_csv()?.as_bytes())?;
         }
         if let Some(path) = &args.svg {
             write_whole(path, table.to_svg().as_bytes())?;
         }
+        Ok::<_, CliError>(())
+    };
+    // A sweep with nothing left to do gives them, too.
+    if !table.rows.is_empty() {
+        draw(&table)?;
+    }
+    let keep = |table: &Table, row: &Row| {
+        if let Some(path) = &args.json {
+            write_whole(path, &serde_json::to_vec_pretty(table)?)?;
+        }
+        draw(table)?;
         print_line(&row.to_string())
     };
     if args.simulate {
