@@ -92,7 +92,7 @@ pub struct Exchanged {
 }
 
 impl Exchanged {
-    /// Nothing yet.
+    /// No bytes and no seconds: a server that has exchanged nothing.
     pub const NOTHING: Self = Self {
         bytes_given: 0,
         bytes_received: 0,
@@ -100,7 +100,7 @@ impl Exchanged {
         seconds_processor: Some(0.0),
     };
 
-    /// Both together.
+    /// Bytes and seconds of two times added up. There is no processor time where either has none.
     pub fn and(self, more: Self) -> Self {
         let processor = self.seconds_processor.zip(more.seconds_processor);
         Self {

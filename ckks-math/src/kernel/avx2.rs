@@ -41,7 +41,7 @@ impl Proof {
 pub struct Avx2(Option<Proof>);
 
 impl Avx2 {
-    /// Its name.
+    /// What [`Kernel::name`] gives and [`KernelChoice::Named`](super::KernelChoice::Named) takes.
     pub const NAME: &'static str = "avx2";
 
     /// Asks the processor; where it has not got the instructions, the kernel supports nothing.

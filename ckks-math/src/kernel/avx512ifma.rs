@@ -38,7 +38,7 @@ impl Proof {
 pub struct Avx512Ifma(Option<Proof>);
 
 impl Avx512Ifma {
-    /// Its name.
+    /// What [`Kernel::name`] gives and [`KernelChoice::Named`](super::KernelChoice::Named) takes.
     pub const NAME: &'static str = "avx512ifma";
 
     /// Asks the processor; where it has not got the instructions, the kernel supports nothing.
