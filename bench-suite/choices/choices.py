@@ -4,8 +4,8 @@
     python3 bench-suite/choices/choices.py --data DIR --model resnet20 --batch 64 [--batch 512 ...] [-- ARGUMENTS OF POLYPHASE]
 
 For each batch the planner is asked once as it is, and once more for each pin of the list below. Of the plans that fit and differ from
-the chosen one, the fastest by prediction are taken, at most two for each kind of pin. All of them run, one after another, `--rounds`
-times; each round begins with another plan. The table has medians. What stands after `--` goes to `plan` and to `infer`, for instance
+the chosen one, the fastest by prediction of each kind of pin is taken, in the order of the list; where kinds have none, the fastest of
+all that are left fill up. All of them run, one after another, `--rounds` times; each round begins with another plan. The table has medians. What stands after `--` goes to `plan` and to `infer`, for instance
 `--memory-gib 14.8 --machine machine.ron`. Needs Python 3.9 and `polyphase` (`--polyphase PATH`, default `target/release/polyphase`).
 """
 
@@ -18,7 +18,7 @@ import sys
 import tempfile
 
 PINS = {
-    "grid": ["4x4", "4x8", "8x8", "8x16", "16x16", "16x32", "32x32"],
+    "grid": ["4x4", "4x8", "8x8", "8x16", "16x16", "16x32", "32x32", "32x64", "64x64"],
     "packing": ["real", "complex"],
     "log_n": ["14", "15", "16", "17"],
     "bootstrap": ["never", "1", "2", "3", "4", "5"],
@@ -27,7 +27,6 @@ PINS = {
     "prime_bits": ["42", "44", "46", "48", "50"],
     "blocks": ["1", "2", "4", "8"],
 }
-MOST_OF_A_KIND = 2
 
 
 def planned(args, batch, path, pins=()):
@@ -57,7 +56,7 @@ def alternatives(args, batch, folder):
     """The chosen plan and the best others: name, plan and file of each."""
     path = folder / "chosen.ron"
     chosen = planned(args, batch, path)
-    seen, found = [without_threads(chosen)], []
+    seen, best, others = [without_threads(chosen)], [], []
     for kind, values in PINS.items():
         of_kind = []
         for value in values:
@@ -69,9 +68,11 @@ def alternatives(args, batch, folder):
             seen.append(without_threads(plan))
             of_kind.append((pin, plan, file))
         of_kind.sort(key=lambda one: seconds(one[1]))
-        found += of_kind[:MOST_OF_A_KIND]
-    found.sort(key=lambda one: seconds(one[1]))
-    return [("chosen", chosen, path)] + found[: args.alternatives]
+        best += of_kind[:1]
+        others += of_kind[1:]
+    others.sort(key=lambda one: seconds(one[1]))
+    found = (best + others)[: args.alternatives]
+    return [("chosen", chosen, path)] + found
 
 
 def measured(args, batch, file, folder):

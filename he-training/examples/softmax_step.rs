@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
 
     let refreshes = CosineBootstrapper::new(&params)?;
-    let encryption = (params.output_level(), scale_of(&params));
+    let encryption = (params.output_level(), scale_of(&params)?);
     let mut request = softmax_keys(&softmax, &layout, GROUPS, &params)?;
     request.extend(&refreshes.request());
     let mut rng = rand::rng();

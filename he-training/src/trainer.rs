@@ -9,7 +9,7 @@ use ckks_scheme::{
 use num_complex::Complex64;
 use rayon::prelude::*;
 
-use crate::error::TrainingError;
+use crate::error::{TrainingError, check};
 use crate::layout::FeatureLayout;
 
 /// Share of the nominal scale that scales keep below: products of two such scales, divided by a prime, do not grow.
@@ -26,12 +26,28 @@ pub struct Trainer {
     refreshes: AtomicUsize,
 }
 
+/// Most that a prime may be larger than the scale. Products lose the difference at every level.
+const LARGEST_PRIME: f64 = 2.0;
+
 /// The scale of everything that is encrypted for a trainer whose refreshes have these parameters.
-pub fn scale_of(params: &BootstrapParams) -> Scale {
+///
+/// # Errors
+/// [`TrainingError::Setting`] for a chain whose primes, between the levels of the refreshes, are more than twice as large as
+/// the scale.
+pub fn scale_of(params: &BootstrapParams) -> Result<Scale, TrainingError> {
     let chain = params.scheme().chain();
     let levels = params.input_level().limbs()..=params.output_level().limbs();
     let primes = levels.map(|level| chain.prime(Level::new(level)) as f64);
-    Scale::new(BELOW * primes.fold(params.output_scale().value(), f64::min))
+    let nominal = params.output_scale().value();
+    let largest = primes.clone().fold(0.0, f64::max);
+    let scale = BELOW * primes.fold(nominal, f64::min);
+    check(
+        largest <= LARGEST_PRIME * scale,
+        "bits of the largest prime between the levels of the refreshes",
+        format!("{:.1}", largest.log2()),
+        format!("at most one more than the scale's {:.1}", scale.log2()),
+    )?;
+    Ok(Scale::new(scale))
 }
 
 /// Declares real numbers of an absolute value of at most `max`, and that they are in an interval of the length `width` with their

@@ -180,7 +180,8 @@ fn best(
     }
     let nothing_fits = fitting.is_empty();
     fitting.sort_by(|(a, _), (b, _)| handicapped_seconds(a).total_cmp(&handicapped_seconds(b)));
-    let mut simulations = Simulations::new(task, chains, &compiled)?;
+    let is_pinned = pins.log_scale.is_some();
+    let mut simulations = Simulations::new(task, chains, &compiled, is_pinned)?;
     if let Some(plan) = simulations.first_precise(fitting)? {
         return Ok(plan);
     }

@@ -80,8 +80,8 @@ impl BootstrapPreset {
         },
         Self {
             name: "n16-precise",
-            summary: "N = 2^16, 25 bits and more, 10 levels (450 bits) for the user",
-            identity: chain(10, 45, 50, 3),
+            summary: "N = 2^16, 25 bits and more, 8 levels (400 bits) for the user",
+            identity: chain(8, 50, 50, 3),
             relu: chain(6, 43, 50, 63),
             ..N16
         },

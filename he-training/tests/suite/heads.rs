@@ -2,13 +2,13 @@ use ckks_scheme::serial::{CiphertextReader, CiphertextWriter};
 use ckks_scheme::{BootstrapParams, Ciphertext, KeyId, KeyRequest};
 use he_training::{
     Client, Examples, FeatureLayout, Forecast, Head, Moments, Ridge, Softmax, SoftmaxRun, Trainer,
-    Weights, accuracy, logistic_regression, ridge_keys, softmax_keys,
+    Weights, accuracy, logistic_regression, ridge_keys, scale_of, softmax_keys,
 };
 
-use crate::lab::{blobs, client, refreshes, two_sides};
+use crate::lab::{blobs, client, refreshes, refreshes_at, two_sides};
 
 /// Levels that a refresh gives back: those of the preset `n16-precise`.
-const LEVELS: usize = 10;
+const LEVELS: usize = 8;
 
 /// Scores of images that the training has not seen, by the encrypted head, are those of the clear one.
 fn check_scores(client: &mut Client<'_>, trainer: &Trainer, head: &Head, unseen: &Examples) -> f64 {
@@ -318,4 +318,14 @@ fn what_does_not_fit_a_training_is_refused() {
     );
     let short = refreshes(10, 3);
     assert!(softmax_keys(&softmax, &layout, 2, &short).is_err());
+}
+
+#[test]
+fn primes_that_would_use_up_the_scale_are_refused() {
+    assert!(scale_of(&refreshes(10, LEVELS)).is_ok());
+    let error = scale_of(&refreshes_at(10, LEVELS, 43.0)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "training: bits of the largest prime between the levels of the refreshes is 50.0, expected at most one more than the scale's 43.0"
+    );
 }

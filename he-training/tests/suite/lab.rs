@@ -23,7 +23,13 @@ pub fn kernel() -> KernelChoice {
 
 /// The circuit of the preset `n16-precise` on a small ring, with `levels` levels for the user.
 pub fn refreshes(log_n: u32, levels: usize) -> BootstrapParams {
+    refreshes_at(log_n, levels, 50.0)
+}
+
+/// The same with another scale than the primes have.
+pub fn refreshes_at(log_n: u32, levels: usize, log_scale: f64) -> BootstrapParams {
     let literal = BootstrapLiteral {
+        log_scale,
         log_message_ratio: 5.0,
         reduction: Reduction::Fourier(FourierLiteral {
             degree: 31,
@@ -34,7 +40,7 @@ pub fn refreshes(log_n: u32, levels: usize) -> BootstrapParams {
         ..BootstrapLiteral::full_complex(log_n)
     };
     let q_bits = std::iter::once(50)
-        .chain(std::iter::repeat_n(43, literal.input_levels() + levels))
+        .chain(std::iter::repeat_n(50, literal.input_levels() + levels))
         .chain(std::iter::repeat_n(50, literal.depth()));
     let params = Parameters::builder()
         .log_n(log_n)
@@ -61,7 +67,7 @@ pub fn two_sides(
     let secret = keygen.secret_key(&mut rng)?;
     let keys = keygen.evaluation_keys(&secret, &request, &mut rng)?;
     let eval = Evaluator::new(scheme, Arc::new(keys));
-    let trainer = Trainer::new(eval, layout, Arc::new(refresher), scale_of(params))?;
+    let trainer = Trainer::new(eval, layout, Arc::new(refresher), scale_of(params)?)?;
     Ok((secret, trainer))
 }
 
@@ -71,7 +77,7 @@ pub fn client<'a>(
     params: &BootstrapParams,
     layout: FeatureLayout,
 ) -> Client<'a> {
-    let encryption = (params.output_level(), scale_of(params));
+    let encryption = (params.output_level(), scale_of(params).unwrap());
     Client::new(
         secret,
         layout,

@@ -34,6 +34,13 @@ impl LogitErrors {
         }
     }
 
+    /// Estimate of the largest error that rounded weights alone make, in units of logits.
+    #[must_use]
+    pub fn rounding(&self) -> f64 {
+        let others = self.approximation.hypot(self.noise);
+        (self.total.powi(2) - others.powi(2)).max(0.0).sqrt()
+    }
+
     /// Noise and rounded weights, in deviations of the logits: what ring, primes and layout decide.
     #[must_use]
     pub fn of_plan(&self) -> f64 {

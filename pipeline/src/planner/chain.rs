@@ -70,13 +70,13 @@ impl Chain {
         self.modulus.slots()
     }
 
-    /// Base-2 logarithm of the nominal scale. A prime is the product of the scale S and the weights' scale, times 4 in
-    /// complex packing; 7/12 of its bits to S is about where the errors of rescaling and of rounded weights balance.
+    /// Base-2 logarithm of the scale to begin with, before simulated errors balance it. A prime is the product of the scale S
+    /// and the weights' scale, times 4 in complex packing; 7/12 of its bits to S is near the balance of most networks.
     pub fn log_scale(&self, packing: Packing, pins: &Pins) -> u32 {
         let bits = self.modulus.literal().q_bits.iter().copied().min();
         let packing_bits = if packing == Packing::Complex { 2 } else { 0 };
-        let balanced = (bits.unwrap_or(WORD_BITS) - packing_bits) * 7 / 12;
-        pins.log_scale.unwrap_or(balanced)
+        let first = (bits.unwrap_or(WORD_BITS) - packing_bits) * 7 / 12;
+        pins.log_scale.unwrap_or(first)
     }
 
     /// The network over this chain in a layout.

@@ -1,4 +1,4 @@
-//! Which of the plans are precise enough.
+//! Which of the plans are precise enough, and at which scale.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use datasets::{Dataset, Synthetic};
 use he_layers::{CompiledMaps, Grid, LayerError, Packing, PlainTensor, PreparedProgram, Program};
 
 use super::chain::Chain;
-use super::{PlanError, Task};
+use super::{LOG_SCALES, PlanError, Task};
+use crate::decisions::Decisions;
 use crate::estimate::error::{self, LogitErrors};
 use crate::plan::Plan;
 
@@ -14,37 +15,45 @@ use crate::plan::Plan;
 const CONTRAST_STEP: f64 = 0.8;
 const CONTRAST_STEPS: usize = 24;
 
-/// Errors of plans, simulated once for each chain, scale and packing: they hardly depend on the grid.
+/// A layout of the input, and the base-2 logarithm of the scale.
+type Layout = (Packing, Grid, u32);
+
+/// Errors of plans, simulated for each chain and packing: they hardly depend on the grid. A scale that is not pinned is
+/// balanced: see [`balanced`].
 pub(super) struct Simulations<'a> {
     task: &'a Task<'a>,
     chains: &'a [Chain],
     compiled: &'a CompiledMaps,
     images: PlainTensor,
-    known: BTreeMap<(usize, u32, bool), LogitErrors>,
+    is_pinned: bool,
+    /// By the chain and whether the packing is complex.
+    known: BTreeMap<(usize, bool), (u32, LogitErrors)>,
     least_error: f64,
 }
 
 impl<'a> Simulations<'a> {
-    /// Nothing is simulated yet.
+    /// Nothing is simulated yet. `is_pinned`: the scales stay as they are.
     pub fn new(
         task: &'a Task<'a>,
         chains: &'a [Chain],
         compiled: &'a CompiledMaps,
+        is_pinned: bool,
     ) -> Result<Self, PlanError> {
         Ok(Self {
             task,
             chains,
             compiled,
             images: images(task)?,
+            is_pinned,
             known: BTreeMap::new(),
             least_error: f64::INFINITY,
         })
     }
 
-    /// The first of some plans, each with the number of its chain, that is precise enough.
+    /// The first of some plans, each with the number of its chain, that is precise enough; its scales are balanced.
     pub fn first_precise(&mut self, plans: Vec<(Plan, usize)>) -> Result<Option<Plan>, PlanError> {
         for (mut plan, chain) in plans {
-            let errors = self.errors(&plan, chain)?;
+            let errors = self.balance(&mut plan.decisions, chain)?;
             let relative = errors.of_plan();
             self.least_error = self.least_error.min(relative);
             if relative <= self.task.max_logit_error {
@@ -60,39 +69,66 @@ impl<'a> Simulations<'a> {
         self.least_error
     }
 
-    fn errors(&mut self, plan: &Plan, index: usize) -> Result<LogitErrors, PlanError> {
-        let d = &plan.decisions;
-        let errors = self.of_layout((d.packing, d.grid, d.log_scale), index)?;
-        match &d.last {
-            None => Ok(errors),
-            Some(last) => {
-                let layout = (last.packing, last.grid, last.log_scale);
-                Ok(errors.worse(self.of_layout(layout, index)?))
-            }
+    /// Balances the scales of a plan over a chain, and returns its errors.
+    fn balance(&mut self, d: &mut Decisions, chain: usize) -> Result<LogitErrors, PlanError> {
+        let layout = (d.packing, d.grid, d.log_scale);
+        let (log_scale, mut errors) = self.of_layout(layout, chain)?;
+        d.log_scale = log_scale;
+        if let Some(last) = &mut d.last {
+            let layout = (last.packing, last.grid, last.log_scale);
+            let (log_scale, of_last) = self.of_layout(layout, chain)?;
+            last.log_scale = log_scale;
+            errors = errors.worse(of_last);
         }
-    }
-
-    fn of_layout(
-        &mut self,
-        (packing, grid, log_scale): (Packing, Grid, u32),
-        index: usize,
-    ) -> Result<LogitErrors, PlanError> {
-        let key = (index, log_scale, packing == Packing::Complex);
-        if let Some(errors) = self.known.get(&key) {
-            return Ok(*errors);
-        }
-        let chain = &self.chains[index];
-        let errors = chain
-            .prepare_at(packing, grid, log_scale, self.compiled)
-            .and_then(|prepared| {
-                let log_q = chain.modulus.log_q(prepared.output().level);
-                let batch = self.task.batch.get();
-                error::of_logits(&chain.program, &prepared, &self.images, batch, log_q)
-            })
-            .map_err(|reason| named(self.task, reason))?;
-        self.known.insert(key, errors);
         Ok(errors)
     }
+
+    /// The better scale, and the errors at it.
+    fn of_layout(
+        &mut self,
+        (packing, grid, log_scale): Layout,
+        chain: usize,
+    ) -> Result<(u32, LogitErrors), PlanError> {
+        let key = (chain, packing == Packing::Complex);
+        if let Some(known) = self.known.get(&key) {
+            return Ok(*known);
+        }
+        let errors = self.simulate((packing, grid, log_scale), chain);
+        let errors = errors.map_err(|reason| named(self.task, reason))?;
+        let mut best = (log_scale, errors);
+        let other = balanced(log_scale, &errors).filter(|_| !self.is_pinned);
+        // The chain may not hold the values at another scale.
+        if let Some(log_scale) = other
+            && let Ok(errors) = self.simulate((packing, grid, log_scale), chain)
+            && errors.of_plan() < best.1.of_plan()
+        {
+            best = (log_scale, errors);
+        }
+        self.known.insert(key, best);
+        Ok(best)
+    }
+
+    fn simulate(
+        &self,
+        (packing, grid, log_scale): Layout,
+        chain: usize,
+    ) -> Result<LogitErrors, LayerError> {
+        let chain = &self.chains[chain];
+        let prepared = chain.prepare_at(packing, grid, log_scale, self.compiled)?;
+        let log_q = chain.modulus.log_q(prepared.output().level);
+        let batch = self.task.batch.get();
+        error::of_logits(&chain.program, &prepared, &self.images, batch, log_q)
+    }
+}
+
+/// Another scale at which noise and rounded weights do about the same harm, after a simulation at `log_scale`. Relative to the
+/// values, noise is inversely proportional to the scale; the scale of the weights is what the primes leave, so that the
+/// error of rounding them is proportional to it.
+fn balanced(log_scale: u32, errors: &LogitErrors) -> Option<u32> {
+    let shift = (errors.noise / errors.rounding()).log2() / 2.0;
+    let balanced = (f64::from(log_scale) + shift).round();
+    let other = shift.is_finite().then_some(balanced as u32)?;
+    (LOG_SCALES.contains(&other) && other != log_scale).then_some(other)
 }
 
 /// Errors of a network that is prepared. `program` is what `prepared` was prepared from; `log_q` is the size of the modulus

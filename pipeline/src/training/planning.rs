@@ -46,6 +46,8 @@ pub struct TrainPlan {
     pub planned: Planned,
     /// The refreshes, of the network and of the training.
     pub refreshes: BootstrapParams,
+    /// Scale of features and labels.
+    pub scale: Scale,
     /// What is minimised, with all settings.
     pub loss: Loss,
     /// How features become groups.
@@ -77,6 +79,7 @@ pub fn plan(
 ) -> Result<TrainPlan, TrainError> {
     // With as many groups as images at most.
     task.loss_of(task.train.images)?.validate()?;
+    let scale = scale_of(refreshes)?;
     let params = refreshes.scheme();
     let data_bytes = data_bytes(task).saturating_add(machine.beside_bytes);
     // Bytes that the network's plan keeps free for the transposition.
@@ -157,6 +160,7 @@ pub fn plan(
     };
     Ok(TrainPlan {
         refreshes: refreshes.clone(),
+        scale,
         loss,
         planned,
         arrangement,
@@ -259,7 +263,7 @@ fn runs(task: &TrainTask<'_>, arrangement: &Arrangement, per_run: usize) -> usiz
 impl TrainPlan {
     /// Level and scale of features and labels.
     pub fn encryption(&self) -> (Level, Scale) {
-        (self.refreshes.output_level(), scale_of(&self.refreshes))
+        (self.refreshes.output_level(), self.scale)
     }
 
     /// The switching keys for the features.

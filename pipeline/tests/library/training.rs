@@ -105,6 +105,7 @@ fn backbone() -> (Model, f64) {
 fn refreshes() -> BootstrapParams {
     let log_n = 10;
     let literal = BootstrapLiteral {
+        log_scale: 50.0,
         log_message_ratio: 5.0,
         reduction: Reduction::Fourier(FourierLiteral {
             degree: 31,
@@ -114,10 +115,10 @@ fn refreshes() -> BootstrapParams {
         }),
         ..BootstrapLiteral::full_complex(log_n)
     };
-    let user = 10 + literal.input_levels();
+    let user = 8 + literal.input_levels();
     let params = Parameters::builder()
         .log_n(log_n)
-        .q_bits([vec![50], vec![43; user], vec![50; literal.depth()]].concat())
+        .q_bits([vec![50], vec![50; user], vec![50; literal.depth()]].concat())
         .digits(4)
         .kernel(kernel())
         .build_insecure_for_tests()
