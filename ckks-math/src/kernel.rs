@@ -5,6 +5,7 @@
 //! else, by a [`KernelChoice`].
 
 use std::fmt::Debug;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::MathError;
@@ -234,6 +235,18 @@ impl KernelChoice {
     }
 }
 
+/// `auto`, or the name of a built-in kernel.
+impl FromStr for KernelChoice {
+    type Err = MathError;
+
+    fn from_str(name: &str) -> Result<Self, MathError> {
+        if name == "auto" {
+            return Ok(Self::Auto);
+        }
+        named(name).map(|kernel| Self::Named(kernel.name()))
+    }
+}
+
 /// The built-in kernels, fastest first.
 pub fn built_in() -> Vec<Arc<dyn Kernel>> {
     vec![
@@ -250,13 +263,15 @@ fn candidates(choice: &KernelChoice) -> Result<Vec<Arc<dyn Kernel>>, MathError> 
     match choice {
         KernelChoice::Auto => Ok(built_in()),
         KernelChoice::Custom(kernel) => Ok(vec![kernel.clone()]),
-        KernelChoice::Named(name) => {
-            let kernel = built_in().into_iter().find(|k| k.name() == *name);
-            Ok(vec![kernel.ok_or_else(|| MathError::UnknownKernel {
-                name: (*name).to_owned(),
-            })?])
-        }
+        KernelChoice::Named(name) => Ok(vec![named(name)?]),
     }
+}
+
+fn named(name: &str) -> Result<Arc<dyn Kernel>, MathError> {
+    let kernel = built_in().into_iter().find(|k| k.name() == name);
+    kernel.ok_or_else(|| MathError::UnknownKernel {
+        name: name.to_owned(),
+    })
 }
 
 /// Chooses a kernel for one modulus and degree and builds its operations.

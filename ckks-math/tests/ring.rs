@@ -362,6 +362,11 @@ fn ring_rejects_what_it_cannot_do() {
             .to_string(),
         "there is no kernel named \"abacus\""
     );
+    let parsed = |name: &str| name.parse::<KernelChoice>().map(|choice| choice.name());
+    assert_eq!(parsed("auto"), Ok(auto.name()));
+    assert_eq!(parsed("scalar"), Ok("scalar"));
+    let error = parsed("abacus").unwrap_err().to_string();
+    assert_eq!(error, "there is no kernel named \"abacus\"");
     let kernel = "avx512ifma";
     let (modulus, log_n) = (97, 4);
     let expected = match auto.name() == kernel {

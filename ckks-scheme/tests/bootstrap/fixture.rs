@@ -19,11 +19,8 @@ pub struct Fixture {
 
 /// The kernel named by POLYPHASE_KERNEL, so that the whole suite can run on any.
 pub fn params(log_n: u32, q_bits: &[u32], digits: usize) -> Parameters {
-    let kernel = match std::env::var("POLYPHASE_KERNEL").as_deref() {
-        Ok("scalar") => KernelChoice::Named("scalar"),
-        Ok("avx2") => KernelChoice::Named("avx2"),
-        _ => KernelChoice::Auto,
-    };
+    let kernel =
+        std::env::var("POLYPHASE_KERNEL").map_or(KernelChoice::Auto, |name| name.parse().unwrap());
     Parameters::builder()
         .log_n(log_n)
         .q_bits(q_bits.iter().copied())

@@ -19,11 +19,7 @@ pub struct Fixture {
 
 /// The kernel named by POLYPHASE_KERNEL, so that the whole suite can run on any.
 pub fn kernel() -> KernelChoice {
-    match std::env::var("POLYPHASE_KERNEL").as_deref() {
-        Ok("scalar") => KernelChoice::Named("scalar"),
-        Ok("avx2") => KernelChoice::Named("avx2"),
-        _ => KernelChoice::Auto,
-    }
+    std::env::var("POLYPHASE_KERNEL").map_or(KernelChoice::Auto, |name| name.parse().unwrap())
 }
 
 pub fn params(log_n: u32, levels: usize, digits: usize) -> Parameters {

@@ -16,11 +16,7 @@ pub const METADATA: &[u8] = b"what the caller says";
 
 /// The kernel named by POLYPHASE_KERNEL, so that the whole suite can run on any.
 pub fn kernel() -> KernelChoice {
-    match std::env::var("POLYPHASE_KERNEL").as_deref() {
-        Ok("scalar") => KernelChoice::Named("scalar"),
-        Ok("avx2") => KernelChoice::Named("avx2"),
-        _ => KernelChoice::Auto,
-    }
+    std::env::var("POLYPHASE_KERNEL").map_or(KernelChoice::Auto, |name| name.parse().unwrap())
 }
 
 /// Primes of several sizes, so that limbs are packed differently.

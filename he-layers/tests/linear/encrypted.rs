@@ -14,12 +14,7 @@ use crate::{largest_difference, random_conv, random_numbers, random_tensor, rng}
 
 /// The kernel named by POLYPHASE_KERNEL, so that the suite can run on any.
 fn kernel() -> KernelChoice {
-    match std::env::var("POLYPHASE_KERNEL").as_deref() {
-        Ok("scalar") => KernelChoice::Named("scalar"),
-        Ok("avx2") => KernelChoice::Named("avx2"),
-        Ok("avx512ifma") => KernelChoice::Named("avx512ifma"),
-        _ => KernelChoice::Auto,
-    }
+    std::env::var("POLYPHASE_KERNEL").map_or(KernelChoice::Auto, |name| name.parse().unwrap())
 }
 
 /// Runs a program on random images: the largest difference to the same with rounded weights, its bound, and the largest

@@ -38,12 +38,7 @@ pub struct Outcome {
 
 /// The kernel named by POLYPHASE_KERNEL, so that the suite can run on any.
 pub fn kernel() -> KernelChoice {
-    match std::env::var("POLYPHASE_KERNEL").as_deref() {
-        Ok("scalar") => KernelChoice::Named("scalar"),
-        Ok("avx2") => KernelChoice::Named("avx2"),
-        Ok("avx512ifma") => KernelChoice::Named("avx512ifma"),
-        _ => KernelChoice::Auto,
-    }
+    std::env::var("POLYPHASE_KERNEL").map_or(KernelChoice::Auto, |name| name.parse().unwrap())
 }
 
 pub fn rng(seed: u64) -> ChaCha20Rng {

@@ -14,11 +14,7 @@ use rand_chacha::ChaCha20Rng;
 
 /// The kernel named by POLYPHASE_KERNEL, so that the suite can run on any.
 pub fn kernel() -> KernelChoice {
-    match std::env::var("POLYPHASE_KERNEL").as_deref() {
-        Ok("scalar") => KernelChoice::Named("scalar"),
-        Ok("avx2") => KernelChoice::Named("avx2"),
-        _ => KernelChoice::Auto,
-    }
+    std::env::var("POLYPHASE_KERNEL").map_or(KernelChoice::Auto, |name| name.parse().unwrap())
 }
 
 /// The circuit of the preset `n16-precise` on a small ring, with `levels` levels for the user.

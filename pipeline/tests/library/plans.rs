@@ -111,6 +111,25 @@ fn a_pinned_number_of_refreshes_is_made() {
 }
 
 #[test]
+fn the_scale_balances_noise_and_rounded_weights() {
+    let ring = ["log_n=14", "prime_bits=47", "packing=real"];
+    let program = lowered("tiny").program;
+    let plan = |pinned: &[&str]| {
+        let plan = choose(&program, 32, 4 * GIB, pinned).unwrap();
+        let errors = plan.forecast.errors.unwrap();
+        (plan.decisions.log_scale, errors.of_plan())
+    };
+    let (scale, error) = plan(&ring);
+    // Beside it, noise or rounded weights do more harm.
+    for other in [scale - 1, scale + 1] {
+        let pin = format!("log_scale={other}");
+        let (pinned, of_other) = plan(&[&ring[..], &[&pin]].concat());
+        assert_eq!(pinned, other);
+        assert!(error < of_other, "{scale}: {error}, {other}: {of_other}");
+    }
+}
+
+#[test]
 fn refreshes_have_to_pay() {
     let layout = ["packing=complex", "grid=32x64"];
     let with = |bootstrap| [layout[0], layout[1], bootstrap];
