@@ -109,7 +109,7 @@ pub struct InferArgs {
     pub rotate: Option<RotateName>,
 
     /// Bytes per second that the network brings to a machine, for `--split channels` [default: those of the machine file, else
-    /// 1.25e9; 2e9 where all ranks are on one machine]
+    /// 1.25e9; 3e9 where all ranks are on one machine]
     #[arg(long, value_name = "R", value_parser = rate, allow_negative_numbers = true)]
     pub network: Option<f64>,
 

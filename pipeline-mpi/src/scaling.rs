@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::args::{RotateName, ScalingArgs};
 use crate::error::RankError;
-use crate::exchange::UNDER_WAY;
+use crate::exchange::BESIDE_BYTES;
 use crate::facts::NETWORK;
 use crate::output::Output;
 use crate::report::{predicted_seconds, seconds_of_group};
@@ -105,7 +105,7 @@ pub fn command(args: &ScalingArgs) -> Result<(), RankError> {
             ..Pins::default()
         };
         let machine = Machine {
-            beside_bytes: share.map_or(0, |_| 2 * UNDER_WAY),
+            beside_bytes: share.map_or(0, |_| BESIDE_BYTES),
             together: share.map(|share| Together {
                 share,
                 bytes_per_second: network,
