@@ -33,7 +33,7 @@ impl Facts {
             host: mpi::environment::processor_name().unwrap_or_default(),
             threads: threads.unwrap_or_else(|| (cores / on_host).max(1)),
             memory_bytes,
-            kernel: args.kernel().name().to_owned(),
+            kernel: args.kernel.choice().name().to_owned(),
             is_alone,
         }
     }
