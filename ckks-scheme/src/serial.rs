@@ -9,6 +9,7 @@ mod keys;
 mod limbs;
 mod pack;
 mod params;
+mod parcel;
 mod secret;
 mod sequence;
 
@@ -18,4 +19,5 @@ pub use folder::{
     EVALUATION_KEYS_FILE, PARAMETERS_FILE, PUBLIC_KEY_FILE, ServerKeys, refuse_secrets,
 };
 pub use frame::{FORMAT_VERSION, Header, Kind};
+pub use parcel::{LABEL_BYTES, Parcel};
 pub use sequence::{CiphertextReader, CiphertextWriter, MAX_METADATA_BYTES};

@@ -4,10 +4,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pipeline::ckks_scheme::exec::KernelChoice;
+use pipeline::arguments::{
+    DataArgs, JsonArgs, KernelArgs, ModelArgs, OutOfRangeName, error_bound, gib, positive, rate,
+};
 use pipeline::he_layers::Rotating;
 use pipeline::planner::{Pin, Pins};
-use pipeline::screening::OutOfRange;
 
 use crate::words::Split;
 
@@ -40,29 +41,27 @@ Examples:
   mpirun -n 3 polyphase-mpi infer --batch 64 --threads 8 --memory-gib 30 --checkpoint state
   mpirun -n 5 polyphase-mpi infer --batch 32 --split channels
 
-Rank 0 is the client: it makes the keys, encrypts, decrypts and reports, and it alone has the secret
-key. All other ranks are servers. There is one plan, for the weakest rank. All ranks take the same
-arguments; model, machine file and the keys' folder must be there on all machines.")]
+Rank 0 is the client: it reads the data, makes the keys, encrypts, decrypts and reports, and it alone
+has the secret key. All other ranks are servers. There is one plan, for the weakest rank. All ranks take
+the same arguments; model, machine file and the keys' folder must be there on all machines.")]
 pub struct InferArgs {
-    /// A bundled model, or a model file with its weights beside it
-    #[arg(long, value_name = "NAME|FILE.ron", default_value = "resnet20")]
-    pub model: String,
-
-    /// CIFAR's binary files, a folder of pictures, or a .npy, .npz or .safetensors file; read by rank 0 [default:
-    /// synthetic images]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-
-    /// Images to skip at the beginning
-    #[arg(long, value_name = "K", default_value = "0")]
-    pub offset: usize,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
 
     /// Images
-    #[arg(long, value_name = "B", default_value = "32")]
+    #[arg(
+        long,
+        value_name = "B",
+        default_value = "32",
+        value_parser = positive,
+        allow_negative_numbers = true
+    )]
     pub batch: NonZeroUsize,
 
     /// Threads that compute, of each rank [default: all cores, divided by the ranks of the machine]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = positive, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
 
     /// Upper bound for the resident memory of each rank, in GiB (2^30 bytes) [default: 80 % of what is free, divided by the
@@ -70,14 +69,8 @@ pub struct InferArgs {
     #[arg(long, value_name = "M", value_parser = gib, allow_negative_numbers = true)]
     pub memory_gib: Option<f64>,
 
-    /// Kernel of the arithmetic
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "auto",
-        env = "POLYPHASE_KERNEL"
-    )]
-    pub kernel: KernelName,
+    #[command(flatten)]
+    pub kernel: KernelArgs,
 
     /// Speed of the machines, from `polyphase calibrate` [default: built-in figures of the kernel]
     #[arg(long, value_name = "FILE.ron")]
@@ -109,7 +102,7 @@ pub struct InferArgs {
     pub rotate: Option<RotateName>,
 
     /// Bytes per second that the network brings to a machine, for `--split channels` [default: those of the machine file, else
-    /// 1.25e9; 2e9 where all ranks are on one machine]
+    /// 1.25e9; 3e9 where all ranks are on one machine]
     #[arg(long, value_name = "R", value_parser = rate, allow_negative_numbers = true)]
     pub network: Option<f64>,
 
@@ -138,17 +131,11 @@ pub struct InferArgs {
     #[arg(long, requires = "json")]
     pub logits: bool,
 
-    /// Write the report as JSON; with `-` to standard output, and nothing else there
-    #[arg(long, value_name = "FILE|-")]
-    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 impl InferArgs {
-    /// The kernel asked for.
-    pub fn kernel(&self) -> KernelChoice {
-        self.kernel.choice()
-    }
-
     /// What is fixed.
     pub fn pins(&self) -> Pins {
         let mut pins = Pins::default();
@@ -167,12 +154,17 @@ Examples:
 
 A machine file may say how fast the network is: network_bytes_per_second: Some(1.25e9).")]
 pub struct ScalingArgs {
-    /// A bundled model, or a model file with its weights beside it
-    #[arg(long, value_name = "NAME|FILE.ron", default_value = "resnet20")]
-    pub model: String,
+    #[command(flatten)]
+    pub model: ModelArgs,
 
     /// Images
-    #[arg(long, value_name = "B", default_value = "8192")]
+    #[arg(
+        long,
+        value_name = "B",
+        default_value = "8192",
+        value_parser = positive,
+        allow_negative_numbers = true
+    )]
     pub batch: NonZeroUsize,
 
     /// Numbers of machines
@@ -180,7 +172,9 @@ pub struct ScalingArgs {
         long,
         value_name = "N,N,..",
         value_delimiter = ',',
-        default_value = "1,2,4,8,16,32,64"
+        default_value = "1,2,4,8,16,32,64",
+        value_parser = positive,
+        allow_negative_numbers = true
     )]
     pub machines: Vec<NonZeroUsize>,
 
@@ -193,7 +187,7 @@ pub struct ScalingArgs {
     pub machine: Option<PathBuf>,
 
     /// Threads of each [default: those of the machine file, else 64]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = positive, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
 
     /// Memory of each in GiB [default: that of the machine file, else 256]
@@ -208,34 +202,8 @@ pub struct ScalingArgs {
     #[arg(long, value_name = "E", default_value = "0.02", value_parser = error_bound)]
     pub max_logit_error: f64,
 
-    /// Write the table as JSON; with `-` to standard output, and nothing else there
-    #[arg(long, value_name = "FILE|-")]
-    pub json: Option<PathBuf>,
-}
-
-/// The kernels of the arithmetic.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum KernelName {
-    /// The fastest that the processor has
-    Auto,
-    /// Portable
-    Scalar,
-    /// Floating-point multiply-add on vectors of 256 bits
-    Avx2,
-    /// 52-bit multiply-add on vectors of 512 bits
-    Avx512ifma,
-}
-
-impl KernelName {
-    /// The kernel asked for.
-    pub fn choice(self) -> KernelChoice {
-        match self {
-            Self::Auto => KernelChoice::Auto,
-            Self::Scalar => KernelChoice::Named("scalar"),
-            Self::Avx2 => KernelChoice::Named("avx2"),
-            Self::Avx512ifma => KernelChoice::Named("avx512ifma"),
-        }
-    }
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 /// Where the rotations of inputs are made if servers share the channels of a group.
@@ -256,48 +224,4 @@ impl RotateName {
             Some(Self::Once) => &[Rotating::Once],
         }
     }
-}
-
-/// What may be done with images that leave a declared range.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum OutOfRangeName {
-    /// Encrypt nothing, and name them
-    Refuse,
-    /// Encrypt the mean picture instead; they get no answer
-    Blank,
-    /// Encrypt them all the same
-    Allow,
-}
-
-impl From<OutOfRangeName> for OutOfRange {
-    fn from(name: OutOfRangeName) -> Self {
-        match name {
-            OutOfRangeName::Refuse => Self::Refuse,
-            OutOfRangeName::Blank => Self::Blank,
-            OutOfRangeName::Allow => Self::Allow,
-        }
-    }
-}
-
-fn above_zero(text: &str) -> Option<f64> {
-    let number: Option<f64> = text.parse().ok();
-    number.filter(|number| number.is_finite() && *number > 0.0)
-}
-
-/// An amount of memory.
-fn gib(text: &str) -> Result<f64, &'static str> {
-    above_zero(text).ok_or("expected a number of GiB above 0")
-}
-
-/// A speed.
-fn rate(text: &str) -> Result<f64, &'static str> {
-    above_zero(text).ok_or("expected a number of bytes per second above 0")
-}
-
-/// An error in deviations of the logits.
-fn error_bound(text: &str) -> Result<f64, &'static str> {
-    let error: Option<f64> = text.parse().ok();
-    error
-        .filter(|error| *error > 0.0)
-        .ok_or("expected a number above 0")
 }

@@ -37,7 +37,7 @@ pub fn run(
     facts: Facts,
     ui: &dyn Progress,
 ) -> Result<(), RankError> {
-    let output = Output::new(args.json.as_deref())?;
+    let output = Output::new(args.json.json.as_deref())?;
     let plan_out = args.plan_out.as_deref();
     plan_out.map_or(Ok(()), crate::output::check_writable)?;
     let mut checkpoint = args
@@ -48,11 +48,11 @@ pub fn run(
     if let Some(checkpoint) = &checkpoint {
         interrupt::resumable(checkpoint.dir());
     }
-    let model = Model::open(&args.model)?;
-    let data = open(args.data.as_deref(), &model)?;
+    let model = Model::open(&args.model.model)?;
+    let data = open(args.data.data.as_deref(), &model)?;
     let batch = Batch {
         data: data.as_ref(),
-        first: args.offset,
+        first: args.data.offset,
         images: args.batch.get(),
     };
     check_left(batch)?;
@@ -181,7 +181,7 @@ fn planned(
         batch,
         max_logit_error: args.max_logit_error,
     };
-    let kernel = args.kernel();
+    let kernel = args.kernel.choice();
     let obey = |decisions: &Decisions| {
         planner::obey(decisions, &task(args.batch), machine, &kernel).map_err(RankError::from)
     };

@@ -88,11 +88,7 @@ impl RankError {
             Self::Ranks { .. } => 2,
             Self::Data(_) | Self::Model(_) | Self::TextFile(_) | Self::MachineKernel { .. } => 3,
             Self::ImagesLeft { .. } | Self::Write { .. } | Self::Stdout(_) => 3,
-            Self::Plan(error)
-                if matches!(**error, PlanError::Foreign { .. } | PlanError::Images(_)) =>
-            {
-                3
-            }
+            Self::Plan(error) if error.is_bad_input() => 3,
             Self::Plan(_) => 4,
             Self::Exchange(error) if error.is_bad_input() => 3,
             Self::Exchange(error) if error.is_not_feasible() => 4,

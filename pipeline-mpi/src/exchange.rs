@@ -1,21 +1,28 @@
-//! Ciphertexts between servers that compute a group together.
+//! Ciphertexts between servers that compute a group together: limbs, as they lie in memory.
 
 use std::error::Error;
 use std::time::Instant;
 
 use mpi::Rank;
+use pipeline::ckks_scheme::serial::{LABEL_BYTES, Parcel};
 use pipeline::ckks_scheme::{Ciphertext, KeyId, Parameters};
 use pipeline::he_layers::Exchange;
 use pipeline::system;
 use rayon::prelude::*;
 
-use crate::link::{Link, MOST_STRINGS};
+use crate::link::Link;
 use crate::words::Exchanged;
 
-/// Bytes that are on the way at a time; more where one ciphertext takes more.
-pub const UNDER_WAY: u64 = 64 << 20;
+/// Bytes of limbs that are under way at a time; more where one ciphertext takes more. They are checked while they are in the
+/// cache.
+const UNDER_WAY: u64 = 8 << 20;
+/// Most ciphertexts of one broadcast.
+const MOST: u64 = 1 << 16;
+/// Upper bound of the memory of an exchange beside the limbs: labels, and what MPI keeps for messages.
+pub const BESIDE_BYTES: u64 = 32 << 20;
 
-/// Broadcasts among servers. Ciphertexts are written and read in parallel on the current rayon pool.
+/// Broadcasts among servers. Limbs go from where they lie to where they will be read; what comes is checked in parallel on the
+/// current rayon pool.
 pub struct Servers<'a> {
     /// All servers and nobody else.
     pub link: &'a Link,
@@ -36,7 +43,7 @@ impl Exchange for Servers<'_> {
         own: Option<Vec<Ciphertext>>,
     ) -> Result<Vec<Ciphertext>, Failed> {
         let (start, before) = (Instant::now(), system::seconds_processor());
-        let all = self.carry(owner, own);
+        let all = self.carry(owner as Rank, own);
         self.exchanged.seconds += start.elapsed().as_secs_f64();
         let took = system::seconds_processor().zip(before);
         let sum = self.exchanged.seconds_processor.zip(took);
@@ -48,51 +55,62 @@ impl Exchange for Servers<'_> {
 impl Servers<'_> {
     fn carry(
         &mut self,
-        owner: usize,
+        owner: Rank,
         own: Option<Vec<Ciphertext>>,
     ) -> Result<Vec<Ciphertext>, Failed> {
-        // MPI's handles stay on this thread.
-        let (params, key) = (self.params, self.key);
-        let read = |string: &Vec<u8>| Ciphertext::read_from(params, key, &mut &string[..]);
-        let write = |ct: &Ciphertext| -> Result<Vec<u8>, Failed> {
-            let mut bytes = Vec::new();
-            ct.write_to(params, key, &mut bytes)?;
-            Ok(bytes)
+        let is_own = own.is_some();
+        let parcels = match own {
+            Some(own) => self.sent(owner, own)?,
+            None => self.announced(owner)?,
         };
-        let Some(own) = own else {
-            let mut all = Vec::new();
-            loop {
-                let strings = self.link.take(owner as Rank)?;
-                if strings.is_empty() {
-                    return Ok(all);
-                }
-                self.exchanged.bytes_received += bytes(&strings);
-                all.extend(
-                    strings
-                        .par_iter()
-                        .map(read)
-                        .collect::<Result<Vec<_>, _>>()?,
-                );
+        let mut all = Vec::with_capacity(parcels.len());
+        let mut left = parcels.into_iter();
+        loop {
+            // The same on all servers: labels say how long limbs are.
+            let (mut bytes, mut under_way) = (0, Vec::new());
+            while bytes < UNDER_WAY
+                && let Some(parcel) = left.next()
+            {
+                bytes += parcel.bytes();
+                under_way.push(parcel);
             }
-        };
-        for part in own.chunks(own.first().map_or(1, |first| at_a_time(first, params))) {
-            let mut strings: Vec<Vec<u8>> =
-                part.par_iter().map(write).collect::<Result<_, Failed>>()?;
-            self.link.give(&mut strings);
-            self.exchanged.bytes_given += bytes(&strings);
+            if under_way.is_empty() {
+                return Ok(all);
+            }
+            // MPI's handles stay on this thread.
+            let limbs = under_way.iter_mut().flat_map(Parcel::limbs);
+            self.link.share(owner, limbs);
+            match is_own {
+                true => self.exchanged.bytes_given += bytes,
+                false => self.exchanged.bytes_received += bytes,
+            }
+            let opened = under_way.into_par_iter().map(Parcel::open);
+            all.extend(opened.collect::<Result<Vec<_>, _>>()?);
         }
-        self.link.give(&mut []);
-        Ok(own)
     }
-}
 
-fn bytes(strings: &[Vec<u8>]) -> u64 {
-    strings.iter().map(|string| string.len() as u64).sum()
-}
+    /// Ciphertexts of this server, announced to the others.
+    fn sent(&mut self, owner: Rank, own: Vec<Ciphertext>) -> Result<Vec<Parcel>, Failed> {
+        let (params, key) = (self.params, self.key);
+        let pack = |ct| Parcel::pack(ct, params, key);
+        let parcels: Vec<Parcel> = own.into_iter().map(pack).collect::<Result<_, _>>()?;
+        let mut labels: Vec<u8> = parcels.iter().flat_map(Parcel::label).collect();
+        self.link.agree(owner, parcels.len() as u64);
+        self.link.share(owner, [&mut labels[..]]);
+        self.exchanged.bytes_given += labels.len() as u64;
+        Ok(parcels)
+    }
 
-/// How many ciphertexts go at a time.
-fn at_a_time(first: &Ciphertext, params: &Parameters) -> usize {
-    let limbs = first.parts() * first.level().limbs();
-    let bytes = (limbs as u64 * params.limb_bytes()).max(1);
-    (UNDER_WAY / bytes).clamp(1, MOST_STRINGS as u64) as usize
+    /// Room for what another server announces.
+    fn announced(&mut self, owner: Rank) -> Result<Vec<Parcel>, Failed> {
+        let count = self.link.agree(owner, 0);
+        if count > MOST {
+            return Err(format!("{count} ciphertexts at a time, expected at most {MOST}").into());
+        }
+        let mut labels = vec![[0; LABEL_BYTES]; count as usize];
+        self.link.share(owner, [labels.as_flattened_mut()]);
+        self.exchanged.bytes_received += labels.as_flattened().len() as u64;
+        let empty = |label| Parcel::empty(label, self.params, self.key);
+        Ok(labels.iter().map(empty).collect::<Result<_, _>>()?)
+    }
 }

@@ -11,13 +11,13 @@ use pipeline::system;
 
 use crate::args::InferArgs;
 use crate::error::RankError;
-use crate::exchange::UNDER_WAY;
+use crate::exchange::BESIDE_BYTES;
 use crate::words::Facts;
 
 /// Bytes per second of a network of which nothing is said: 10 Gbit/s.
 pub const NETWORK: f64 = 1.25e9;
-/// Bytes per second between ranks of one machine: ciphertexts are written, copied and read.
-const WITHIN_MACHINE: f64 = 2e9;
+/// Bytes per second between ranks of one machine: limbs are copied once and checked.
+const WITHIN_MACHINE: f64 = 3e9;
 
 impl Facts {
     /// This rank, one of `on_host` on its machine, of `ranks` in all.
@@ -33,7 +33,7 @@ impl Facts {
             host: mpi::environment::processor_name().unwrap_or_default(),
             threads: threads.unwrap_or_else(|| (cores / on_host).max(1)),
             memory_bytes,
-            kernel: args.kernel().name().to_owned(),
+            kernel: args.kernel.choice().name().to_owned(),
             is_alone,
         }
     }
@@ -76,8 +76,7 @@ impl Facts {
         Ok(Machine {
             threads: self.threads,
             memory_bytes: self.memory_bytes,
-            // What is written for others, and what comes from them.
-            beside_bytes: share.map_or(0, |_| 2 * UNDER_WAY),
+            beside_bytes: share.map_or(0, |_| BESIDE_BYTES),
             together: share.map(|share| Together {
                 share,
                 bytes_per_second: network.unwrap_or(match self.is_alone {

@@ -1,7 +1,7 @@
 //! Bytes between ranks. Whoever waits sleeps, and no single message reaches 2^31 elements.
 //!
-//! MPI's own waits keep a core busy. A rank that waits for another one looks from time to time, and sleeps in between; only when
-//! all are there, or a message has arrived, is MPI asked to wait for the bytes.
+//! MPI's own waits keep a core busy. A rank that waits for another one, or for a broadcast that is under way, looks from time to
+//! time, and sleeps in between. Only for the bytes of a message that has arrived does MPI itself wait.
 
 use std::io::{self, Read, Write};
 use std::thread;
@@ -11,9 +11,7 @@ use mpi::Rank;
 use mpi::point_to_point::{Message, Status};
 use mpi::request::{Request, Scope};
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{
-    Communicator, CommunicatorCollectives, Destination, MatchedReceiveVec, Root, Source,
-};
+use mpi::traits::{Communicator, Destination, MatchedReceiveVec, Root, Source};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -22,8 +20,8 @@ const PIECE: usize = 32 << 20;
 /// Pauses between two looks at what is waited for.
 const SHORTEST: Duration = Duration::from_micros(20);
 const LONGEST: Duration = Duration::from_millis(1);
-/// Most byte strings that are broadcast at a time.
-pub const MOST_STRINGS: usize = 1 << 10;
+/// The longest pause while bytes are under way: MPI moves them when it is looked at.
+const LONGEST_UNDER_WAY: Duration = Duration::from_micros(100);
 /// Words between two ranks.
 const WORDS: i32 = 1;
 /// Bytes between two ranks: their number, then pieces.
@@ -73,7 +71,7 @@ impl Link {
     /// As [`Self::hear`].
     pub fn hear_any<T: DeserializeOwned>(&self) -> io::Result<(Rank, T)> {
         let any = self.0.any_process();
-        let (message, status) = waited(|| any.immediate_matched_probe_with_tag(WORDS));
+        let (message, status) = waited(LONGEST, || any.immediate_matched_probe_with_tag(WORDS));
         let from = status.source_rank();
         Ok((from, parsed(&received(message, status))?))
     }
@@ -127,63 +125,42 @@ impl Link {
 
     fn send_piece(&self, to: Rank, tag: i32, bytes: &[u8]) {
         let to = self.0.process_at_rank(to);
-        mpi::request::scope(|scope| finished(to.immediate_send_with_tag(scope, bytes, tag)));
+        mpi::request::scope(|scope| {
+            finished(to.immediate_send_with_tag(scope, bytes, tag), LONGEST);
+        });
     }
 
     fn receive_piece(&self, from: Rank, tag: i32) -> Vec<u8> {
         let from = self.0.process_at_rank(from);
-        let (message, status) = waited(|| from.immediate_matched_probe_with_tag(tag));
+        let (message, status) = waited(LONGEST, || from.immediate_matched_probe_with_tag(tag));
         received(message, status)
     }
 
-    /// Gives byte strings to all other ranks, at most [`MOST_STRINGS`]. They take them with [`Self::take`].
-    pub fn give(&self, strings: &mut [Vec<u8>]) {
-        let root = self.rank();
-        let mut lengths = Vec::with_capacity(8 * strings.len());
-        for string in &*strings {
-            lengths.extend((string.len() as u64).to_le_bytes());
-        }
-        self.meet(root, strings.len() as u64);
+    /// Brings the bytes of rank `root` to all others, each piece into that of the same length which they have for it. All pieces
+    /// are under way at the same time.
+    pub fn share<'a>(&self, root: Rank, pieces: impl IntoIterator<Item = &'a mut [u8]>) {
         let root = self.0.process_at_rank(root);
-        if !strings.is_empty() {
-            root.broadcast_into(&mut lengths[..]);
-        }
-        let pieces = strings.iter_mut().flat_map(|s| s.chunks_mut(PIECE));
-        pieces.for_each(|piece| root.broadcast_into(piece));
-    }
-
-    /// The byte strings that rank `root` gives.
-    ///
-    /// # Errors
-    /// For more than it may give.
-    pub fn take(&self, root: Rank) -> io::Result<Vec<Vec<u8>>> {
-        let count = self.meet(root, 0);
-        if count > MOST_STRINGS as u64 {
-            return Err(invalid("more byte strings than any rank gives"));
-        }
-        let root = self.0.process_at_rank(root);
-        let mut lengths = vec![0; 8 * count as usize];
-        if count > 0 {
-            root.broadcast_into(&mut lengths[..]);
-        }
-        let lengths = lengths.chunks(8).map(number);
-        let strings = lengths.map(|length| {
-            let mut string = vec![0; length as usize];
-            let pieces = string.chunks_mut(PIECE);
-            pieces.for_each(|piece| root.broadcast_into(piece));
-            string
+        mpi::request::scope(|scope| {
+            // MPI takes the address of nothing for a word of its own.
+            let pieces = pieces.into_iter().filter(|piece| !piece.is_empty());
+            let start = |piece| root.immediate_broadcast_into(scope, piece);
+            let requests: Vec<_> = pieces.map(start).collect();
+            for request in requests {
+                finished(request, LONGEST_UNDER_WAY);
+            }
         });
-        Ok(strings.collect())
     }
 
-    /// Waits until all ranks are there; gives the number that `root` says.
-    fn meet(&self, root: Rank, number: u64) -> u64 {
+    /// The number that rank `root` says to all.
+    pub fn agree(&self, root: Rank, number: u64) -> u64 {
         let mut number = number.to_le_bytes();
         let root = self.0.process_at_rank(root);
         mpi::request::scope(|scope| {
-            finished(root.immediate_broadcast_into(scope, &mut number[..]));
+            finished(
+                root.immediate_broadcast_into(scope, &mut number[..]),
+                LONGEST,
+            );
         });
-        finished(self.0.immediate_barrier());
         u64::from_le_bytes(number)
     }
 }
@@ -230,12 +207,14 @@ impl Broadcast<'_> {
         if !self.buffer.is_empty() {
             self.send();
         }
-        // No string is the end.
-        self.link.give(&mut []);
+        // Nothing is the end.
+        self.send();
     }
 
     fn send(&mut self) {
-        self.link.give(std::slice::from_mut(&mut self.buffer));
+        let root = self.link.rank();
+        self.link.agree(root, self.buffer.len() as u64);
+        self.link.share(root, self.buffer.chunks_mut(PIECE));
         self.buffer.clear();
     }
 }
@@ -276,10 +255,16 @@ impl Listening<'_> {
 impl Read for Listening<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         if is_read(&self.piece) && !self.is_over {
-            let mut strings = self.link.take(self.root)?;
-            let piece = strings.pop();
-            self.is_over = piece.is_none();
-            self.piece = io::Cursor::new(piece.unwrap_or_default());
+            let length = self.link.agree(self.root, 0);
+            if length > PIECE as u64 {
+                return Err(invalid("a piece is longer than any rank sends"));
+            }
+            self.is_over = length == 0;
+            // The memory of the last piece serves the next one.
+            let piece = self.piece.get_mut();
+            piece.resize(length as usize, 0);
+            self.link.share(self.root, piece.chunks_mut(PIECE));
+            self.piece.set_position(0);
         }
         self.piece.read(to)
     }
@@ -307,22 +292,22 @@ fn received(message: Message, status: Status) -> Vec<u8> {
     (message, status).matched_receive_vec().0
 }
 
-/// What `look` finds in the end.
-fn waited<T>(mut look: impl FnMut() -> Option<T>) -> T {
+/// What `look` finds in the end; `longest` is the longest pause between two looks.
+fn waited<T>(longest: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let mut pause = SHORTEST;
     loop {
         if let Some(found) = look() {
             return found;
         }
         thread::sleep(pause);
-        pause = (2 * pause).min(LONGEST);
+        pause = (2 * pause).min(longest);
     }
 }
 
-/// Waits until a request is done.
-fn finished<'a, D: ?Sized, S: Scope<'a>>(request: Request<'a, D, S>) {
+/// Waits until a request is done; `longest` as for [`waited`].
+fn finished<'a, D: ?Sized, S: Scope<'a>>(request: Request<'a, D, S>, longest: Duration) {
     let mut request = Some(request);
-    waited(|| match request.take()?.test() {
+    waited(longest, || match request.take()?.test() {
         Ok(_) => Some(()),
         Err(unfinished) => {
             request = Some(unfinished);

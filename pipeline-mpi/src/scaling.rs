@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::args::{RotateName, ScalingArgs};
 use crate::error::RankError;
-use crate::exchange::UNDER_WAY;
+use crate::exchange::BESIDE_BYTES;
 use crate::facts::NETWORK;
 use crate::output::Output;
 use crate::report::{predicted_seconds, seconds_of_group};
@@ -64,7 +64,7 @@ struct Report {
 /// # Errors
 /// [`RankError`].
 pub fn command(args: &ScalingArgs) -> Result<(), RankError> {
-    let output = Output::new(args.json.as_deref())?;
+    let output = Output::new(args.json.json.as_deref())?;
     let file = args.machine.as_ref().map(MachineFile::read).transpose()?;
     let file = file.as_ref();
     let threads = args.threads.map(NonZeroUsize::get);
@@ -85,7 +85,7 @@ pub fn command(args: &ScalingArgs) -> Result<(), RankError> {
             None => Speed::built_in(KernelChoice::Auto.name()),
         },
     };
-    let model = Model::open(&args.model)?;
+    let model = Model::open(&args.model.model)?;
     let lowered = model.lower()?;
     let checksum = model.checksum_hex();
     let plan = |machines: NonZeroUsize, share: Option<Share>| {
@@ -105,7 +105,7 @@ pub fn command(args: &ScalingArgs) -> Result<(), RankError> {
             ..Pins::default()
         };
         let machine = Machine {
-            beside_bytes: share.map_or(0, |_| 2 * UNDER_WAY),
+            beside_bytes: share.map_or(0, |_| BESIDE_BYTES),
             together: share.map(|share| Together {
                 share,
                 bytes_per_second: network,

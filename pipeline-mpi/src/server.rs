@@ -48,7 +48,7 @@ pub fn serve(
     else {
         return Err(UNEXPECTED);
     };
-    let model = Model::open(&args.model)?;
+    let model = Model::open(&args.model.model)?;
     let (part, parts) = (servers.rank() as usize, servers.size() as usize);
     let share = Share::new(part, parts, rotating).expect("a rank is below the number of ranks");
     let of_groups = (split == Split::Channels).then_some(share);
@@ -56,7 +56,7 @@ pub fn serve(
         &plan,
         &model,
         &facts.machine(args, of_groups)?,
-        &args.kernel(),
+        &args.kernel.choice(),
     )?;
     let (plan, instance) = (&planned.plan, &planned.instance);
     let params = &instance.params;

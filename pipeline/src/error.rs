@@ -131,12 +131,7 @@ impl CliError {
             Self::Data(_) | Self::Model(_) => 3,
             Self::ImagesLeft { .. } | Self::Write { .. } | Self::TextFile(_) => 3,
             Self::OtherModel { .. } | Self::MachineKernel { .. } => 3,
-            Self::Plan(PlanError::Foreign { .. } | PlanError::Images(_)) => 3,
-            // A kernel that this processor does not have is not feasible either.
-            Self::Plan(PlanError::Params(
-                ParamError::Insecure { .. } | ParamError::Arithmetic(_),
-            )) => 4,
-            Self::Plan(PlanError::Params(_)) => 3,
+            Self::Plan(error) if error.is_bad_input() => 3,
             Self::Plan(_) => 4,
             Self::Inference(error) if error.is_bad_input() => 3,
             Self::Inference(error) if error.out_of_memory() => 4,

@@ -5,6 +5,7 @@
 pub use {ckks_scheme, datasets, he_layers, he_models, he_training};
 
 pub mod answers;
+pub mod arguments;
 pub mod calibration;
 pub mod chart;
 pub mod checkpoint;

@@ -11,22 +11,33 @@ use crate::seeded::SeededCiphertext;
 use std::io::{Read, Write};
 
 /// Bytes of a description.
-const DESCRIPTION: usize = 80;
+pub(super) const DESCRIPTION: usize = 80;
 
 /// The form of a ciphertext whose second polynomial is a seed; that of any other is its number of polynomials.
-const SEEDED: u32 = 1;
+pub(super) const SEEDED: u32 = 1;
 
 /// What precedes the polynomials.
-struct Description {
-    form: u32,
-    level: Level,
-    scale: Scale,
-    tracked: Tracked,
+pub(super) struct Description {
+    pub(super) form: u32,
+    pub(super) level: Level,
+    pub(super) scale: Scale,
+    pub(super) tracked: Tracked,
     seed: PublicSeed,
 }
 
 impl Description {
-    fn to_bytes(&self) -> [u8; DESCRIPTION] {
+    /// Of a ciphertext that is not seeded.
+    pub(super) fn of(ct: &Ciphertext) -> Self {
+        Self {
+            form: ct.parts.len() as u32,
+            level: ct.level(),
+            scale: ct.scale,
+            tracked: ct.tracked,
+            seed: [0; 32],
+        }
+    }
+
+    pub(super) fn to_bytes(&self) -> [u8; DESCRIPTION] {
         let mut bytes = [0; DESCRIPTION];
         bytes[..4].copy_from_slice(&self.form.to_le_bytes());
         bytes[4..8].copy_from_slice(&(self.level.limbs() as u32).to_le_bytes());
@@ -44,7 +55,10 @@ impl Description {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8; DESCRIPTION], params: &Parameters) -> Result<Self, SerialError> {
+    pub(super) fn from_bytes(
+        bytes: &[u8; DESCRIPTION],
+        params: &Parameters,
+    ) -> Result<Self, SerialError> {
         let mut fields = Fields::new(bytes);
         let form = fields.u32();
         if !(SEEDED..=3).contains(&form) {
@@ -77,7 +91,7 @@ impl Description {
     }
 
     /// What both sides hold to.
-    fn check(&self, params: &Parameters) -> Result<(), SerialError> {
+    pub(super) fn check(&self, params: &Parameters) -> Result<(), SerialError> {
         if !params.has_level(self.level) {
             let expected = format!("1 to {}", params.max_level());
             return Err(SerialError::value("level", self.level, expected));
@@ -125,16 +139,7 @@ impl Stored<'_> {
         params: &Parameters,
     ) -> Result<(), SerialError> {
         let (description, polynomials) = match self {
-            Self::Whole(ct) => {
-                let description = Description {
-                    form: ct.parts.len() as u32,
-                    level: ct.level(),
-                    scale: ct.scale,
-                    tracked: ct.tracked,
-                    seed: [0; 32],
-                };
-                (description, &ct.parts[..])
-            }
+            Self::Whole(ct) => (Description::of(ct), &ct.parts[..]),
             Self::Seeded(ct) => {
                 let description = Description {
                     form: SEEDED,

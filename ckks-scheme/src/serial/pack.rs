@@ -68,7 +68,22 @@ pub(super) fn unpack(bytes: &[u8], q: Modulus, words: &mut [u64]) -> Result<(), 
             group(&last, words);
         }
     }
-    if !foreign {
+    if foreign {
+        return check_residues(words, q);
+    }
+    Ok(())
+}
+
+/// Looks for a word that is not below `q`.
+///
+/// # Errors
+/// [`SerialError::Residue`] for the first.
+pub(super) fn check_residues(words: &[u64], q: Modulus) -> Result<(), SerialError> {
+    // The highest bit is that of a word, or of a difference below zero, if any word is not below the modulus. All words are
+    // looked at, so that many are at a time.
+    let largest = q.value() - 1;
+    let foreign = |bits: u64, word: &u64| bits | word | largest.wrapping_sub(*word);
+    if words.iter().fold(0, foreign) >> (u64::BITS - 1) == 0 {
         return Ok(());
     }
     let index = words.iter().position(|&word| word >= q.value());

@@ -9,5 +9,6 @@ mod files;
 mod fixture;
 mod golden;
 mod layout;
+mod parcel;
 mod roundtrip;
 mod targets;

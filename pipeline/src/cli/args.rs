@@ -13,13 +13,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use pipeline::arguments::{count, error_bound, gib, positive};
 use pipeline::planner::Pin;
-use pipeline::screening::OutOfRange;
 
 pub use calibrate::CalibrateArgs;
 #[cfg(feature = "download")]
 pub use fetch_data::{DataSetName, FetchDataArgs};
 pub use measure::{ImportArgs, MeasureArgs, RangesArgs};
+pub use pipeline::arguments::{DataArgs, JsonArgs, KernelArgs, ModelArgs, OutOfRangeName};
 pub use precision::PrecisionArgs;
 pub use sides::{DecryptArgs, EncryptArgs, KeygenArgs, PassphraseArgs, RunArgs};
 pub use sweep::SweepArgs;
@@ -71,25 +72,6 @@ pub enum Command {
     FetchData(FetchDataArgs),
 }
 
-/// A count of which there must be at least one.
-fn positive(text: &str) -> Result<NonZeroUsize, &'static str> {
-    text.parse()
-        .map_err(|_| "expected a whole number from 1 on")
-}
-
-/// A count that may be zero.
-fn count(text: &str) -> Result<usize, &'static str> {
-    text.parse()
-        .map_err(|_| "expected a whole number from 0 on")
-}
-
-/// An amount of memory.
-fn gib(text: &str) -> Result<f64, &'static str> {
-    let gib: Option<f64> = text.parse().ok();
-    gib.filter(|gib| gib.is_finite() && *gib > 0.0)
-        .ok_or("expected a number of GiB above 0")
-}
-
 /// A file for a timeline, whose name says its format.
 fn timeline(text: &str) -> Result<PathBuf, &'static str> {
     let path = PathBuf::from(text);
@@ -97,41 +79,6 @@ fn timeline(text: &str) -> Result<PathBuf, &'static str> {
         Some("svg" | "json") => Ok(path),
         _ => Err("expected a name that ends in .svg or .json"),
     }
-}
-
-/// An error in deviations of the logits.
-fn error_bound(text: &str) -> Result<f64, &'static str> {
-    let error: Option<f64> = text.parse().ok();
-    error
-        .filter(|error| *error > 0.0)
-        .ok_or("expected a number above 0")
-}
-
-/// Which network.
-#[derive(Debug, Args)]
-pub struct ModelArgs {
-    /// A bundled model, or a model file with its weights beside it
-    #[arg(long, value_name = "NAME|FILE.ron", default_value = "resnet20")]
-    pub model: String,
-}
-
-/// Which images.
-#[derive(Debug, Args)]
-pub struct DataArgs {
-    /// CIFAR's binary files, a folder of PNG or JPEG files (by class or flat), or a .npy, .npz or .safetensors file
-    /// [default: synthetic images]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-
-    /// Images to skip at the beginning
-    #[arg(
-        long,
-        value_name = "K",
-        default_value = "0",
-        value_parser = count,
-        allow_negative_numbers = true
-    )]
-    pub offset: usize,
 }
 
 /// How many threads.
@@ -156,33 +103,12 @@ pub struct MachineArgs {
     pub kernel: KernelArgs,
 }
 
-/// Which arithmetic.
-#[derive(Debug, Args)]
-pub struct KernelArgs {
-    /// Kernel of the arithmetic
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "auto",
-        env = "POLYPHASE_KERNEL"
-    )]
-    pub kernel: KernelName,
-}
-
 /// Where a run keeps its state.
 #[derive(Debug, Args)]
 pub struct CheckpointArgs {
     /// Keep the run's state in this folder: killed at any moment, the same command goes on from there
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
-}
-
-/// Where the report goes.
-#[derive(Debug, Args)]
-pub struct JsonArgs {
-    /// Write the report as JSON; with `-` to standard output, and nothing else there
-    #[arg(long, value_name = "FILE|-")]
-    pub json: Option<PathBuf>,
 }
 
 /// What a plan depends on.
@@ -222,19 +148,6 @@ pub struct PlanningArgs {
     /// bootstrap=never|allowed|N, groups=equal|any; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub pin: Vec<Pin>,
-}
-
-/// The kernels of the arithmetic.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum KernelName {
-    /// The fastest that the processor has
-    Auto,
-    /// Portable
-    Scalar,
-    /// Floating-point multiply-add on vectors of 256 bits
-    Avx2,
-    /// 52-bit multiply-add on vectors of 512 bits
-    Avx512ifma,
 }
 
 /// Arguments of `infer`.
@@ -293,27 +206,6 @@ pub struct InferArgs {
 
     #[command(flatten)]
     pub json: JsonArgs,
-}
-
-/// What may be done with images that leave a declared range.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum OutOfRangeName {
-    /// Encrypt nothing, and name them
-    Refuse,
-    /// Encrypt the mean picture instead; they get no answer
-    Blank,
-    /// Encrypt them all the same
-    Allow,
-}
-
-impl From<OutOfRangeName> for OutOfRange {
-    fn from(name: OutOfRangeName) -> Self {
-        match name {
-            OutOfRangeName::Refuse => Self::Refuse,
-            OutOfRangeName::Blank => Self::Blank,
-            OutOfRangeName::Allow => Self::Allow,
-        }
-    }
 }
 
 /// Arguments of `plan`.

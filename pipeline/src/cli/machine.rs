@@ -7,7 +7,7 @@ use pipeline::progress::Progress;
 use pipeline::system;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::args::{KernelArgs, KernelName, MachineArgs, ThreadArgs};
+use super::args::{MachineArgs, ThreadArgs};
 use crate::error::CliError;
 
 /// More threads than this for each core only wait for one another, and take memory.
@@ -53,17 +53,5 @@ impl MachineArgs {
     /// The kernel asked for.
     pub fn kernel(&self) -> KernelChoice {
         self.kernel.choice()
-    }
-}
-
-impl KernelArgs {
-    /// The kernel asked for.
-    pub fn choice(&self) -> KernelChoice {
-        match self.kernel {
-            KernelName::Auto => KernelChoice::Auto,
-            KernelName::Scalar => KernelChoice::Named("scalar"),
-            KernelName::Avx2 => KernelChoice::Named("avx2"),
-            KernelName::Avx512ifma => KernelChoice::Named("avx512ifma"),
-        }
     }
 }

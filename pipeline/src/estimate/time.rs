@@ -115,7 +115,7 @@ pub struct Together {
     pub bytes_per_second: f64,
 }
 
-/// Bytes of a limb on its way from one process to another: residues packed to the bits of their primes, of which this is the mean.
+/// Bytes of a limb in a file: residues packed to the bits of their primes, of which this is the mean.
 pub fn packed_limb_bytes(literal: &ParamsLiteral) -> f64 {
     let bits: u32 = literal.q_bits.iter().sum();
     let bits = f64::from(bits) / literal.q_bits.len() as f64;
@@ -123,7 +123,7 @@ pub fn packed_limb_bytes(literal: &ParamsLiteral) -> f64 {
 }
 
 /// Seconds in which the processes that compute a group together get of one another what a step needs. Each gets what the others
-/// have; all do at the same time.
+/// have, limbs as they lie in memory; all do at the same time.
 pub(crate) fn exchange_seconds(
     together: &Together,
     prepared: &PreparedProgram,
@@ -133,7 +133,7 @@ pub(crate) fn exchange_seconds(
     let share = together.share;
     let of_others = 1.0 - 1.0 / share.parts() as f64;
     let limbs = prepared.exchanged_limbs(step, share) as f64 * of_others;
-    limbs * packed_limb_bytes(chain.literal()) / together.bytes_per_second
+    limbs * chain.limb_bytes() as f64 / together.bytes_per_second
 }
 
 #[cfg(test)]

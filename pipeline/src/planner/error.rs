@@ -117,6 +117,18 @@ impl PlanError {
             reason: Box::new(reason),
         }
     }
+
+    /// Whether a plan, its parameters or the images are at fault. All else is not feasible, on a processor without the kernel
+    /// too.
+    pub fn is_bad_input(&self) -> bool {
+        if let Self::Params(error) = self {
+            return !matches!(
+                error,
+                ParamError::Insecure { .. } | ParamError::Arithmetic(_)
+            );
+        }
+        matches!(self, Self::Foreign { .. } | Self::Images(_))
+    }
 }
 
 /// A number with four decimals, or few digits.
