@@ -151,11 +151,12 @@ mod tests {
             has_room: true,
             rng: rand::make_rng(),
         };
-        let logits = [-1.0, 1.0];
-        assert_eq!(flood(1.0).finish(&logits).unwrap().deviation, 1.0);
-        let error = flood(4.0).finish(&logits).unwrap_err().to_string();
+        // Of deviation 2.
+        let logits = [1.0, 5.0];
+        assert_eq!(flood(2.0).finish(&logits).unwrap().deviation, 2.0);
+        let error = flood(8.0).finish(&logits).unwrap_err().to_string();
         assert!(error.contains("at most 6 bits are possible"), "{error}");
-        let error = flood(64.0).finish(&logits).unwrap_err().to_string();
+        let error = flood(128.0).finish(&logits).unwrap_err().to_string();
         assert!(error.contains("no number of bits"), "{error}");
         assert!(flood(f64::NAN).finish(&logits).is_err());
     }

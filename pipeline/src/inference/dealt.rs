@@ -243,7 +243,6 @@ fn summed(operations: Vec<OperationReport>) -> Vec<OperationReport> {
         let sum = sums.entry(op.operation.clone()).or_insert(OperationReport {
             count: 0,
             seconds: 0.0,
-            share: 0.0,
             ..op.clone()
         });
         sum.count += op.count;

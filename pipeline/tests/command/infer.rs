@@ -616,6 +616,20 @@ fn timelines_are_written_and_other_names_are_refused() {
     // As many steps in both of the groups.
     assert!(!steps.is_empty() && steps.len() % 2 == 0);
     assert_eq!(steps.len(), predicted.len());
+    // The memory of each, against its bound.
+    for step in &steps {
+        let args = &step["args"];
+        let (bytes, bound) = (
+            number(args, "pool_bytes"),
+            number(args, "predicted_pool_bytes"),
+        );
+        assert!(bound / 10.0 < bytes && bytes <= bound, "{step}");
+    }
+    let phases = spans(1, 1..2);
+    let phases: Vec<&str> = phases.iter().filter_map(|e| e["name"].as_str()).collect();
+    let before = ["plaintext network", "memory", "keys"];
+    let of_group = ["encryption", "decryption"];
+    assert_eq!(phases, [&before[..], &of_group, &of_group].concat());
     let work = spans(1, 2..4);
     assert_eq!(work.len(), spans(1, 2..100).len());
     let end = |e: &Value| number(e, "ts") + number(e, "dur");

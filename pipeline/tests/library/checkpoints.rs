@@ -145,10 +145,15 @@ fn a_run_that_is_killed_anywhere_gives_the_same_logits_to_the_last_bit() {
 
     let copies = kills.copies.into_inner().unwrap();
     let mut taken_over = Vec::new();
+    let stages = |report: &InferReport| -> Vec<String> {
+        let stages = report.stages.iter();
+        stages.map(|stage| stage.name.clone()).collect()
+    };
     for copy in &copies {
-        let (found, report) = SEEDED.logits(Some(copy.path()));
-        assert_eq!(found, whole);
-        let report = report.unwrap();
+        let (again, _) = SEEDED.run(Some(copy.path()), &Silent).unwrap();
+        assert_eq!(logits(&again), whole);
+        assert_eq!(stages(&again), stages(&report));
+        let report = again.checkpoint.unwrap();
         taken_over.push((report.groups_found, report.steps_found));
     }
     assert!(taken_over.is_sorted(), "{taken_over:?}");

@@ -1,6 +1,7 @@
 //! Groups that servers elsewhere compute, here two of them in this process, on a small ring without security.
 
 use std::path::Path;
+use std::sync::Mutex;
 
 use ckks_scheme::{EvaluationKeys, Parameters};
 use he_layers::Packing;
@@ -9,7 +10,7 @@ use pipeline::checkpoint::Checkpoint;
 use pipeline::exchange::ClientSpec;
 use pipeline::inference::{self, Batch, Finished, InferenceError, Options, Servers, ServersError};
 use pipeline::planner::Planned;
-use pipeline::progress::Silent;
+use pipeline::progress::{Progress, Silent, Unit};
 use pipeline::report::{InferReport, OperationReport};
 use pipeline::server::Server;
 
@@ -36,6 +37,8 @@ struct Two<'a> {
     left: Vec<usize>,
     /// Groups that come back before the connection is lost.
     answers: usize,
+    /// Added to the number of every group that comes back.
+    off: usize,
 }
 
 impl Servers for Two<'_> {
@@ -73,7 +76,7 @@ impl Servers for Two<'_> {
         let (images, of_batch) = server.read_images(&images[..], "the client")?;
         let (logits, stages) = server.run_group(images, &of_batch, &Silent)?;
         Ok(Finished {
-            group,
+            group: group + self.off,
             server: format!("server {}", self.dealt.len()),
             logits: server.logits_to_bytes(&logits, &of_batch)?,
             stages,
@@ -87,13 +90,40 @@ impl Servers for Two<'_> {
     }
 }
 
-/// A run by two servers; also the groups that were left for them.
-fn run(
+/// What a run told in sentences.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Progress for Notes {
+    fn begin(&self, _: &str, _: Option<u64>, _: Unit) {}
+    fn stage(&self, _: &str) {}
+    fn advance(&self, _: u64) {}
+    fn finish(&self) {}
+    fn note(&self, sentence: &str) {
+        self.0.lock().unwrap().push(sentence.to_owned());
+    }
+}
+
+/// A run by two servers.
+struct Done {
+    report: Result<InferReport, InferenceError>,
+    /// Groups that were left for the servers.
+    left: Vec<usize>,
+    notes: Vec<String>,
+}
+
+fn run(ready: Ready, seed: Option<u64>, dir: Option<&Path>, answers: usize) -> Done {
+    run_off(ready, seed, dir, answers, 0)
+}
+
+/// As [`run`], with numbers of groups that are off by so many when they come back.
+fn run_off(
     ready: Ready,
     seed: Option<u64>,
     dir: Option<&Path>,
     answers: usize,
-) -> (Result<InferReport, InferenceError>, Vec<usize>) {
+    off: usize,
+) -> Done {
     let model = Model::bundled("tiny").unwrap();
     let data = images();
     let batch = Batch {
@@ -116,7 +146,9 @@ fn run(
         dealt: Vec::new(),
         left: Vec::new(),
         answers,
+        off,
     };
+    let notes = Notes::default();
     let mut checkpoint = dir.map(|dir| Checkpoint::open(dir).unwrap());
     let kept = checkpoint.as_mut();
     let report = inference::infer_dealt(
@@ -126,9 +158,13 @@ fn run(
         options,
         kept,
         &mut servers,
-        &Silent,
+        &notes,
     );
-    (report, servers.left)
+    Done {
+        report,
+        left: servers.left,
+        notes: notes.0.into_inner().unwrap(),
+    }
 }
 
 fn logits(report: &InferReport) -> Vec<f64> {
@@ -156,9 +192,10 @@ fn in_one_process(ready: Ready) -> InferReport {
 fn groups_of_servers_elsewhere_give_the_logits_of_one_process() {
     for ready in [equal as Ready, planned_with_last] {
         let expected = in_one_process(ready);
-        let (report, left) = run(ready, Some(5), None, usize::MAX);
-        let report = report.unwrap();
-        assert_eq!(left, [0, 1, 2, 3]);
+        let done = run(ready, Some(5), None, usize::MAX);
+        let report = done.report.unwrap();
+        assert_eq!(done.left, [0, 1, 2, 3]);
+        assert!(done.notes.is_empty(), "{:?}", done.notes);
         assert_eq!(logits(&report), logits(&expected));
         assert_eq!(report.agreement, expected.agreement);
         let stages = |report: &InferReport| -> Vec<String> {
@@ -166,6 +203,7 @@ fn groups_of_servers_elsewhere_give_the_logits_of_one_process() {
         };
         assert_eq!(stages(&report), stages(&expected));
         assert_eq!(report.seconds_processor_infer, Some(8.0));
+        assert!(report.seconds_encrypt > 0.0 && report.seconds_decrypt > 0.0);
         let profile = report.profile.unwrap();
         assert!((profile.iter().map(|op| op.share).sum::<f64>() - 1.0).abs() < 1e-9);
     }
@@ -179,20 +217,31 @@ fn a_run_whose_servers_vanish_goes_on_with_the_groups_that_are_left() {
         (planned_with_last, Some(5)),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let (report, all) = run(ready, seed, Some(dir.path()), 1);
-        let error = report.unwrap_err().to_string();
+        let lost = run(ready, seed, Some(dir.path()), 1);
+        let error = lost.report.unwrap_err().to_string();
         assert_eq!(error, "servers: the connection is lost");
         let secret = dir.path().join("client/secret.key");
         assert_eq!(secret.exists(), seed.is_none());
 
-        let (report, left) = run(ready, seed, Some(dir.path()), usize::MAX);
-        let report = report.unwrap();
+        let done = run(ready, seed, Some(dir.path()), usize::MAX);
+        let report = done.report.unwrap();
         // The second group came back first.
-        assert_eq!(left, [&all[..1], &all[2..]].concat());
+        assert_eq!((lost.left, done.left), (vec![0, 1, 2, 3], vec![0, 2, 3]));
+        assert!(lost.notes.is_empty(), "{:?}", lost.notes);
+        let said = "checkpoint: 1 of 4 groups are finished, left: 1, 3 to 4";
+        assert_eq!(done.notes, [said]);
         assert_eq!(report.checkpoint.unwrap().groups_found, 1);
         match seed {
             Some(_) => assert_eq!(logits(&report), logits(&in_one_process(ready))),
             None => assert_eq!(report.agreement, 1.0),
         }
     }
+}
+
+#[test]
+fn a_group_that_was_not_dealt_is_refused_by_its_number() {
+    // The second group comes back first, as the fourth.
+    let error = run_off(equal, Some(5), None, 1, 2).report.unwrap_err();
+    let said = "servers: server 1 sent logits of group 4, which was not under way";
+    assert_eq!(error.to_string(), said);
 }

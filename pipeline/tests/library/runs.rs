@@ -1,6 +1,7 @@
 //! Runs on small rings without security: memory stays within what was forecast, and within what there is.
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use ckks_scheme::Evaluator;
 use datasets::{Shape, Synthetic};
@@ -10,6 +11,7 @@ use pipeline::executor::Executor;
 use pipeline::inference::{self, Batch, Options};
 use pipeline::planner::{self, Machine};
 use pipeline::progress::{Progress, Silent, Unit};
+use pipeline::system;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
@@ -112,6 +114,71 @@ fn runs_can_go_on_in_another_thread() {
 }
 
 #[test]
+fn a_run_is_between_stages_at_its_ends_and_where_the_stage_changes() {
+    let program = lowered("tiny").program;
+    let small = Small::new(9, 8, Packing::Real, Grid::new(8, 8));
+    let (decisions, instance) = small.ready(&program, 2);
+    let (params, prepared) = (&instance.params, &instance.prepared);
+    let task = task(&program, 2);
+    let plan = planner::forecast(&decisions, &instance, &task, &machine(GIB)).unwrap();
+    let steps = &plan.forecast.steps;
+    let changes = steps.windows(2).map(|pair| pair[0].stage != pair[1].stage);
+    let expected: Vec<bool> = [true].into_iter().chain(changes).chain([true]).collect();
+    assert!(expected.contains(&false));
+
+    let (mut client, keys) = Client::new(params, prepared, &mut rand::rng()).unwrap();
+    let evaluator = Evaluator::new(params, Arc::new(keys));
+    let executor = Executor::new(&evaluator, prepared, steps).unwrap();
+    let encrypted = client.encrypt(&images(&program, 2)).unwrap();
+    let mut execution = executor.begin(encrypted).unwrap();
+    let mut found = vec![execution.is_between_stages()];
+    while execution.next_step().is_some() {
+        execution.step().unwrap();
+        found.push(execution.is_between_stages());
+    }
+    assert_eq!(found, expected);
+}
+
+/// Two groups, so that what is summed over groups is seen too.
+#[test]
+fn seconds_of_a_report_are_those_of_its_parts() {
+    let model = Model::bundled("tiny").unwrap();
+    let planned = crate::sides::planned(&model, Packing::Real);
+    let data = crate::sides::images();
+    let images = crate::sides::IMAGES;
+    let batch = Batch {
+        data: &data,
+        first: 0,
+        images,
+    };
+    let (start, before) = (Instant::now(), system::seconds_processor());
+    let report = inference::infer(&model, planned, batch, Options::default(), &Silent).unwrap();
+    let (wall, after) = (start.elapsed().as_secs_f64(), system::seconds_processor());
+    assert_eq!(report.groups, 2);
+    let infer = report.seconds_infer;
+    let parts = [
+        report.seconds_keygen,
+        report.seconds_warmup,
+        report.seconds_encrypt,
+        infer,
+        report.seconds_decrypt,
+    ];
+    assert!(parts.iter().all(|seconds| *seconds > 0.0), "{parts:?}");
+    assert!(parts.iter().sum::<f64>() <= wall, "{parts:?} of {wall}");
+    assert_eq!(report.seconds_per_image, infer / images as f64);
+    let stages: Vec<f64> = report.stages.iter().map(|stage| stage.seconds).collect();
+    assert!(stages.iter().all(|seconds| *seconds > 0.0), "{stages:?}");
+    let sum: f64 = stages.iter().sum();
+    assert!(infer / 2.0 < sum && sum <= infer, "{sum} of {infer}");
+    // Other tests in this process take some of them too.
+    if let (Some(before), Some(after)) = (before, after) {
+        let found = report.seconds_processor_infer.unwrap();
+        let most = after - before;
+        assert!((0.0..=most + 1e-9).contains(&found), "{found} of {most}");
+    }
+}
+
+#[test]
 fn a_run_never_takes_more_limbs_than_its_memory_has_room_for() {
     let model = Model::bundled("tiny").unwrap();
     let program = model.lower().unwrap().program;
@@ -147,16 +214,19 @@ fn a_run_never_takes_more_limbs_than_its_memory_has_room_for() {
         .pool()
         .set_budget(Some(keys + (1 << 20)));
     let error = inference::infer(&model, short, batch, Options::default(), &Silent).unwrap_err();
-    assert!(error.out_of_memory(), "{error}");
+    assert!(error.out_of_memory() && !error.is_bad_input(), "{error}");
     assert!(
         error.to_string().contains("buffer pool exhausted"),
         "{error}"
     );
 }
 
-/// What a run told of its progress: for each task its name, its total and what was done.
+/// What a run told of its progress.
 #[derive(Default)]
-struct Told(Mutex<Vec<Task>>);
+struct Told {
+    tasks: Mutex<Vec<Task>>,
+    stages: Mutex<Vec<String>>,
+}
 
 /// Name, total, and what was done.
 type Task = (String, Option<u64>, Vec<u64>);
@@ -164,11 +234,13 @@ type Task = (String, Option<u64>, Vec<u64>);
 impl Progress for Told {
     fn begin(&self, task: &str, total: Option<u64>, _: Unit) {
         let task = (task.to_owned(), total, Vec::new());
-        self.0.lock().unwrap().push(task);
+        self.tasks.lock().unwrap().push(task);
     }
-    fn stage(&self, _: &str) {}
+    fn stage(&self, name: &str) {
+        self.stages.lock().unwrap().push(name.to_owned());
+    }
     fn advance(&self, units: u64) {
-        self.0.lock().unwrap().last_mut().unwrap().2.push(units);
+        self.tasks.lock().unwrap().last_mut().unwrap().2.push(units);
     }
     fn finish(&self) {}
     fn note(&self, _: &str) {}
@@ -180,8 +252,8 @@ fn every_long_task_tells_how_far_it_is() {
     let program = model.lower().unwrap().program;
     let pins = pins(&["log_n=15", "grid=8x16", "blocks=100"]);
     let planned = planner::plan(&task(&program, 2), &machine(4 * GIB), &pins, &kernel()).unwrap();
-    let pool_bytes = planned.plan.forecast.pool_bytes;
-    let steps = planned.plan.forecast.steps.len() as u64;
+    let forecast = planned.plan.forecast.clone();
+    let (pool_bytes, steps) = (forecast.pool_bytes, forecast.steps.len() as u64);
     let shape = Shape {
         channels: 3,
         height: 8,
@@ -194,12 +266,21 @@ fn every_long_task_tells_how_far_it_is() {
     };
     let told = Told::default();
     inference::infer(&model, planned, batch, Options::default(), &told).unwrap();
-    let told = told.0.into_inner().unwrap();
+    // Each stage once, when it begins.
+    let stages = forecast.stages();
+    assert!(stages.len() < forecast.steps.len());
+    let names: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
+    assert_eq!(told.stages.into_inner().unwrap(), names);
+    let told = told.tasks.into_inner().unwrap();
     for (task, total, done) in &told {
         let sum: u64 = done.iter().sum();
         match total {
             // Milliseconds of the steps are rounded one by one.
-            Some(total) if task == "encrypted inference" => assert!(sum.abs_diff(*total) <= steps),
+            Some(total) if task == "encrypted inference" => {
+                assert!(sum.abs_diff(*total) <= steps);
+                let seconds: f64 = forecast.steps.iter().map(|step| step.seconds).sum();
+                assert_eq!(*total as f64, (1e3 * seconds).round());
+            }
             Some(total) => assert_eq!(sum, *total, "{task}"),
             None => assert!(done.is_empty(), "{task}"),
         }

@@ -220,6 +220,14 @@ fn ridge_head_on_encrypted_images_is_that_of_the_clear_twin() {
     assert_eq!(kept.writes, 0);
     let weights = |report: &TrainReport| report.largest_weight_difference;
     assert_eq!(weights(&again), weights(&report));
+    // A group that is left is encrypted as if the one before it had been.
+    drop(checkpoint);
+    fs::remove_file(dir.path().join("server/group-1.logits")).unwrap();
+    let mut checkpoint = Checkpoint::open(dir.path()).unwrap();
+    let again = trained(loss, &model, &data, (90, 30, 3), Some(&mut checkpoint)).unwrap();
+    let found = again.checkpoint.unwrap().groups_found;
+    assert_eq!(found, kept.groups_found - 1);
+    assert_eq!(weights(&again), weights(&report));
     for (sizes, differs) in [((80, 30, 3), "images"), ((90, 30, 5), "classes")] {
         drop(checkpoint);
         checkpoint = Checkpoint::open(dir.path()).unwrap();
