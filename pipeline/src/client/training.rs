@@ -80,3 +80,33 @@ impl TrainingClient {
         he_training::Client::new(self.inner.secret(), layout, encryption, rng)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use he_layers::{Chw, Form, Grid, Layout, Packing};
+
+    use super::*;
+
+    #[test]
+    fn clients_are_named_by_their_secret_keys() {
+        let params = Parameters::builder()
+            .log_n(10)
+            .q_bits([50, 50])
+            .build_insecure_for_tests()
+            .unwrap();
+        let shape = Chw::new(1, 8, 8);
+        let spec = TensorSpec {
+            layout: Layout::new(shape, Grid::new(8, 8), Packing::Real, params.slots()).unwrap(),
+            form: Form::Values,
+            level: Level::new(2),
+            scale: Scale::new(2f64.powi(40)),
+        };
+        let key = |seed| {
+            let randomness = Randomness::new(Some(seed));
+            let client = TrainingClient::generate(&params, (&spec, &spec), randomness, None);
+            client.unwrap().key()
+        };
+        assert_eq!(key(1), key(1));
+        assert_ne!(key(1), key(2));
+    }
+}
