@@ -1,11 +1,12 @@
 //! What the presets promise, by counting instead of running: levels for the user, primes, digits of a key switch, bits of the
 //! expected error, keys, seconds on one thread at built-in costs, and the ratio to a plain refresh by a sine over the same
 //! primes; then stage by stage what a ReLU costs beside such a plain refresh. Takes a few seconds: `cargo run --release -p ckks-scheme --example preset_table`.
+//! Costs are those of the kernel that serves here, or of the one named, which need not be available: `-- avx512ifma`.
 
 use ckks_scheme::bootstrap::Stage;
 use ckks_scheme::counts::{PrimitiveCosts, Work};
 use ckks_scheme::exec::KernelChoice;
-use ckks_scheme::{BootstrapOutline, BootstrapPreset, BootstrapWork, RefreshFunction};
+use ckks_scheme::{BootstrapOutline, BootstrapPreset, BootstrapWork, Parameters, RefreshFunction};
 use std::error::Error;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -52,7 +53,7 @@ fn by_stage() -> Result<(), Failure> {
     for preset in BootstrapPreset::ALL {
         let params = preset.build_for(&RefreshFunction::Relu, KernelChoice::Auto, None)?;
         let scheme = params.scheme();
-        let costs = PrimitiveCosts::built_in(scheme.kernel_name(), scheme.log_n());
+        let costs = costs(scheme)?;
         let mut works = Vec::new();
         for params in [&params, &params.plain()?] {
             let outline = BootstrapOutline::new(params)?;
@@ -77,6 +78,14 @@ fn by_stage() -> Result<(), Failure> {
 
 fn seconds(outline: &BootstrapOutline) -> Result<f64, Failure> {
     let scheme = outline.params().scheme();
-    let costs = PrimitiveCosts::built_in(scheme.kernel_name(), scheme.log_n());
+    let costs = costs(scheme)?;
     Ok(costs.seconds(&outline.work(&outline.request())?.total()))
+}
+
+fn costs(scheme: &Parameters) -> Result<PrimitiveCosts, Failure> {
+    let kernel = match std::env::args().nth(1) {
+        Some(name) => name.parse::<KernelChoice>()?.name(),
+        None => scheme.kernel_name(),
+    };
+    Ok(PrimitiveCosts::built_in(kernel, scheme.log_n()))
 }
