@@ -14,6 +14,8 @@ use crate::layout::FeatureLayout;
 
 /// Share of the nominal scale that scales keep below: products of two such scales, divided by a prime, do not grow.
 const BELOW: f64 = 0.99;
+/// Most times that a prime may be as large as the scale. Every product loses what it is larger by.
+const LARGEST_PRIME: f64 = 2.0;
 
 /// Trains heads on encrypted features, and applies them.
 #[derive(Debug)]
@@ -25,9 +27,6 @@ pub struct Trainer {
     target: f64,
     refreshes: AtomicUsize,
 }
-
-/// Most that a prime may be larger than the scale. Products lose the difference at every level.
-const LARGEST_PRIME: f64 = 2.0;
 
 /// The scale of everything that is encrypted for a trainer whose refreshes have these parameters.
 ///

@@ -33,7 +33,7 @@ fn above_zero(text: &str) -> Option<f64> {
     number.filter(|number| number.is_finite() && *number > 0.0)
 }
 
-/// An amount of memory.
+/// An amount of memory in GiB (2^30 bytes): a finite number above 0.
 ///
 /// # Errors
 /// For anything else.
@@ -41,7 +41,7 @@ pub fn gib(text: &str) -> Result<f64, &'static str> {
     above_zero(text).ok_or("expected a number of GiB above 0")
 }
 
-/// A speed.
+/// A speed in bytes per second: a finite number above 0.
 ///
 /// # Errors
 /// For anything else.
@@ -49,7 +49,7 @@ pub fn rate(text: &str) -> Result<f64, &'static str> {
     above_zero(text).ok_or("expected a number of bytes per second above 0")
 }
 
-/// An error in deviations of the logits.
+/// An error in deviations of the logits: a number above 0, which may be infinite.
 ///
 /// # Errors
 /// For anything else.
@@ -60,7 +60,7 @@ pub fn error_bound(text: &str) -> Result<f64, &'static str> {
         .ok_or("expected a number above 0")
 }
 
-/// Which network.
+/// The network that a command works with.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
     /// A bundled model, or a model file with its weights beside it
@@ -68,7 +68,7 @@ pub struct ModelArgs {
     pub model: String,
 }
 
-/// Which images.
+/// The images that a command reads, and where it begins.
 #[derive(Debug, Args)]
 pub struct DataArgs {
     /// CIFAR's binary files, a folder of PNG or JPEG files (by class or flat), or a .npy, .npz or .safetensors file
@@ -95,7 +95,7 @@ pub struct JsonArgs {
     pub json: Option<PathBuf>,
 }
 
-/// Which arithmetic.
+/// The kernel that computes: see [`KernelChoice`].
 #[derive(Debug, Args)]
 pub struct KernelArgs {
     /// Kernel of the arithmetic

@@ -15,8 +15,8 @@ use crate::plan::Plan;
 const CONTRAST_STEP: f64 = 0.8;
 const CONTRAST_STEPS: usize = 24;
 
-/// A layout of the input, and the base-2 logarithm of the scale.
-type Layout = (Packing, Grid, u32);
+/// Packing and grid of the input, and the base-2 logarithm of the scale.
+type Scaled = (Packing, Grid, u32);
 
 /// Errors of plans, simulated for each chain and packing: they hardly depend on the grid. A scale that is not pinned is
 /// balanced: see [`balanced`].
@@ -86,7 +86,7 @@ impl<'a> Simulations<'a> {
     /// The better scale, and the errors at it.
     fn of_layout(
         &mut self,
-        (packing, grid, log_scale): Layout,
+        (packing, grid, log_scale): Scaled,
         chain: usize,
     ) -> Result<(u32, LogitErrors), PlanError> {
         let key = (chain, packing == Packing::Complex);
@@ -110,7 +110,7 @@ impl<'a> Simulations<'a> {
 
     fn simulate(
         &self,
-        (packing, grid, log_scale): Layout,
+        (packing, grid, log_scale): Scaled,
         chain: usize,
     ) -> Result<LogitErrors, LayerError> {
         let chain = &self.chains[chain];
