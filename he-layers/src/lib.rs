@@ -35,8 +35,9 @@ pub use pointwise::{
     Refresh, RefreshLimits, Refresher, Setting, Square, Wire,
 };
 pub use program::{
-    CompiledMaps, Errors, Exchange, Layer, Missing, Node, Phase, Point, Preparation,
+    CompiledMaps, Errors, Exchange, Layer, Missing, Node, Partial, Phase, Point, Preparation,
     PreparedProgram, Program, Rotating, Run, RunState, Share, Shortage, Term, Value, Weights,
 };
+pub use rounding::MeanError;
 pub use spec::{Form, ScaleChain, TensorSpec};
 pub use tensor::{Chw, PlainTensor};

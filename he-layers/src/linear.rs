@@ -3,6 +3,7 @@
 //! Everything that is linear in a tensor is one of two things: a [`Conv2d`] (any kernel, stride, padding and groups; average
 //! pooling, slices and concatenations are convolutions with few weights), or a [`Dense`] layer over all numbers of an image.
 
+mod column;
 mod compose;
 mod connect;
 mod conv;

@@ -209,9 +209,9 @@ pub struct ScalingArgs {
 /// Where the rotations of inputs are made if servers share the channels of a group.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum RotateName {
-    /// On every server: the fewest bytes between them
+    /// On every server, which multiplies them for its own outputs: the least memory
     Everywhere,
-    /// Each on one server, which gives it to the others: the least work
+    /// Each on one server, which multiplies it for all outputs and gives the others their sums: the least work
     Once,
 }
 

@@ -155,7 +155,7 @@ fn planned_for(
         Split::Channels => {
             let rotations = match rotating {
                 Rotating::Everywhere => "every server makes all rotations of inputs",
-                Rotating::Once => "each rotation of an input is made once and goes to all",
+                Rotating::Once => "each rotation of an input is made once, and sums go to their owners",
             };
             format!("{servers} servers share the channels of every group; {rotations}")
         }

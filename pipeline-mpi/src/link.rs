@@ -26,6 +26,8 @@ const LONGEST_UNDER_WAY: Duration = Duration::from_micros(100);
 const WORDS: i32 = 1;
 /// Bytes between two ranks: their number, then pieces.
 const BYTES: i32 = 2;
+/// Bytes between two ranks that both know how many there are.
+const SWAPPED: i32 = 3;
 
 /// The communicator of all ranks, and what is said over it.
 pub struct Link(SimpleCommunicator);
@@ -146,6 +148,37 @@ impl Link {
             let start = |piece| root.immediate_broadcast_into(scope, piece);
             let requests: Vec<_> = pieces.map(start).collect();
             for request in requests {
+                finished(request, LONGEST_UNDER_WAY);
+            }
+        });
+    }
+
+    /// Sends bytes to ranks, and receives others into the room that is for them. Everything is under way at the same time; what
+    /// goes from one rank to another keeps its order, and has the same lengths there.
+    pub fn swap<'a>(
+        &self,
+        to: impl IntoIterator<Item = (Rank, &'a [u8])>,
+        from: impl IntoIterator<Item = (Rank, &'a mut [u8])>,
+    ) {
+        mpi::request::scope(|scope| {
+            let mut receives = Vec::new();
+            for (rank, room) in from {
+                let rank = self.0.process_at_rank(rank);
+                let pieces = room.chunks_mut(PIECE);
+                receives.extend(
+                    pieces.map(|p| rank.immediate_receive_into_with_tag(scope, p, SWAPPED)),
+                );
+            }
+            let mut sends = Vec::new();
+            for (rank, bytes) in to {
+                let rank = self.0.process_at_rank(rank);
+                let pieces = bytes.chunks(PIECE);
+                sends.extend(pieces.map(|p| rank.immediate_send_with_tag(scope, p, SWAPPED)));
+            }
+            for request in receives {
+                finished(request, LONGEST_UNDER_WAY);
+            }
+            for request in sends {
                 finished(request, LONGEST_UNDER_WAY);
             }
         });

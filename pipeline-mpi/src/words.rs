@@ -81,7 +81,7 @@ pub struct Done {
 /// What a server exchanged with those that compute its groups together with it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exchanged {
-    /// Bytes that it gave; each goes to all others.
+    /// Bytes that it gave; what goes to all others counts once.
     pub bytes_given: u64,
     /// Bytes that came to it.
     pub bytes_received: u64,

@@ -13,12 +13,17 @@ use super::term::Term;
 use crate::noise::weight_rounding_variance;
 
 impl LinearMap {
-    /// How many of the columns `cols` of a product have weights that differ from cell to cell, by geometry: those count that
+    /// How many of the columns `cols` of a product, in ranges, have weights that differ from cell to cell, by geometry: those count that
     /// happen to be the same number in all cells.
-    pub fn masked_columns(&self, task: &ProductTask, cols: Range<usize>) -> usize {
+    pub fn masked_columns(
+        &self,
+        task: &ProductTask,
+        cols: impl IntoIterator<Item = Range<usize>>,
+    ) -> usize {
         let terms = &self.plan.terms[task.out_phase];
         let masked = |column: &&Column| !terms[column.term].is_constant();
-        task.cols[cols].iter().filter(masked).count()
+        let cols = cols.into_iter().flat_map(|part| &task.cols[part]);
+        cols.filter(masked).count()
     }
 
     /// Bytes of the weights.

@@ -14,7 +14,7 @@ use super::costs::RotationCosts;
 use super::gather::{DenseLinks, clean_rotations};
 use super::links::ConvLinks;
 use super::product::{ProductTask, Products};
-use super::term::{Link, Links, Term};
+use super::term::{Links, Term};
 use crate::checks::check_array;
 use crate::error::LayerError;
 use crate::layout::{Layout, Packing};
@@ -69,7 +69,7 @@ pub(super) struct Plan {
     pub fold: Vec<i64>,
     bias: BiasMap,
     /// For each cell of the input the sub-position whose numbers it holds, in any phase.
-    input_subs: Vec<Option<u32>>,
+    pub input_subs: Vec<Option<u32>>,
 }
 
 impl LinearMap {
@@ -273,62 +273,6 @@ impl LinearMap {
         weights.iter().fold(0.0, |most: f64, w| most.max(w.abs()))
     }
 
-    /// The weight of row `row` and column `col` of a product of this map.
-    pub fn weight(&self, task: &ProductTask, row: usize, col: usize) -> TermWeight {
-        let (row, column) = (task.rows[row], task.cols[col]);
-        let term = &self.plan.terms[task.out_phase][column.term];
-        let weights = Weights::of(&self.linear);
-        let value = |link: Link| {
-            let o = self.output.channel_of(row, link.out_sub);
-            let i = self.input.channel_of(column.block, link.in_sub);
-            o.zip(i).map_or(0.0, |(o, i)| weights.at(o, i, link.tap))
-        };
-        if term.is_constant() {
-            let mut weight = 0.0;
-            let _ = self.plan.links.visit(term, |link| {
-                weight = value(link);
-                std::ops::ControlFlow::Break(())
-            });
-            return constant(weight);
-        }
-        let mut mask = vec![0.0; self.input.grid().cells()];
-        let set = |link: Link| mask[link.cell] = value(link);
-        self.plan.links.each(term, set);
-        if mask.iter().all(|v| *v == mask[0]) {
-            return constant(mask[0]);
-        }
-        TermWeight::Masked(mask)
-    }
-
-    /// Adds to a correction plane, one number a cell of an output, what a weight's deviation from its exact value
-    /// contributes at the input's mean.
-    pub(crate) fn add_mean_error(
-        &self,
-        plane: &mut [f64],
-        (task, col): (&ProductTask, usize),
-        exact: &TermWeight,
-        rounded: &TermWeight,
-    ) {
-        if *exact == TermWeight::Zero {
-            return;
-        }
-        let cells = plane.len() as i64;
-        let block = task.cols[col].block;
-        let mean = |cell: usize| {
-            let sub = self.plan.input_subs[cell]?;
-            let channel = self.input.channel_of(block, sub as usize)?;
-            Some(self.input_mean[channel])
-        };
-        for inner in 0..cells {
-            let from = (inner + task.inputs[col].1).rem_euclid(cells) as usize;
-            if let Some(mean) = mean(from) {
-                let error = rounded.at(inner as usize) - exact.at(inner as usize);
-                let to = (inner - task.giant).rem_euclid(cells) as usize;
-                plane[to] += error * mean;
-            }
-        }
-    }
-
     /// The bias of an output ciphertext, less the accumulated mean error of its weights.
     pub(crate) fn bias_plane(&self, output: usize, mut correction: Vec<f64>) -> Vec<f64> {
         let cells = correction.len();
@@ -345,14 +289,6 @@ impl LinearMap {
         cells
             .map(|(cell, correction)| bias(cell) - correction)
             .collect()
-    }
-}
-
-fn constant(weight: f64) -> TermWeight {
-    if weight == 0.0 {
-        TermWeight::Zero
-    } else {
-        TermWeight::Constant(weight)
     }
 }
 

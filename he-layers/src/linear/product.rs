@@ -47,10 +47,10 @@ impl ProductTask {
         &self.inputs
     }
 
-    /// The columns that read channel blocks `blocks` of the input.
-    pub fn columns_of(&self, blocks: Range<usize>) -> Range<usize> {
+    /// The columns that read channel blocks `blocks` of the input, for each range of blocks a range.
+    pub fn columns_of(&self, blocks: &[Range<usize>]) -> impl Iterator<Item = Range<usize>> {
         let at = |block| self.cols.partition_point(|c| c.block < block);
-        at(blocks.start)..at(blocks.end)
+        blocks.iter().map(move |part| at(part.start)..at(part.end))
     }
 }
 

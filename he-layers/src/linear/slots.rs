@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::map::{LinearMap, TermWeight};
 use super::product::ProductTask;
 use crate::error::LayerError;
-use crate::rounding::Rounding;
+use crate::rounding::{Grain, Rounding};
 
 /// Slots worked on at once: the accumulator of one chunk stays in the first-level cache.
 const CHUNK: usize = 1024;
@@ -26,9 +26,10 @@ impl LinearMap {
         rounded: Option<Scale>,
     ) -> Result<Vec<Vec<Complex64>>, LayerError> {
         self.input.check_slots(x)?;
-        let rounding = rounded
-            .map(|scale| Rounding::new(self.input.grid().cells(), scale))
-            .transpose();
+        let cells = self.input.grid().cells();
+        let rounding =
+            |scale| Rounding::new(cells, scale).map(|rounding| (rounding, self.grain(scale)));
+        let rounding = rounded.map(rounding).transpose();
         let rounding = rounding.map_err(LayerError::eval(self.name()))?;
         let mut rows: Vec<Vec<(&ProductTask, usize)>> = vec![Vec::new(); self.output.ciphertexts()];
         for task in self.tasks() {
@@ -69,14 +70,15 @@ impl LinearMap {
         correction: &mut [f64],
         x: &[Vec<Complex64>],
         (task, row): (&ProductTask, usize),
-        rounding: Option<&Rounding>,
+        rounding: Option<&(Rounding, Grain)>,
     ) -> Result<(), EncodeError> {
         let mut factors = Vec::with_capacity(task.inputs.len());
         for (col, &(ciphertext, baby)) in task.inputs.iter().enumerate() {
-            let mut weight = self.weight(task, row, col);
-            if let Some(rounding) = rounding {
+            let column = self.column(task, col);
+            let mut weight = column.weight(row);
+            if let Some((rounding, grain)) = rounding {
                 let rounded = rounding.apply(&weight)?;
-                self.add_mean_error(correction, (task, col), &weight, &rounded);
+                column.add_mean_error(correction, &weight, &rounded, *grain);
                 weight = rounded;
             }
             factors.push((&x[ciphertext], baby, weight));

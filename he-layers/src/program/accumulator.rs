@@ -9,9 +9,9 @@ use ckks_scheme::{
 use num_complex::Complex64;
 use rayon::prelude::*;
 
-use super::share::Share;
+use super::share::{Partial, Share};
 use crate::linear::{LinearMap, ProductTask, TermWeight};
-use crate::rounding::{period, periodic};
+use crate::rounding::{Grain, MeanError, period, periodic};
 use crate::spec::TensorSpec;
 
 /// Inner sums of an output that are rotated one after another with one last part of the key switch for all. More of them run
@@ -24,17 +24,20 @@ pub(crate) type Rotations = BTreeMap<i64, Ciphertext>;
 /// Output ciphertexts with what rounding some of their weights does to the mean, one number a cell.
 type Corrections = Vec<(usize, Vec<f64>)>;
 
+/// An inner sum: of an output ciphertext, and the giant step by which it is rotated in the end.
+pub(crate) type Inner = (usize, i64);
+
 /// Accumulates products of one or several maps with one output.
 #[derive(Debug)]
 pub(crate) struct Accumulator<'a> {
     evaluator: &'a Evaluator,
     output: &'a TensorSpec,
-    /// The output's channel blocks that are summed here; the others stay empty.
+    /// The output's channel blocks that are finished here.
     share: Share,
     /// For each output ciphertext its inner sums by giant step.
     sums: Vec<BTreeMap<i64, Ciphertext>>,
     /// For each output ciphertext the mean error of its rounded weights, one number a cell, before any fold.
-    corrections: Vec<Vec<f64>>,
+    corrections: Vec<Vec<MeanError>>,
 }
 
 impl<'a> Accumulator<'a> {
@@ -46,7 +49,7 @@ impl<'a> Accumulator<'a> {
             output,
             share,
             sums: (0..n).map(|_| BTreeMap::new()).collect(),
-            corrections: vec![vec![0.0; cells]; n],
+            corrections: vec![vec![MeanError::default(); cells]; n],
         }
     }
 
@@ -55,7 +58,7 @@ impl<'a> Accumulator<'a> {
         evaluator: &'a Evaluator,
         output: &'a TensorSpec,
         sums: Vec<BTreeMap<i64, Ciphertext>>,
-        corrections: &[f64],
+        corrections: &[MeanError],
     ) -> Self {
         let cells = output.layout.grid().cells();
         Self {
@@ -63,7 +66,7 @@ impl<'a> Accumulator<'a> {
             output,
             share: Share::whole(),
             sums,
-            corrections: corrections.chunks(cells).map(<[f64]>::to_vec).collect(),
+            corrections: corrections.chunks(cells).map(<[_]>::to_vec).collect(),
         }
     }
 
@@ -73,7 +76,7 @@ impl<'a> Accumulator<'a> {
     }
 
     /// Mean errors of rounded weights, output by output and there cell by cell.
-    pub(crate) fn corrections(&self) -> impl Iterator<Item = f64> {
+    pub(crate) fn corrections(&self) -> impl Iterator<Item = MeanError> {
         self.corrections.iter().flatten().copied()
     }
 
@@ -88,25 +91,35 @@ impl<'a> Accumulator<'a> {
         Ok(())
     }
 
-    /// Adds the products of channel blocks `blocks` of the input; `inputs` holds the rotations of their ciphertexts.
+    /// Adds the products of channel blocks `blocks` of the input, in ranges; `inputs` holds the rotations of their ciphertexts.
+    /// `share` says for which outputs, in this step.
     pub(crate) fn absorb(
         &mut self,
         map: &LinearMap,
         weight_scale: Scale,
-        blocks: Range<usize>,
+        blocks: &[Range<usize>],
         inputs: &[Rotations],
+        share: Share,
     ) -> Result<(), EvalError> {
-        let first = blocks.start * map.input().ciphertexts_per_block();
+        let per_block = map.input().ciphertexts_per_block();
+        let places: HashMap<usize, usize> = blocks
+            .iter()
+            .cloned()
+            .flatten()
+            .zip((0..).step_by(per_block))
+            .collect();
         let tasks: Vec<Part> = map
             .tasks()
             .iter()
             .map(|task| Part {
                 task,
-                rows: self.rows_of(task),
-                cols: task.columns_of(blocks.clone()),
+                rows: self.rows_of(task, share),
+                cols: task.columns_of(blocks).flatten().collect(),
             })
             .filter(|part| !part.rows.is_empty() && !part.cols.is_empty())
             .collect();
+
+        let grain = map.grain(weight_scale);
 
         // Hand every product its own sums.
         let mut owners = HashMap::new();
@@ -130,11 +143,16 @@ impl<'a> Accumulator<'a> {
         }
 
         let product = |(part, mut sums): (Part<'_>, Vec<&mut Ciphertext>)| {
-            let x: Vec<&Ciphertext> = part.task.inputs()[part.cols.clone()]
+            let x: Vec<&Ciphertext> = part
+                .cols
                 .iter()
-                .map(|(index, baby)| &inputs[index - first][baby])
+                .map(|col| &part.task.inputs()[*col])
+                .map(|(index, baby)| {
+                    let place = places[&(index / per_block)];
+                    &inputs[place + index % per_block][baby]
+                })
                 .collect();
-            let (weights, corrections) = round_weights(map, &part, weight_scale)?;
+            let (weights, corrections) = round_weights(map, &part, (weight_scale, grain))?;
             self.evaluator.matmul_accumulate(&mut sums, &x, &weights)?;
             Ok(corrections)
         };
@@ -147,28 +165,65 @@ impl<'a> Accumulator<'a> {
             self.corrections[output]
                 .iter_mut()
                 .zip(correction)
-                .for_each(|(a, b)| *a += b);
+                .for_each(|(a, b)| *a += MeanError::new(b));
+        }
+        Ok(())
+    }
+
+    /// Takes out inner sums, and the mean errors of outputs.
+    pub(crate) fn take(&mut self, sums: &[Inner], outputs: &[usize]) -> Partial {
+        let taken = |(output, giant): &Inner| self.sums[*output].remove(giant);
+        Partial {
+            sums: sums.iter().filter_map(taken).collect(),
+            errors: outputs
+                .iter()
+                .flat_map(|output| std::mem::take(&mut self.corrections[*output]))
+                .collect(),
+        }
+    }
+
+    /// Adds what another process has of these inner sums and of the mean errors of these outputs; as much of it as there is.
+    pub(crate) fn put(
+        &mut self,
+        sums: &[Inner],
+        outputs: &[usize],
+        partial: Partial,
+    ) -> Result<(), EvalError> {
+        let evaluator = self.evaluator.spread_limbs();
+        for ((output, giant), ct) in sums.iter().zip(partial.sums) {
+            match self.sums[*output].get_mut(giant) {
+                Some(sum) => evaluator.add_assign(sum, &ct)?,
+                None => {
+                    self.sums[*output].insert(*giant, ct);
+                }
+            }
+        }
+        let mut errors = partial.errors.into_iter();
+        for output in outputs {
+            let own = self.corrections[*output].iter_mut();
+            own.zip(errors.by_ref()).for_each(|(a, b)| *a += b);
         }
         Ok(())
     }
 
     /// The rows of a product that are summed here.
-    fn rows_of(&self, task: &ProductTask) -> Vec<usize> {
+    fn rows_of(&self, task: &ProductTask, share: Share) -> Vec<usize> {
+        let per_block = self.output.layout.ciphertexts_per_block();
         let outputs = task.outputs().iter().enumerate();
         outputs
-            .filter(|(_, output)| self.owns(**output))
+            .filter(|(_, output)| share.sums(**output / per_block))
             .map(|(row, _)| row)
             .collect()
     }
 
-    /// Whether an output ciphertext is summed here.
+    /// Whether an output ciphertext is finished here.
     fn owns(&self, output: usize) -> bool {
         let per_block = self.output.layout.ciphertexts_per_block();
         self.share.owns(output / per_block)
     }
 
     /// Rotates the inner sums and adds them up, folds, and adds the biases of `maps`, all those that were absorbed. Gives the
-    /// outputs that are summed here, in order.
+    /// outputs that are finished here, in order.
     pub(crate) fn finish(self, maps: &[&LinearMap]) -> Result<Vec<Ciphertext>, EvalError> {
         let own: Vec<bool> = (0..self.sums.len()).map(|at| self.owns(at)).collect();
         let Self {
@@ -185,7 +240,7 @@ impl<'a> Accumulator<'a> {
         let spread = are_few.then(|| evaluator.spread_limbs());
         let evaluator = spread.as_ref().unwrap_or(evaluator);
         let finish =
-            |(index, (sums, correction)): (usize, (BTreeMap<i64, Ciphertext>, Vec<f64>))| {
+            |(index, (sums, correction)): (usize, (BTreeMap<i64, Ciphertext>, Vec<MeanError>))| {
                 let mut sum = rotated_sum(evaluator, output, sums)?;
                 // Maps that meet in one sum have the same fold.
                 for step in maps.first().map_or(&[][..], |map| map.fold()) {
@@ -195,10 +250,9 @@ impl<'a> Accumulator<'a> {
                 let mut bias = vec![0.0; correction.len()];
                 for (n, map) in maps.iter().enumerate() {
                     // The mean error is common to all maps: taken off with the first.
-                    let error = if n == 0 {
-                        correction.clone()
-                    } else {
-                        vec![0.0; correction.len()]
+                    let error = match n {
+                        0 => correction.iter().map(|error| error.value()).collect(),
+                        _ => vec![0.0; correction.len()],
                     };
                     bias.iter_mut()
                         .zip(map.bias_plane(index, error))
@@ -226,7 +280,7 @@ impl<'a> Accumulator<'a> {
 struct Part<'a> {
     task: &'a ProductTask,
     rows: Vec<usize>,
-    cols: Range<usize>,
+    cols: Vec<usize>,
 }
 
 impl Part<'_> {
@@ -264,25 +318,24 @@ fn rotated_sum(
 fn round_weights(
     map: &LinearMap,
     part: &Part<'_>,
-    scale: Scale,
+    (scale, grain): (Scale, Grain),
 ) -> Result<(PeriodicMatrix, Corrections), EncodeError> {
     let Part { task, rows, cols } = part;
     let cells = map.input().grid().cells();
     let mut matrix = PeriodicMatrix::new(rows.len(), cols.len(), period(cells), scale)?;
-    let mut corrections = Vec::with_capacity(rows.len());
-    for (to, (row, output)) in rows.iter().zip(part.outputs()).enumerate() {
-        let mut correction = vec![0.0; cells];
-        for col in cols.clone() {
-            let exact = map.weight(task, *row, col);
-            let at = col - cols.start;
+    let outputs = part.outputs().map(|output| (output, vec![0.0; cells]));
+    let mut corrections: Corrections = outputs.collect();
+    for (at, &col) in cols.iter().enumerate() {
+        let column = map.column(task, col);
+        for (to, (row, (_, correction))) in rows.iter().zip(&mut corrections).enumerate() {
+            let exact = column.weight(*row);
             let rounded = match &exact {
                 TermWeight::Zero => continue,
                 TermWeight::Constant(w) => TermWeight::Constant(matrix.set_scalar(to, at, *w)?),
                 TermWeight::Masked(w) => TermWeight::Masked(matrix.set_masked(to, at, w)?),
             };
-            map.add_mean_error(&mut correction, (task, col), &exact, &rounded);
+            column.add_mean_error(correction, &exact, &rounded, grain);
         }
-        corrections.push((output, correction));
     }
     Ok((matrix, corrections))
 }

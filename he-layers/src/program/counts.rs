@@ -1,5 +1,7 @@
 //! What a run does, step by step.
 
+use std::ops::Range;
+
 use super::memory::own_ciphertexts;
 use super::prepared::{Entry, PreparedProgram, PreparedStage, PreparedValue, Step};
 use super::share::Share;
@@ -86,8 +88,8 @@ impl PreparedProgram {
         let at_a_time = layout.ciphertexts_per_block() * part.min(share.count(0..blocks));
         [
             self.reading(step, at_a_time.max(1), share),
-            self.multiplying(step, (blocks, part), &mut opened),
-            self.finishing(step, share),
+            self.multiplying(step, &self.readings(step, part, share), &mut opened),
+            self.finishing(step, &mut opened, share),
         ]
     }
 
@@ -106,8 +108,8 @@ impl PreparedProgram {
             }
             self.count_reads(value, &mut read);
             counts.extend_part(&read, own, layout.ciphertexts());
-            let steps = value.steps.iter().enumerate();
-            for (_, steps) in steps.filter(|(index, _)| share.rotates(index / per_block)) {
+            let (steps, share) = (value.steps.iter().enumerate(), self.share_of(step, share));
+            for (_, steps) in steps.filter(|(index, _)| share.reads(index / per_block)) {
                 let moved = steps.iter().filter(|s| **s != 0).count();
                 counts.add(Op::Hoist, value.spec.level, usize::from(moved > 0));
                 counts.add(Op::HoistedRotation, value.spec.level, moved);
@@ -121,21 +123,15 @@ impl PreparedProgram {
     }
 
     /// Products, limb by limb.
-    fn multiplying(
-        &self,
-        step: &Step,
-        (blocks, part): (usize, usize),
-        opened: &mut Opened,
-    ) -> Phase {
+    fn multiplying(&self, step: &Step, parts: &[Vec<Range<usize>>], opened: &mut Opened) -> Phase {
         let mut counts = OpCounts::default();
-        for from in (0..blocks).step_by(part) {
-            let part = from..blocks.min(from + part);
+        for part in parts {
             opened.absorb(self, step, part, &|_| true, &mut counts);
         }
         let is_product = |op: Op| matches!(op, Op::Product { .. });
         let products = counts.iter().filter(|((op, _), _)| is_product(*op));
         let limbs = products.map(|((_, level), count)| level.limbs() as u64 * count);
-        let rounds = blocks.div_ceil(part).max(1) as u64;
+        let rounds = parts.len().max(1) as u64;
         let limbs = limbs.sum::<u64>().div_ceil(rounds);
         Phase {
             counts,
@@ -146,10 +142,11 @@ impl PreparedProgram {
 
     /// The ends of nodes, output by output. The inner sums of one are shared out, and their limbs where there are fewer sums
     /// than threads.
-    fn finishing(&self, step: &Step, share: Share) -> Phase {
+    fn finishing(&self, step: &Step, opened: &mut Opened, share: Share) -> Phase {
         let mut counts = OpCounts::default();
         let (mut pieces, mut splits) = (usize::MAX, 1);
         for &node in &step.finishes {
+            opened.meet(self, node, &mut counts);
             let node = &self.nodes[node];
             let sums = &self.values[node.value].spec;
             node.finish

@@ -1,10 +1,12 @@
 //! Upper bounds of the limbs that a run's ciphertexts hold.
 
 use std::collections::BTreeSet;
+use std::iter::once;
 use std::ops::Range;
+use std::slice;
 
 use super::prepared::{PreparedProgram, Step};
-use super::share::{Rotating, Share, ranges};
+use super::share::Share;
 use super::sums::Opened;
 use crate::cost::OpCounts;
 use crate::spec::TensorSpec;
@@ -32,26 +34,49 @@ impl PreparedProgram {
         let (blocks, per_block) = (input.layout.blocks(), input.layout.ciphertexts_per_block());
         let own = |blocks: Range<usize>| share.count(blocks) * per_block;
         let at_a_time = blocks_at_a_time.max(1);
+        let reads_own = share.is_whole() || self.share_of(step, share).reads_own();
+        // What a process reads alone is joined as it is; what several read waits until it has gone to all.
+        let windows = match reads_own {
+            true => 1,
+            false => share.parts(),
+        };
         let mut peak = 0;
-        for window in ranges(0..blocks, at_a_time.saturating_mul(share.parts())) {
-            let left = input.limbs(own(window.end..blocks));
-            let start = left + input.limbs(own(window.clone())) + opened.limbs(self);
-            // What one process alone reads is joined as it is; what several read waits until it has gone to all.
-            let staged = match share.is_whole() {
+        let mut parts = self.readings(step, at_a_time, share).into_iter();
+        while let Some(first) = parts.next() {
+            let window: Vec<_> = once(first)
+                .chain(parts.by_ref().take(windows - 1))
+                .collect();
+            let range = |parts: &[Vec<Range<usize>>]| {
+                let all = || parts.iter().flatten();
+                let start = all().map(|part| part.start).min().unwrap_or(blocks);
+                start..all().map(|part| part.end).max().unwrap_or(blocks)
+            };
+            let read = range(&window);
+            let left = input.limbs(own(read.end..blocks));
+            let start = left + input.limbs(own(read.clone())) + opened.limbs(self);
+            let staged = match reads_own {
                 true => 0,
-                false => self.staged_limbs(step, window.clone(), share),
+                false => self.staged_limbs(step, read, share),
             };
             peak = peak.max(start).max(left + staged + opened.limbs(self));
-            for part in ranges(window, at_a_time) {
+            for part in window {
                 // What is taken, as it is; then what is read of it; then what its products add up to.
-                let ciphertexts = part.start * per_block..part.end * per_block;
-                let rotated = left + staged + self.rotated_limbs(step, ciphertexts);
-                let joining = self.joining_limbs(step, own(part.clone()));
+                let rotated = part.iter().map(|part| {
+                    self.rotated_limbs(step, part.start * per_block..part.end * per_block)
+                });
+                let rotated = left + staged + rotated.sum::<usize>();
+                let joining = self.joining_limbs(step, own(range(slice::from_ref(&part))));
                 let read = rotated + joining + opened.limbs(self);
-                opened.absorb(self, step, part, &|_| true, &mut OpCounts::default());
+                opened.absorb(self, step, &part, &|_| true, &mut OpCounts::default());
                 let absorbed = rotated + opened.limbs(self);
                 peak = peak.max(read).max(absorbed);
             }
+        }
+        // Sums of several processes come together.
+        for &node in &step.finishes {
+            let others = opened.limbs(self) - opened.limbs_of(self, node);
+            let most = opened.meet(self, node, &mut OpCounts::default());
+            peak = peak.max(others + most);
         }
         // Nodes are finished one after another. The inner sums of an output are freed when it is there; those of one
         // output that are rotated in several parts leave as many results.
@@ -113,18 +138,10 @@ impl PreparedProgram {
     fn staged_limbs(&self, step: &Step, window: Range<usize>, share: Share) -> usize {
         let layout = &self.values[step.tensor].spec.layout;
         let per_block = layout.ciphertexts_per_block();
-        let own = window.clone().filter(|block| share.owns(*block));
-        let given = match share.rotating() {
-            Rotating::Everywhere => {
-                let of_one = self.multiplied(&step.values);
-                let of_one: usize = of_one.map(|value| self.values[value].spec.limbs(1)).sum();
-                own.count() * per_block * of_one
-            }
-            Rotating::Once => own
-                .map(|block| self.rotated_limbs(step, block * per_block..(block + 1) * per_block))
-                .sum(),
-        };
-        given + self.joining_limbs(step, share.count(window) * per_block)
+        let of_one = self.multiplied(&step.values);
+        let of_one: usize = of_one.map(|value| self.values[value].spec.limbs(1)).sum();
+        let own = share.count(window) * per_block;
+        own * of_one + self.joining_limbs(step, own)
     }
 
     /// Limbs of the rotations that the products of some ciphertexts read.

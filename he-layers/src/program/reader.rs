@@ -23,39 +23,12 @@ pub(super) struct Read {
     pub lifted: Vec<(usize, Ciphertext)>,
 }
 
-/// A ciphertext that goes from one process of a run to the others: of a value, as it is or as one of its rotations.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Carried {
-    pub value: usize,
-    pub step: Option<i64>,
-}
-
 impl Read {
     /// Nothing yet of the rotations of some values.
     pub fn unread(values: impl Iterator<Item = usize>) -> Self {
         Self {
             rotations: values.map(|value| (value, Rotations::new())).collect(),
             ..Self::default()
-        }
-    }
-
-    /// Takes a ciphertext out.
-    pub fn take(&mut self, at: Carried) -> Option<Ciphertext> {
-        match at.step {
-            None => self.unturned.remove(&at.value),
-            Some(step) => self.rotations.get_mut(&at.value)?.remove(&step),
-        }
-    }
-
-    /// Puts a ciphertext in.
-    pub fn put(&mut self, at: Carried, ct: Ciphertext) {
-        match at.step {
-            None => {
-                self.unturned.insert(at.value, ct);
-            }
-            Some(step) => {
-                self.rotations.entry(at.value).or_default().insert(step, ct);
-            }
         }
     }
 }

@@ -163,7 +163,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn accumulator(&self, node: usize) -> Accumulator<'a> {
+    pub(super) fn accumulator(&self, node: usize) -> Accumulator<'a> {
         let value = self.program.nodes[node].value;
         Accumulator::new(self.evaluator, &self.program.values[value].spec, self.share)
     }
@@ -199,26 +199,29 @@ impl<'a> Run<'a> {
             })
             .collect::<Result<_, LayerError>>()?;
         drop(reader);
-        self.join(blocks, first, reads)
+        self.join(&[blocks], reads, Share::whole())
     }
 
-    /// Adds what was made of the ciphertexts of some channel blocks, from the tensor's ciphertext `first` on.
+    /// Adds what was made of the ciphertexts of some channel blocks, in ranges; `share`: the process's share in this step.
     pub(super) fn join(
         &mut self,
-        blocks: Range<usize>,
-        first: usize,
+        blocks: &[Range<usize>],
         reads: Vec<Read>,
+        share: Share,
     ) -> Result<(), LayerError> {
         let program = self.program;
+        let per_block = reads.len() / blocks.iter().map(Range::len).sum::<usize>().max(1);
+        let ciphertexts = |part: &Range<usize>| part.start * per_block..part.end * per_block;
+        let indices = blocks.iter().flat_map(ciphertexts);
         let mut rotations: BTreeMap<usize, Vec<Rotations>> = BTreeMap::new();
-        for (index, read) in reads.into_iter().enumerate() {
+        for (index, read) in indices.zip(reads) {
             for (value, rotated) in read.rotations {
                 rotations.entry(value).or_default().push(rotated);
             }
             for (node, ct) in read.lifted {
                 let name = &program.nodes[node].name;
                 self.sums_of(node)
-                    .add(first + index, ct)
+                    .add(index, ct)
                     .map_err(LayerError::eval(name))?;
             }
         }
@@ -228,7 +231,7 @@ impl<'a> Run<'a> {
                 let product = &prepared.products[product];
                 let (map, scale) = (&product.map, product.weight_scale);
                 self.sums_of(node)
-                    .absorb(map, scale, blocks.clone(), &inputs)
+                    .absorb(map, scale, blocks, &inputs, share)
                     .map_err(LayerError::eval(&prepared.name))?;
             }
         }

@@ -1,10 +1,11 @@
 //! One run made by several processes together, each of which computes some channel blocks of every tensor.
 //!
-//! Every process keeps its own blocks of the tensors and the sums of its own blocks of the outputs. In a step it applies the
-//! stages (squares, refreshes) to its own blocks of the tensor that is read. What products read of them then goes to all
-//! processes, which add it to their sums. What is rescaled, squared, refreshed, multiplied, summed and rotated at the end is
-//! shared out so. The rotations of inputs are made by everyone, or by the owner of the input, who gives all of them to the
-//! others: [`Rotating`]. The order of all sums is that of one process, so the result is the same to the last bit.
+//! Every process keeps its own blocks of the tensors. In a step it applies the stages (squares, refreshes) to its own blocks of the
+//! tensor that is read. Then either what products read goes to all, and each process rotates it and multiplies it for its own
+//! blocks of the outputs; or each rotates and multiplies what it has, for all outputs, and what that adds up to goes to the
+//! outputs' owners: [`Rotating`]. Rescaling, stages, products, and the rotations of sums at the end are shared out so. Sums are
+//! exact, modulo primes and of [`MeanError`]s, so the result is that of one process to the last bit. Only the predicted errors of
+//! ciphertexts may differ: a bound for the products of some inputs at a time is not that for all of them.
 
 use std::error::Error;
 use std::ops::Range;
@@ -12,13 +13,16 @@ use std::ops::Range;
 use ckks_scheme::Ciphertext;
 use serde::{Deserialize, Serialize};
 
+use crate::rounding::MeanError;
+
 /// Who makes the rotations of inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rotating {
-    /// Every process rotates every input: the fewest bytes between them.
+    /// Every process rotates every input, and has the sums of its own outputs only: the least memory.
     Everywhere,
-    /// The input's owner rotates it, and gives all rotations to the others: the least work.
+    /// The input's owner rotates and multiplies it, and gives others the sums of their outputs: the least work. In steps with fewer
+    /// channel blocks than processes everyone rotates, so that nobody is idle.
     Once,
 }
 
@@ -74,9 +78,44 @@ impl Share {
         blocks.filter(|block| self.owns(*block)).count()
     }
 
-    /// Whether this process rotates what products read of a channel block.
-    pub fn rotates(self, block: usize) -> bool {
+    /// The same process's share in a step that reads so many channel blocks.
+    pub(super) fn in_step(self, blocks: usize) -> Self {
+        let rotating = match blocks < self.parts {
+            true => Rotating::Everywhere,
+            false => self.rotating,
+        };
+        Self { rotating, ..self }
+    }
+
+    /// Whether this process multiplies channel blocks of its own alone, in a step that is shared out.
+    pub(super) fn reads_own(self) -> bool {
+        !self.is_whole() && self.rotating == Rotating::Once
+    }
+
+    /// Whether this process rotates and multiplies what products read of a channel block.
+    pub(super) fn reads(self, block: usize) -> bool {
         self.rotating == Rotating::Everywhere || self.owns(block)
+    }
+
+    /// Whether this process adds up products for a channel block of an output.
+    pub(super) fn sums(self, block: usize) -> bool {
+        self.rotating == Rotating::Once || self.owns(block)
+    }
+
+    /// The parts in which this process multiplies `blocks` channel blocks, `at_a_time` of them at a time: each part as ranges
+    /// without gaps.
+    pub(super) fn readings(self, blocks: usize, at_a_time: usize) -> Vec<Vec<Range<usize>>> {
+        let at_a_time = at_a_time.max(1);
+        if !self.reads_own() {
+            return ranges(0..blocks, at_a_time)
+                .map(|part| vec![part])
+                .collect();
+        }
+        let own: Vec<Range<usize>> = (0..blocks)
+            .filter(|block| self.owns(*block))
+            .map(|block| block..block + 1)
+            .collect();
+        own.chunks(at_a_time).map(<[_]>::to_vec).collect()
     }
 
     /// Whether a channel block belongs to this share.
@@ -90,10 +129,19 @@ impl Share {
     }
 }
 
-/// Brings ciphertexts from one process of a run to all.
+/// What one process has of the sums of another's outputs.
+#[derive(Debug, Default)]
+pub struct Partial {
+    /// Inner sums, output by output and there by giant step.
+    pub sums: Vec<Ciphertext>,
+    /// Mean errors of rounded weights, output by output and there cell by cell.
+    pub errors: Vec<MeanError>,
+}
+
+/// Brings ciphertexts from processes of a run to others. All processes make the same calls in the same order.
 pub trait Exchange {
     /// Process `owner` gives `own`, the others give nothing; all get the ciphertexts, in order, with everything that is known of
-    /// them. All processes call this in the same order.
+    /// them.
     ///
     /// # Errors
     /// When they do not come.
@@ -102,6 +150,13 @@ pub trait Exchange {
         owner: usize,
         own: Option<Vec<Ciphertext>>,
     ) -> Result<Vec<Ciphertext>, Box<dyn Error + Send + Sync>>;
+
+    /// Gives each process what is for it, by its number, and gets what each has for this one. What is for this process itself
+    /// is nothing.
+    ///
+    /// # Errors
+    /// When it does not come.
+    fn swap(&mut self, given: Vec<Partial>) -> Result<Vec<Partial>, Box<dyn Error + Send + Sync>>;
 }
 
 /// What a share of a run has that was not told how to reach the other processes.
@@ -115,16 +170,20 @@ impl Exchange for Nobody {
     ) -> Result<Vec<Ciphertext>, Box<dyn Error + Send + Sync>> {
         Err("a share of a run goes on with `step_shared` and `finish_shared`".into())
     }
+
+    fn swap(&mut self, _: Vec<Partial>) -> Result<Vec<Partial>, Box<dyn Error + Send + Sync>> {
+        self.broadcast(0, None).map(|_| Vec::new())
+    }
 }
 
-/// Ciphertexts of another process that did not come.
+/// Ciphertexts of other processes that did not come.
 #[derive(Debug, thiserror::Error)]
-#[error("program {program}: ciphertexts of process {owner} did not come: {source}")]
+#[error("program {program}: ciphertexts of {of} did not come: {source}")]
 pub struct Missing {
     /// Name of the program.
     pub program: String,
-    /// The process whose ciphertexts they are, from 0.
-    pub owner: usize,
+    /// The processes whose ciphertexts they are.
+    pub of: String,
     /// What is said by what carries them.
     pub source: Box<dyn Error + Send + Sync>,
 }

@@ -1,17 +1,20 @@
 //! A process's part of a run that several make together: see [`Share`].
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::ops::Range;
 
 use ckks_scheme::{Ciphertext, Evaluator};
 use rayon::prelude::*;
 
-use super::prepared::PreparedProgram;
-use super::reader::{Blocks, Carried, Read, Reader, stage_blocks};
+use super::prepared::{PreparedProgram, Step};
+use super::reader::{Blocks, Read, Reader, stage_blocks};
 use super::run::Run;
-use super::share::{Exchange, Missing, Rotating, Share, ranges};
+use super::share::{Exchange, Missing, Partial, Share, ranges};
+use super::state::check_count;
 use crate::encrypted::EncryptedTensor;
 use crate::error::LayerError;
+use crate::spec::TensorSpec;
 
 impl PreparedProgram {
     /// The values that products read, of those of a step.
@@ -23,48 +26,65 @@ impl PreparedProgram {
         values.filter(|value| !self.values[*value].products.is_empty())
     }
 
-    /// What goes to the other processes of ciphertext `index` of a step's tensor, in order.
-    pub(super) fn carried<'a>(
+    /// The values of a step of which ciphertext `index` goes to the other processes, where everyone rotates.
+    fn carried<'a>(
         &'a self,
         values: &'a [usize],
         index: usize,
-        rotating: Rotating,
-    ) -> impl Iterator<Item = Carried> + 'a {
-        self.multiplied(values).flat_map(move |value| {
-            let steps = &self.values[value].steps[index];
-            let (unturned, turned) = match rotating {
-                Rotating::Everywhere => (!steps.is_empty(), &[][..]),
-                Rotating::Once => (false, &steps[..]),
-            };
-            let unturned = unturned.then_some(Carried { value, step: None });
-            let turned = turned.iter().map(move |step| Carried {
-                value,
-                step: Some(*step),
-            });
-            unturned.into_iter().chain(turned)
-        })
+    ) -> impl Iterator<Item = usize> + 'a {
+        let is_read = move |value: &usize| !self.values[*value].steps[index].is_empty();
+        self.multiplied(values).filter(is_read)
     }
 
-    /// Limbs that the processes of a run give to one another in step `step`, all together: each goes from one to all others. The
-    /// last step brings the output to all.
+    /// A process's share in a step.
+    pub(super) fn share_of(&self, step: &Step, share: Share) -> Share {
+        share.in_step(self.values[step.tensor].spec.layout.blocks())
+    }
+
+    /// The parts in which a process multiplies a step's tensor: channel blocks, in ranges.
+    pub(super) fn readings(
+        &self,
+        step: &Step,
+        blocks_at_a_time: usize,
+        share: Share,
+    ) -> Vec<Vec<Range<usize>>> {
+        let blocks = self.values[step.tensor].spec.layout.blocks();
+        self.share_of(step, share)
+            .readings(blocks, blocks_at_a_time)
+    }
+
+    /// Limbs that come to a process from the others in step `step`. In the last step the output comes too.
     ///
     /// # Panics
     /// If there is no such step.
-    pub fn exchanged_limbs(&self, step: usize, share: Share) -> usize {
+    pub fn received_limbs(&self, step: usize, share: Share) -> usize {
         if share.is_whole() {
             return 0;
         }
         let (is_last, step) = (step + 1 == self.steps(), &self.steps[step]);
-        let ciphertexts = 0..self.values[step.tensor].spec.layout.ciphertexts();
-        let carried = |index| self.carried(&step.values, index, share.rotating());
-        let limbs = ciphertexts
-            .flat_map(carried)
-            .map(|at| self.values[at.value].spec.limbs(1));
+        let foreign = |spec: &TensorSpec| {
+            let (all, per_block) = (
+                spec.layout.ciphertexts(),
+                spec.layout.ciphertexts_per_block(),
+            );
+            (0..all).filter(move |index| !share.owns(index / per_block))
+        };
+        let inputs = match self.share_of(step, share).reads_own() {
+            true => 0,
+            false => foreign(&self.values[step.tensor].spec)
+                .flat_map(|index| self.carried(&step.values, index))
+                .map(|value| self.values[value].spec.limbs(1))
+                .sum(),
+        };
+        let sums = step.finishes.iter().map(|node| {
+            let sums = &self.values[self.nodes[*node].value].spec;
+            sums.limbs(self.meeting(*node, share).taken())
+        });
         let output = match is_last {
-            true => self.output().limbs(self.output().layout.ciphertexts()),
+            true => self.output().limbs(foreign(self.output()).count()),
             false => 0,
         };
-        limbs.sum::<usize>() + output
+        inputs + sums.sum::<usize>() + output
     }
 
     /// Begins one process's share of a run on `input`, which all processes get. It goes on with [`Run::step_shared`] and
@@ -103,7 +123,50 @@ impl Run<'_> {
         blocks_at_a_time: usize,
         exchange: &mut dyn Exchange,
     ) -> Result<(), LayerError> {
-        let (program, step, share) = (self.program, self.next_step()?, self.share);
+        let (program, step) = (self.program, self.next_step()?);
+        match program.share_of(step, self.share) {
+            share if share.reads_own() => self.read_own(step, blocks_at_a_time, share)?,
+            share => self.read_all(step, blocks_at_a_time, share, exchange)?,
+        }
+        for &node in &step.finishes {
+            self.meet(node, exchange)?;
+        }
+        self.end_step(step)
+    }
+
+    /// Multiplies the channel blocks of this process, for all outputs.
+    fn read_own(&mut self, step: &Step, at_a_time: usize, share: Share) -> Result<(), LayerError> {
+        let program = self.program;
+        let layout = &program.values[step.tensor].spec.layout;
+        let per_block = layout.ciphertexts_per_block();
+        let tensor = self.tensors.remove(&step.tensor).unwrap_or_default();
+        let mut left = tensor.into_iter();
+        for part in program.readings(step, at_a_time, share) {
+            let own: Vec<(usize, Vec<Ciphertext>)> = part
+                .iter()
+                .cloned()
+                .flatten()
+                .map(|block| (block, left.by_ref().take(per_block).collect()))
+                .collect();
+            let evaluator = self.spread_where_few(own.len() * per_block);
+            let reads = own
+                .into_par_iter()
+                .map(|(block, part)| self.staged(&evaluator, &step.values, block, part, true))
+                .collect::<Result<Vec<_>, LayerError>>()?;
+            self.join(&part, reads.into_iter().flatten().collect(), share)?;
+        }
+        Ok(())
+    }
+
+    /// Multiplies the channel blocks of all processes, for the outputs of this one.
+    fn read_all(
+        &mut self,
+        step: &Step,
+        blocks_at_a_time: usize,
+        share: Share,
+        exchange: &mut dyn Exchange,
+    ) -> Result<(), LayerError> {
+        let program = self.program;
         let layout = &program.values[step.tensor].spec.layout;
         let (blocks, per_block) = (layout.blocks(), layout.ciphertexts_per_block());
         let at_a_time = blocks_at_a_time.clamp(1, blocks.max(1));
@@ -119,17 +182,50 @@ impl Run<'_> {
             let mut staged: BTreeMap<usize, Vec<Read>> = own
                 .into_par_iter()
                 .map(|(block, part)| {
-                    let reads = self.staged(&evaluator, &step.values, block, part)?;
+                    let reads = self.staged(&evaluator, &step.values, block, part, false)?;
                     Ok((block, reads))
                 })
                 .collect::<Result<_, LayerError>>()?;
             for part in ranges(window, at_a_time) {
                 let reads = self.gather(&step.values, part.clone(), &mut staged, exchange)?;
-                self.join(part.clone(), part.start * per_block, reads)?;
+                self.join(&[part], reads, share)?;
             }
         }
-        drop(left);
-        self.end_step(step)
+        Ok(())
+    }
+
+    /// Brings the inner sums of a node to the owners of its outputs.
+    fn meet(&mut self, node: usize, exchange: &mut dyn Exchange) -> Result<(), LayerError> {
+        let (program, share) = (self.program, self.share);
+        let prepared = &program.nodes[node];
+        let cells = program.values[prepared.value].spec.layout.grid().cells();
+        let mut sums = self
+            .sums
+            .remove(&node)
+            .unwrap_or_else(|| self.accumulator(node));
+        for window in program.meeting(node, share).windows() {
+            let given = window.given.iter().zip(&window.outputs).enumerate();
+            let given = given.map(|(to, (inner, outputs))| match to == share.part() {
+                true => Partial::default(),
+                false => sums.take(inner, outputs),
+            });
+            let given = given.collect();
+            let taken = exchange
+                .swap(given)
+                .map_err(|source| self.missing("the others", source))?;
+            let own = &window.outputs[share.part()];
+            check_count("processes that gave sums", taken.len(), share.parts())?;
+            let of_others = taken.into_iter().zip(&window.taken).enumerate();
+            for (_, (partial, inner)) in of_others.filter(|(from, _)| *from != share.part()) {
+                check_count("sums of a process", partial.sums.len(), inner.len())?;
+                let errors = own.len() * cells;
+                check_count("mean errors of a process", partial.errors.len(), errors)?;
+                sums.put(inner, own, partial)
+                    .map_err(LayerError::eval(&prepared.name))?;
+            }
+        }
+        self.sums.insert(node, sums);
+        Ok(())
     }
 
     /// The network's output, when all steps are done; all processes get it.
@@ -176,13 +272,14 @@ impl Run<'_> {
         self.evaluator.clone()
     }
 
-    /// What the readers of one channel block of this process make of it, and its rotations if they are made once.
+    /// What the readers of one channel block of this process make of it; with its rotations, if it `turns`.
     fn staged(
         &self,
         evaluator: &Evaluator,
         values: &[usize],
         block: usize,
         part: Vec<Ciphertext>,
+        turns: bool,
     ) -> Result<Vec<Read>, LayerError> {
         let per_block = part.len();
         let reader = Reader {
@@ -191,7 +288,7 @@ impl Run<'_> {
             stages: stage_blocks(self.program, values, block..block + 1)?,
             first: block * per_block,
             per_block,
-            turns: self.share.rotating() == Rotating::Once,
+            turns,
         };
         part.into_par_iter()
             .enumerate()
@@ -203,7 +300,7 @@ impl Run<'_> {
             .collect()
     }
 
-    /// Some channel blocks of all processes, rotated. What is added as it is stays with the block's owner, whose sums it joins.
+    /// Some channel blocks of all processes, each rotated here. What is added as it is stays with the block's owner, whose sums it joins.
     fn gather(
         &self,
         values: &[usize],
@@ -215,7 +312,7 @@ impl Run<'_> {
         let layout = &program.values[values[0]].spec.layout;
         let per_block = layout.ciphertexts_per_block();
         let first = blocks.start * per_block;
-        let carried = |index: usize| program.carried(values, index, share.rotating());
+        let carried = |index: usize| program.carried(values, index);
         let mut reads: Vec<Read> = (0..blocks.len() * per_block)
             .map(|_| Read::unread(program.multiplied(values)))
             .collect();
@@ -227,7 +324,7 @@ impl Run<'_> {
                 for block in of_owner.clone() {
                     let staged = staged.remove(&block).unwrap_or_default();
                     for (index, mut read) in (block * per_block..).zip(staged) {
-                        given.extend(carried(index).filter_map(|at| read.take(at)));
+                        given.extend(carried(index).filter_map(|at| read.unturned.remove(&at)));
                         reads[index - first].lifted = read.lifted;
                     }
                 }
@@ -242,12 +339,9 @@ impl Run<'_> {
             for index in indices {
                 let read = &mut reads[index - first];
                 for (at, ct) in carried(index).zip(all.by_ref()) {
-                    read.put(at, ct);
+                    read.unturned.insert(at, ct);
                 }
             }
-        }
-        if share.rotating() == Rotating::Once {
-            return Ok(reads);
         }
         let evaluator = self.spread_where_few(reads.len());
         let reader = Reader {
@@ -282,21 +376,16 @@ impl Run<'_> {
             return Ok(own.unwrap_or_default());
         }
         let all = exchange.broadcast(owner, own);
-        let all = all.map_err(|source| {
-            let program = self.program.name.clone();
-            LayerError::Exchange(Box::new(Missing {
-                program,
-                owner,
-                source,
-            }))
-        })?;
-        match all.len() {
-            found if found == count => Ok(all),
-            found => Err(LayerError::Count {
-                what: "ciphertexts of a process",
-                found,
-                expected: count,
-            }),
-        }
+        let all = all.map_err(|source| self.missing(&format!("process {owner}"), source))?;
+        check_count("ciphertexts of a process", all.len(), count)?;
+        Ok(all)
+    }
+
+    fn missing(&self, of: &str, source: Box<dyn Error + Send + Sync>) -> LayerError {
+        LayerError::Exchange(Box::new(Missing {
+            program: self.program.name.clone(),
+            of: of.to_owned(),
+            source,
+        }))
     }
 }

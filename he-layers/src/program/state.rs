@@ -10,6 +10,7 @@ use super::run::Run;
 use super::share::Share;
 use crate::encrypted::EncryptedTensor;
 use crate::error::LayerError;
+use crate::rounding::MeanError;
 
 /// What a run holds after so many steps, besides ciphertexts.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +18,7 @@ pub struct RunState {
     /// Steps that are done.
     pub done: usize,
     /// Mean errors of rounded weights in sums under way. They are subtracted when a sum is finished.
-    pub corrections: Vec<f64>,
+    pub corrections: Vec<MeanError>,
 }
 
 impl Run<'_> {
@@ -106,7 +107,7 @@ impl PreparedProgram {
             let restored = Accumulator::restore(evaluator, spec, by_output, of_node);
             sums.insert(node, restored);
         }
-        if !corrections.is_empty() || state.corrections.iter().any(|c| !c.is_finite()) {
+        if !corrections.is_empty() {
             return Err(wrong_corrections(state, 0));
         }
         if let Some(more) = left.next() {
@@ -172,7 +173,11 @@ impl PreparedProgram {
     }
 }
 
-fn check_count(what: &'static str, found: usize, expected: usize) -> Result<(), LayerError> {
+pub(super) fn check_count(
+    what: &'static str,
+    found: usize,
+    expected: usize,
+) -> Result<(), LayerError> {
     if found == expected {
         return Ok(());
     }
@@ -185,7 +190,7 @@ fn check_count(what: &'static str, found: usize, expected: usize) -> Result<(), 
 
 fn wrong_corrections<E: From<LayerError>>(state: &RunState, expected: usize) -> E {
     let error = LayerError::Count {
-        what: "finite corrections of a state",
+        what: "corrections of a state",
         found: state.corrections.len(),
         expected,
     };

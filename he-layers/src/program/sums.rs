@@ -33,6 +33,12 @@ impl OpenSums {
         self.count += usize::from(new);
         new
     }
+
+    /// Closes a sum that is open.
+    fn remove(&mut self, finish: &Finish, output: usize, giant: i64) {
+        let open = &mut self.open[finish.sum_index(output, giant)];
+        self.count -= usize::from(std::mem::take(open));
+    }
 }
 
 impl Opened {
@@ -46,22 +52,46 @@ impl Opened {
         let mut opened = Self { share, nodes };
         let mut ignored = OpCounts::default();
         for step in &program.steps[..number] {
-            let blocks = program.values[step.tensor].spec.layout.blocks();
             let under_way = |node: usize| !finished[node];
-            opened.absorb(program, step, 0..blocks, &under_way, &mut ignored);
+            for blocks in program.readings(step, usize::MAX, share) {
+                opened.absorb(program, step, &blocks, &under_way, &mut ignored);
+            }
         }
         opened
     }
 
-    /// Takes channel blocks `blocks` of a step's tensor, and counts what the accumulators of the nodes `of` do.
+    /// Brings a node's sums together: what is of outputs of others leaves, what others have of own ones is added, and counted.
+    /// Gives the most limbs that sums of the node hold meanwhile.
+    pub fn meet(&mut self, program: &PreparedProgram, node: usize, counts: &mut OpCounts) -> usize {
+        let meeting = program.meeting(node, self.share);
+        let prepared = &program.nodes[node];
+        let spec = &program.values[prepared.value].spec;
+        let mut most = self.nodes[node].count;
+        for window in meeting.windows() {
+            let taken: usize = window.taken.iter().map(Vec::len).sum();
+            most = most.max(self.nodes[node].count + taken);
+            for (output, giant) in window.given.iter().flatten() {
+                self.nodes[node].remove(&prepared.finish, *output, *giant);
+            }
+            for (output, giant) in window.taken.iter().flatten() {
+                if !self.nodes[node].insert(&prepared.finish, *output, *giant) {
+                    counts.add(Op::Add, spec.level, 1);
+                }
+            }
+        }
+        spec.limbs(most)
+    }
+
+    /// Takes channel blocks `blocks` of a step's tensor, in ranges, and counts what the accumulators of the nodes `of` do.
     pub fn absorb(
         &mut self,
         program: &PreparedProgram,
         step: &Step,
-        blocks: Range<usize>,
+        blocks: &[Range<usize>],
         of: &dyn Fn(usize) -> bool,
         counts: &mut OpCounts,
     ) {
+        let share = program.share_of(step, self.share);
         let per_block = program.values[step.tensor]
             .spec
             .layout
@@ -70,7 +100,8 @@ impl Opened {
         for &node in values().flat_map(|v| &v.adds).filter(|node| of(**node)) {
             let level = program.values[program.nodes[node].value].spec.level;
             let finish = &program.nodes[node].finish;
-            let own = blocks.clone().filter(|block| self.share.owns(*block));
+            let all = blocks.iter().cloned().flatten();
+            let own = all.filter(|block| share.owns(*block));
             for index in own.flat_map(|block| block * per_block..(block + 1) * per_block) {
                 if !self.nodes[node].insert(finish, index, 0) {
                     counts.add(Op::Add, level, 1);
@@ -84,18 +115,17 @@ impl Opened {
             let spec = &program.values[program.nodes[node].value].spec;
             let per_block = spec.layout.ciphertexts_per_block();
             for task in map.tasks() {
-                let cols = task.columns_of(blocks.clone());
+                let cols = task.columns_of(blocks).map(|part| part.len()).sum();
                 let outputs = task.outputs().iter().copied();
-                let outputs = outputs.filter(|output| self.share.owns(output / per_block));
+                let outputs = outputs.filter(|output| share.sums(output / per_block));
                 let rows = outputs.clone().count();
-                if rows == 0 || cols.is_empty() {
+                if rows == 0 || cols == 0 {
                     continue;
                 }
                 let sums = &mut self.nodes[node];
                 let new = outputs.filter(|output| sums.insert(finish, *output, task.giant()));
                 counts.add(Op::Zero, level, new.count());
-                let masked = rows * map.masked_columns(task, cols.clone());
-                let cols = cols.len();
+                let masked = rows * map.masked_columns(task, task.columns_of(blocks));
                 counts.add(Op::Product { rows, cols, masked }, level, 1);
             }
         }

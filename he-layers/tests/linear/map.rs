@@ -152,7 +152,7 @@ fn blocks_between_which_all_weights_are_zero_are_in_no_product() {
     let masked = |map: &LinearMap| -> usize {
         let tasks = map.tasks().iter();
         tasks
-            .map(|t| t.outputs().len() * map.masked_columns(t, 0..t.inputs().len()))
+            .map(|t| t.outputs().len() * map.masked_columns(t, [0..t.inputs().len()]))
             .sum()
     };
     // One channel a ciphertext, two phases: a product for each channel, tap and phase.

@@ -6,10 +6,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use ckks_scheme::counts::Work;
+use ckks_scheme::serial::Parcel;
 use ckks_scheme::{Ciphertext, EvaluationKeys};
 use he_layers::{
-    Chw, Client, EncryptedTensor, Evaluator, Exchange, Grid, LayerError, Packing, PreparedProgram,
-    Rotating, Share,
+    Chw, Client, EncryptedTensor, Evaluator, Exchange, Grid, LayerError, Packing, Partial,
+    PreparedProgram, Rotating, Share,
 };
 
 use crate::counts::predicted_of;
@@ -18,10 +19,10 @@ use crate::lab::{Lab, residual_network, threads};
 /// Ciphertexts by channels: what each process gets from each.
 struct Wires {
     part: usize,
-    to: Vec<Sender<Vec<Ciphertext>>>,
-    from: Vec<Receiver<Vec<Ciphertext>>>,
-    /// Limbs that this process gave.
-    given: usize,
+    to: Vec<Sender<Partial>>,
+    from: Vec<Receiver<Partial>>,
+    /// Limbs that came to this process.
+    received: usize,
 }
 
 fn limbs(ct: &Ciphertext) -> usize {
@@ -43,14 +44,36 @@ impl Exchange for Wires {
     ) -> Result<Vec<Ciphertext>, Box<dyn Error + Send + Sync>> {
         assert_eq!(own.is_some(), owner == self.part);
         let Some(own) = own else {
-            return Ok(self.from[owner].recv()?);
+            return Ok(self.receive(owner)?.sums);
         };
-        self.given += own.iter().map(limbs).sum::<usize>();
         let others = self.to.iter().enumerate();
         for (_, to) in others.filter(|(part, _)| *part != owner) {
-            to.send(copies(&own))?;
+            to.send(Partial {
+                sums: copies(&own),
+                errors: Vec::new(),
+            })?;
         }
         Ok(own)
+    }
+
+    fn swap(&mut self, given: Vec<Partial>) -> Result<Vec<Partial>, Box<dyn Error + Send + Sync>> {
+        assert_eq!(given.len(), self.to.len());
+        let own = &given[self.part];
+        assert!(own.sums.is_empty() && own.errors.is_empty());
+        for (to, given) in self.to.iter().zip(given) {
+            to.send(given)?;
+        }
+        (0..self.from.len())
+            .map(|from| self.receive(from))
+            .collect()
+    }
+}
+
+impl Wires {
+    fn receive(&mut self, from: usize) -> Result<Partial, Box<dyn Error + Send + Sync>> {
+        let partial = self.from[from].recv()?;
+        self.received += partial.sums.iter().map(limbs).sum::<usize>();
+        Ok(partial)
     }
 }
 
@@ -61,7 +84,7 @@ fn wires(parts: usize) -> Vec<Wires> {
             part,
             to: Vec::new(),
             from: Vec::new(),
-            given: 0,
+            received: 0,
         })
         .collect();
     for from in 0..parts {
@@ -74,18 +97,24 @@ fn wires(parts: usize) -> Vec<Wires> {
     wires
 }
 
-fn bytes(lab: &Lab, keys: &EvaluationKeys, y: &EncryptedTensor) -> Vec<u8> {
-    let mut bytes = Vec::new();
+/// All residues of a tensor, and the largest predicted error.
+fn residues(lab: &Lab, keys: &EvaluationKeys, y: &EncryptedTensor) -> (Vec<u8>, f64) {
+    let (mut bytes, mut error) = (Vec::new(), 0f64);
     for ct in y.ciphertexts() {
-        ct.write_to(&lab.params, keys.id(), &mut bytes).unwrap();
+        let mut parcel = Parcel::pack(ct.try_clone().unwrap(), &lab.params, keys.id()).unwrap();
+        parcel
+            .limbs()
+            .for_each(|limb| bytes.extend_from_slice(limb));
+        error = error.max(ct.tracked().error_bound());
     }
-    bytes
+    (bytes, error)
 }
 
-/// What one process of several gave and did.
+/// What one process of several got and did.
 struct Part {
     y: Vec<u8>,
-    given: usize,
+    error: f64,
+    received: usize,
     work: Work,
 }
 
@@ -99,7 +128,7 @@ pub fn check_shared(lab: &mut Lab, prepared: &PreparedProgram, at_a_time: usize)
     let input = || EncryptedTensor::new(x.spec().clone(), copies(x.ciphertexts())).unwrap();
     let server = Evaluator::new(&lab.params, keys.clone());
     let expected = threads(2).install(|| prepared.forward(&server, input(), at_a_time));
-    let expected = bytes(lab, &keys, &expected.unwrap());
+    let (expected, expected_error) = residues(lab, &keys, &expected.unwrap());
     for (parts, rotating) in [1, 2, 3, 5]
         .into_iter()
         .flat_map(|parts| [Rotating::Everywhere, Rotating::Once].map(|r| (parts, r)))
@@ -112,9 +141,11 @@ pub fn check_shared(lab: &mut Lab, prepared: &PreparedProgram, at_a_time: usize)
                 run.step_shared(at_a_time, &mut wires)?;
             }
             let y = run.finish_shared(&mut wires)?;
+            let (y, error) = residues(lab, &keys, &y);
             Ok::<_, LayerError>(Part {
-                y: bytes(lab, &keys, &y),
-                given: wires.given,
+                y,
+                error,
+                received: wires.received,
                 work: server.profile().work(),
             })
         };
@@ -126,19 +157,27 @@ pub fn check_shared(lab: &mut Lab, prepared: &PreparedProgram, at_a_time: usize)
         for (part, done) in done.iter().enumerate() {
             let what = format!("{part} of {parts}, {at_a_time} blocks, {rotating:?}");
             assert!(done.y == expected, "{what}");
+            // What is predicted for some inputs at a time is not quite what is predicted for all of them.
+            let error = done.error / expected_error;
+            match rotating {
+                Rotating::Everywhere => assert_eq!(error, 1.0, "{what}"),
+                Rotating::Once => assert!((0.9..1.5).contains(&error), "{error}: {what}"),
+            }
             let predicted = predicted_of(lab, prepared, at_a_time, of_part(part));
             // What a refresh does is not predicted here.
             if prepared.refreshes() == 0 {
                 assert_eq!(done.work, predicted, "{what}");
             }
+            let steps = 0..prepared.steps();
+            let received = steps.map(|step| prepared.received_limbs(step, of_part(part)));
+            assert_eq!(done.received, received.sum::<usize>(), "{what}");
+            assert_eq!(done.received > 0, parts > 1, "{what}");
         }
-        let given: usize = done.iter().map(|part| part.given).sum();
-        let steps = 0..prepared.steps();
-        let exchanged = steps.map(|step| prepared.exchanged_limbs(step, of_part(0)));
-        assert_eq!(given, exchanged.sum::<usize>(), "{parts}, {rotating:?}");
-        assert_eq!(given > 0, parts > 1);
-        // Nothing is left out, and what is made once is not made twice; only the products' inputs are read by everyone.
-        let work = |share| {
+        // Nothing is left out, and what is made once is not made twice, with two exceptions: rotations where there are fewer blocks
+        // than processes, and the end of a sum of products, which there is for each part of the inputs.
+        let mut steps = 0..prepared.steps();
+        let has_few = steps.any(|step| prepared.step_input(step).layout.blocks() < parts);
+        let work_of = |share, at_a_time| {
             let work = predicted_of(lab, prepared, at_a_time, share);
             [
                 work.forward + work.inverse,
@@ -147,12 +186,22 @@ pub fn check_shared(lab: &mut Lab, prepared: &PreparedProgram, at_a_time: usize)
                 work.matrix_product,
             ]
         };
-        let (one, all) = (work(Share::whole()), (0..parts).map(|p| work(of_part(p))));
+        let one = work_of(Share::whole(), at_a_time);
+        let one_by_one = work_of(Share::whole(), 1)[3];
+        let all = (0..parts).map(|part| work_of(of_part(part), at_a_time));
         for (at, one) in one.into_iter().enumerate() {
             let all: u64 = all.clone().map(|work| work[at]).sum();
-            let is_more = parts > 1 && rotating == Rotating::Everywhere && at != 3;
-            assert_eq!(all > one, is_more, "{at}: {all}, {one} in one process");
-            assert!(all >= one, "{at}: {all}, {one} in one process");
+            let words = format!("{at}: {all}, {one} in one process, {rotating:?}, {parts}");
+            match rotating {
+                _ if parts == 1 => assert_eq!(all, one, "{words}"),
+                Rotating::Everywhere if at == 3 => assert_eq!(all, one, "{words}"),
+                Rotating::Once if at == 3 => {
+                    assert!((one..=one_by_one).contains(&all), "{words}, {one_by_one}");
+                }
+                Rotating::Everywhere => assert!(all > one, "{words}"),
+                Rotating::Once if has_few => assert!(all >= one, "{words}"),
+                Rotating::Once => assert_eq!(all, one, "{words}"),
+            }
         }
     }
 }

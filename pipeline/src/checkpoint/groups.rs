@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ckks_scheme::serial::SerialError;
 use ckks_scheme::{Ciphertext, KeyId, Parameters};
-use he_layers::{EncryptedTensor, PreparedProgram, RunState};
+use he_layers::{EncryptedTensor, MeanError, PreparedProgram, RunState};
 use serde::{Deserialize, Serialize};
 
 use super::{Checkpoint, damaged, removed};
@@ -15,7 +15,7 @@ use crate::executor::{Execution, Executor};
 use crate::progress::Progress;
 use crate::report::StageReport;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const PREFIX: &str = "group-";
 const STATE: &str = ".state";
 const LOGITS: &str = ".logits";
@@ -53,7 +53,7 @@ impl<'a> Begun<'a> {
     }
 }
 
-/// The metadata of a file: this as a line of JSON, and corrections as `f64`, little-endian, after it.
+/// The metadata of a file: this as a line of JSON, and [mean errors](MeanError), 16 bytes each, after it.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Head {
@@ -242,13 +242,16 @@ impl<'a> Group<'a> {
             return Err(value(what, "one of another run or group", expected));
         }
         let corrections = rest.get(1..).unwrap_or_default();
-        let (numbers, left) = corrections.as_chunks::<8>();
+        let (numbers, left) = corrections.as_chunks::<16>();
         if !left.is_empty() || !head.seconds.is_finite() {
             return Err(value(what, "cut off", expected));
         }
         let state = RunState {
             done: head.done,
-            corrections: numbers.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+            corrections: numbers
+                .iter()
+                .map(|b| MeanError::from_le_bytes(*b))
+                .collect(),
         };
         Ok((head, state))
     }

@@ -122,18 +122,19 @@ pub fn packed_limb_bytes(literal: &ParamsLiteral) -> f64 {
     f64::from(1u32 << literal.log_n) * bits / 8.0
 }
 
-/// Seconds in which the processes that compute a group together get of one another what a step needs. Each gets what the others
-/// have, limbs as they lie in memory; all do at the same time.
+/// Seconds in which the processes that compute a group together get of one another what a step needs, limbs as they lie in memory.
+/// All do at the same time. The first has the most blocks of its own, the last the most of others: the slower one counts.
 pub(crate) fn exchange_seconds(
     together: &Together,
     prepared: &PreparedProgram,
     step: usize,
     chain: &ModulusChain,
 ) -> f64 {
-    let share = together.share;
-    let of_others = 1.0 - 1.0 / share.parts() as f64;
-    let limbs = prepared.exchanged_limbs(step, share) as f64 * of_others;
-    limbs * chain.limb_bytes() as f64 / together.bytes_per_second
+    let parts = together.share.parts();
+    let ends = [0, parts - 1].into_iter();
+    let ends = ends.filter_map(|part| Share::new(part, parts, together.share.rotating()));
+    let limbs = ends.map(|share| prepared.received_limbs(step, share)).max();
+    limbs.unwrap_or(0) as f64 * chain.limb_bytes() as f64 / together.bytes_per_second
 }
 
 #[cfg(test)]

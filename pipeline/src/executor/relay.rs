@@ -2,24 +2,47 @@
 //! bound to it.
 
 use std::error::Error;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 
 use ckks_scheme::Ciphertext;
-use he_layers::{Exchange, LayerError, Run};
+use he_layers::{Exchange, LayerError, Partial, Run};
 use rayon::ThreadPool;
 
-type Exchanged = Result<Vec<Ciphertext>, Box<dyn Error + Send + Sync>>;
+type Exchanged<T> = Result<T, Box<dyn Error + Send + Sync>>;
+/// What is to be done on the calling thread.
+type Ask = Box<dyn FnOnce(&mut dyn Exchange) + Send>;
 
 /// Asks the calling thread for what a step exchanges.
-struct Relay {
-    asked: Sender<(usize, Option<Vec<Ciphertext>>)>,
-    answered: Receiver<Exchanged>,
+struct Relay(Sender<Ask>);
+
+impl Relay {
+    /// Waits for the answer.
+    fn ask<T: Send + 'static>(
+        &self,
+        exchange: impl FnOnce(&mut dyn Exchange) -> Exchanged<T> + Send + 'static,
+    ) -> Exchanged<T> {
+        let (answer, answered) = channel();
+        let ask: Ask = Box::new(move |by| {
+            // Nobody waits any more where the step has ended.
+            let _ = answer.send(exchange(by));
+        });
+        // Where the caller is gone, so is the other end of the answer.
+        let _ = self.0.send(ask);
+        answered.recv()?
+    }
 }
 
 impl Exchange for Relay {
-    fn broadcast(&mut self, owner: usize, own: Option<Vec<Ciphertext>>) -> Exchanged {
-        self.asked.send((owner, own))?;
-        self.answered.recv()?
+    fn broadcast(
+        &mut self,
+        owner: usize,
+        own: Option<Vec<Ciphertext>>,
+    ) -> Exchanged<Vec<Ciphertext>> {
+        self.ask(move |exchange| exchange.broadcast(owner, own))
+    }
+
+    fn swap(&mut self, given: Vec<Partial>) -> Exchanged<Vec<Partial>> {
+        self.ask(move |exchange| exchange.swap(given))
     }
 }
 
@@ -33,19 +56,16 @@ pub(super) fn step_in(
     blocks_at_a_time: usize,
     exchange: &mut dyn Exchange,
 ) -> Result<(), LayerError> {
-    let (asked, asks) = channel();
-    let (answers, answered) = channel();
-    let mut relay = Relay { asked, answered };
+    let (asked, asks) = channel::<Ask>();
+    let mut relay = Relay(asked);
     let mut done = Ok(());
     let end = &mut done;
     // The ends of the channels are dropped where the exchange panics, so that the step ends too.
     pool.in_place_scope(move |scope| {
         scope.spawn(move |_| *end = run.step_shared(blocks_at_a_time, &mut relay));
         // Until the step ends, and its relay with it.
-        for (owner, own) in asks {
-            if answers.send(exchange.broadcast(owner, own)).is_err() {
-                break;
-            }
+        for ask in asks {
+            ask(exchange);
         }
     });
     done

@@ -8,7 +8,7 @@ use std::thread::{self, ThreadId};
 
 use ckks_scheme::serial::{CiphertextReader, CiphertextWriter};
 use ckks_scheme::{Ciphertext, EvaluationKeys, KeyId, Parameters};
-use he_layers::{Exchange, Packing, Rotating, Share};
+use he_layers::{Exchange, MeanError, Packing, Partial, Rotating, Share};
 use he_models::Model;
 use pipeline::client::{Client, Randomness};
 use pipeline::estimate::time::Together;
@@ -59,6 +59,36 @@ impl Exchange for Wires<'_> {
             to.send(bytes.clone())?;
         }
         Ok(own)
+    }
+
+    fn swap(&mut self, given: Vec<Partial>) -> Result<Vec<Partial>, Box<dyn Error + Send + Sync>> {
+        assert_eq!(thread::current().id(), self.home);
+        let (to, from) = &self.ends;
+        for (to, partial) in to.iter().zip(given) {
+            let numbers: Vec<u8> = partial
+                .errors
+                .iter()
+                .flat_map(|e| e.to_le_bytes())
+                .collect();
+            let count = partial.sums.len() as u64;
+            let file = Vec::new();
+            let mut writer = CiphertextWriter::new(file, self.params, self.key, &numbers, count)?;
+            partial.sums.iter().try_for_each(|ct| writer.push(ct))?;
+            to.send(writer.finish()?)?;
+        }
+        let taken = from.iter().map(|from| {
+            let bytes = from.recv()?;
+            let reader = CiphertextReader::new(&bytes[..], self.params, self.key)?;
+            let (numbers, _) = reader.metadata().as_chunks();
+            Ok(Partial {
+                errors: numbers
+                    .iter()
+                    .map(|n| MeanError::from_le_bytes(*n))
+                    .collect(),
+                sums: reader.collect::<Result<_, _>>()?,
+            })
+        });
+        taken.collect()
     }
 }
 
