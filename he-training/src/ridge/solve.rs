@@ -1,5 +1,7 @@
 //! The iterations under encryption.
 
+use std::f64::consts::SQRT_2;
+
 use ckks_scheme::{Ciphertext, Complex64, Level};
 use rayon::prelude::*;
 
@@ -8,7 +10,7 @@ use super::{Iteration, Ridge};
 use crate::error::TrainingError;
 use crate::head::{Bias, Head};
 use crate::layout::WeightForm;
-use crate::trainer::Trainer;
+use crate::trainer::{Trainer, declare};
 
 /// An iteration's weights and those before them, one ciphertext for each block, in units of the weights' bound.
 struct State {
@@ -126,7 +128,9 @@ impl Ridge {
                     .add_scaled_assign(&mut next, &state.before[block], -step.beta)?;
                 t.eval
                     .add_scaled_assign(&mut next, &sums.cross[block], step.alpha)?;
-                next.declare_values(1.0, 1.0);
+                // The evaluator takes the operands for independent, and would foretell errors that grow with every iteration.
+                let max = if packed { SQRT_2 } else { 1.0 };
+                declare(&mut next, max, 2.0);
                 Ok(t.eval.rescale(&next)?)
             })
             .collect()
@@ -139,7 +143,7 @@ fn refreshed(t: &Trainer, packed: Vec<Ciphertext>, top: Level) -> Result<State, 
         .into_par_iter()
         .map(|z| {
             let z = t.recentred(z)?;
-            let mut z = t.refresh(z, std::f64::consts::SQRT_2)?;
+            let mut z = t.refresh(z, SQRT_2)?;
             t.eval.drop_level(&mut z, top)?;
             let conjugate = t.eval.conjugate(&z)?;
             let (mut now, mut before) = (t.eval.copy(&z)?, z);

@@ -97,6 +97,12 @@ fn ridge_end_to_end(layout: FeatureLayout, bias: bool) {
     // Several cycles between refreshes.
     assert!(trainer.refreshes() >= 2, "{}", trainer.refreshes());
 
+    // However many iterations there were, errors are not foretold to be larger than weights.
+    for block in head.blocks() {
+        let bound = block.tracked().error_bound() / ridge.weight_bound();
+        assert!(bound < 4.0, "{bound}");
+    }
+
     let clear = ridge.train_clear(&all).unwrap();
     let threads = rayon::current_num_threads();
     let forecast = ridge.forecast(&layout, groups.len(), &params, threads);
