@@ -1,8 +1,9 @@
 //! Compiled maps against the plain references, over random shapes, layouts and batches.
 
-use ckks_scheme::Scale;
+use std::iter::once;
 use std::sync::Arc;
 
+use ckks_scheme::Scale;
 use he_layers::{
     Chw, Conv2d, Dense, Grid, LayerError, Layout, Linear, LinearMap, Packing, Padding, PlainTensor,
     RotationCosts,
@@ -152,7 +153,7 @@ fn blocks_between_which_all_weights_are_zero_are_in_no_product() {
     let masked = |map: &LinearMap| -> usize {
         let tasks = map.tasks().iter();
         tasks
-            .map(|t| t.outputs().len() * map.masked_columns(t, [0..t.inputs().len()]))
+            .map(|t| t.outputs().len() * map.masked_columns(t, once(0..t.inputs().len())))
             .sum()
     };
     // One channel a ciphertext, two phases: a product for each channel, tap and phase.
