@@ -58,7 +58,7 @@ impl LinearMap {
         let term = &self.plan.terms[task.out_phase][column.term];
         let is_constant = term.is_constant();
         let mut places = Vec::new();
-        // The weights are the same in all cells, or are to be seen in each: nothing else is broken off.
+        // One link is enough where all cells have the same weight.
         let _ = self.plan.links.visit(term, |link| {
             let in_channel = self.input.channel_of(column.block, link.in_sub);
             places.extend(in_channel.map(|in_channel| Place {
@@ -132,25 +132,23 @@ impl ColumnWeights<'_> {
                 (TermWeight::Masked(rounded), TermWeight::Masked(exact)) => {
                     let errors = rounded[from..].iter().zip(&exact[from..]);
                     let errors = errors.map(|(rounded, exact)| rounded - exact);
-                    let terms = errors
-                        .zip(mean)
-                        .map(|(error, mean)| grain.round(error * mean));
-                    plane
-                        .iter_mut()
-                        .zip(terms)
-                        .for_each(|(sum, term)| *sum += term);
+                    let terms = errors.zip(mean).map(|(error, mean)| error * mean);
+                    add(plane, terms, grain);
                 }
                 _ => {
                     let error = rounded.at(0) - exact.at(0);
-                    let terms = mean.iter().map(|mean| grain.round(error * mean));
-                    plane
-                        .iter_mut()
-                        .zip(terms)
-                        .for_each(|(sum, term)| *sum += term);
+                    add(plane, mean.iter().map(|mean| error * mean), grain);
                 }
             }
         }
     }
+}
+
+/// Adds terms, rounded to `grain`.
+fn add(sums: &mut [f64], terms: impl Iterator<Item = f64>, grain: Grain) {
+    let sums = sums.iter_mut();
+    sums.zip(terms)
+        .for_each(|(sum, term)| *sum += grain.round(term));
 }
 
 fn constant(weight: f64) -> TermWeight {

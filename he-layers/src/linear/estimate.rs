@@ -13,8 +13,8 @@ use super::term::Term;
 use crate::noise::weight_rounding_variance;
 
 impl LinearMap {
-    /// How many of the columns `cols` of a product, in ranges, have weights that differ from cell to cell, by geometry: those count that
-    /// happen to be the same number in all cells.
+    /// How many of the columns `cols` of a product, in ranges, have weights that differ from cell to cell, by geometry: those
+    /// count that happen to be the same number in all cells.
     pub fn masked_columns(
         &self,
         task: &ProductTask,

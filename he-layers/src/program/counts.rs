@@ -100,6 +100,7 @@ impl PreparedProgram {
         let layout = &self.values[step.tensor].spec.layout;
         let per_block = layout.ciphertexts_per_block();
         let own = own_ciphertexts(&self.values[step.tensor].spec, share);
+        let rotating = self.share_of(step, share);
         for &index in &step.values {
             let value = &self.values[index];
             let mut read = OpCounts::default();
@@ -108,8 +109,8 @@ impl PreparedProgram {
             }
             self.count_reads(value, &mut read);
             counts.extend_part(&read, own, layout.ciphertexts());
-            let (steps, share) = (value.steps.iter().enumerate(), self.share_of(step, share));
-            for (_, steps) in steps.filter(|(index, _)| share.reads(index / per_block)) {
+            let steps = value.steps.iter().enumerate();
+            for (_, steps) in steps.filter(|(index, _)| rotating.reads(index / per_block)) {
                 let moved = steps.iter().filter(|s| **s != 0).count();
                 counts.add(Op::Hoist, value.spec.level, usize::from(moved > 0));
                 counts.add(Op::HoistedRotation, value.spec.level, moved);

@@ -1,7 +1,6 @@
 //! Upper bounds of the limbs that a run's ciphertexts hold.
 
 use std::collections::BTreeSet;
-use std::iter::once;
 use std::ops::Range;
 use std::slice;
 
@@ -41,17 +40,8 @@ impl PreparedProgram {
             false => share.parts(),
         };
         let mut peak = 0;
-        let mut parts = self.readings(step, at_a_time, share).into_iter();
-        while let Some(first) = parts.next() {
-            let window: Vec<_> = once(first)
-                .chain(parts.by_ref().take(windows - 1))
-                .collect();
-            let range = |parts: &[Vec<Range<usize>>]| {
-                let all = || parts.iter().flatten();
-                let start = all().map(|part| part.start).min().unwrap_or(blocks);
-                start..all().map(|part| part.end).max().unwrap_or(blocks)
-            };
-            let read = range(&window);
+        for window in self.readings(step, at_a_time, share).chunks(windows) {
+            let read = span(window);
             let left = input.limbs(own(read.end..blocks));
             let start = left + input.limbs(own(read.clone())) + opened.limbs(self);
             let staged = match reads_own {
@@ -65,9 +55,9 @@ impl PreparedProgram {
                     self.rotated_limbs(step, part.start * per_block..part.end * per_block)
                 });
                 let rotated = left + staged + rotated.sum::<usize>();
-                let joining = self.joining_limbs(step, own(range(slice::from_ref(&part))));
+                let joining = self.joining_limbs(step, own(span(slice::from_ref(part))));
                 let read = rotated + joining + opened.limbs(self);
-                opened.absorb(self, step, &part, &|_| true, &mut OpCounts::default());
+                opened.absorb(self, step, part, &|_| true, &mut OpCounts::default());
                 let absorbed = rotated + opened.limbs(self);
                 peak = peak.max(read).max(absorbed);
             }
@@ -188,6 +178,13 @@ impl PreparedProgram {
         let children = prepared.children.iter().map(child).max().unwrap_or(0);
         prepared.spec.limbs(1) + rescaled + children
     }
+}
+
+/// From the first to the last channel block of some parts, which are sorted.
+fn span(parts: &[Vec<Range<usize>>]) -> Range<usize> {
+    let mut all = parts.iter().flatten();
+    let first = all.next().cloned().unwrap_or_default();
+    first.start..all.next_back().map_or(first.end, |last| last.end)
 }
 
 /// Ciphertexts of a tensor that belong to a share.

@@ -22,7 +22,7 @@ pub enum Rotating {
     /// Every process rotates every input, and has the sums of its own outputs only: the least memory.
     Everywhere,
     /// The input's owner rotates and multiplies it, and gives others the sums of their outputs: the least work. In steps with fewer
-    /// channel blocks than processes everyone rotates, so that nobody is idle.
+    /// channel blocks than processes everyone rotates, so that all multiply.
     Once,
 }
 
@@ -151,8 +151,8 @@ pub trait Exchange {
         own: Option<Vec<Ciphertext>>,
     ) -> Result<Vec<Ciphertext>, Box<dyn Error + Send + Sync>>;
 
-    /// Gives each process what is for it, by its number, and gets what each has for this one. What is for this process itself
-    /// is nothing.
+    /// Gives process `p` what is in `given[p]`, and gets at `p` what that process has for this one. Both lists have an entry for
+    /// every process; that of this process itself is empty.
     ///
     /// # Errors
     /// When it does not come.

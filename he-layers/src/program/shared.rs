@@ -300,7 +300,8 @@ impl Run<'_> {
             .collect()
     }
 
-    /// Some channel blocks of all processes, each rotated here. What is added as it is stays with the block's owner, whose sums it joins.
+    /// Some channel blocks of all processes, each rotated here. What is added as it is stays with the block's owner, whose sums it
+    /// joins.
     fn gather(
         &self,
         values: &[usize],
