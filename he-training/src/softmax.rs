@@ -29,6 +29,8 @@ use serde::{Deserialize, Serialize};
 
 /// Most steps of a training.
 const MOST_STEPS: usize = 1_000_000;
+/// Largest factor of the lead `v - w`: it is taken from the scale that masks have.
+const MOST_LEAD_GAIN: f64 = 256.0;
 
 /// Settings of a softmax regression.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +77,8 @@ impl Default for Softmax {
 pub(crate) struct Derived {
     /// Bound of the absolute value of a weight, `w` or `v`, in all steps: the unit in which weights are kept.
     pub unit: f64,
+    /// The lead `v - w` is kept this many times as large: a power of two, the largest that keeps it within [`Self::unit`].
+    pub lead_gain: f64,
     /// Scores are divided by this, a power of two: at most 1 in absolute value afterwards.
     pub score_unit: f64,
     pub schedule: Schedule,
@@ -148,16 +152,24 @@ impl Softmax {
 
     /// Bound of the absolute value of a weight in the first `steps` steps, see the module.
     pub fn weight_bound(&self, steps: usize) -> f64 {
+        self.bounds(steps).0
+    }
+
+    /// Bounds of the absolute value of a weight, and of its lead `v - w`, in the first `steps` steps.
+    fn bounds(&self, steps: usize) -> (f64, f64) {
         let keep = 1.0 - self.rate * self.decay;
         // The response to a first gradient of 1.
-        let (mut before, mut now, mut sums) = (0.0, self.rate, (0.0, 0.0));
+        let (mut before, mut now) = (0.0, self.rate);
+        let (mut weights, mut ahead, mut leads) = (0.0, 0.0, 0.0);
         for _ in 0..steps {
-            let ahead = now + self.momentum * (now - before);
-            sums.0 += f64::abs(now);
-            sums.1 += f64::abs(ahead);
-            (before, now) = (now, keep * ahead);
+            let lead = self.momentum * (now - before);
+            weights += f64::abs(now);
+            ahead += f64::abs(now + lead);
+            leads += f64::abs(lead);
+            (before, now) = (now, keep * (now + lead));
         }
-        sums.0.max(sums.1) * self.length_bound() * (1.0 + self.tolerance)
+        let gradient = self.length_bound() * (1.0 + self.tolerance);
+        (f64::max(weights, ahead) * gradient, leads * gradient)
     }
 
     /// Number of steps on `groups` groups of images.
@@ -190,7 +202,10 @@ impl Softmax {
             steps,
             format_args!("1 to {MOST_STEPS}"),
         )?;
-        let unit = self.weight_bound(steps);
+        let (weights, lead) = self.bounds(steps);
+        let unit = weights.max(lead);
+        // Beyond this there is nothing to win: a lead as precise as that adds no error to that of the weights.
+        let lead_gain = (unit / lead).min(MOST_LEAD_GAIN).log2().floor().exp2();
         let scores = unit * self.length_bound();
         let squarings = scores.log2().ceil().max(1.0);
         check(
@@ -201,6 +216,7 @@ impl Softmax {
         )?;
         Ok(Derived {
             unit,
+            lead_gain,
             score_unit: squarings.exp2(),
             schedule: Schedule::new(classes, squarings as usize, self.tolerance)?,
         })
@@ -222,7 +238,10 @@ mod tests {
                 ..Softmax::default()
             };
             let steps = 60;
-            let bound = softmax.weight_bound(steps);
+            let (bound, lead_bound) = softmax.bounds(steps);
+            let gain = softmax.derived(10, steps).expect("settings").lead_gain;
+            assert!(gain * lead_bound <= bound);
+            assert!(momentum == 0.0 || 2.0 * gain * lead_bound > bound);
             // Gradients of the largest length, all one way, and turning about.
             for turn in [1000, 7, 3] {
                 let (mut w, mut v) = (0f64, 0f64);
@@ -232,6 +251,7 @@ mod tests {
                     let next = v - rate * (g + decay * v);
                     (v, w) = (next + momentum * (next - w), next);
                     assert!(w.abs().max(v.abs()) <= bound * (1.0 + 1e-12));
+                    assert!((v - w).abs() <= lead_bound * (1.0 + 1e-12));
                 }
             }
         }

@@ -1,7 +1,9 @@
 //! The steps under encryption.
 //!
-//! Between steps all blocks of weights are one ciphertext `z = w + i v`, packed, in units of the weights' bound (more ciphertexts
-//! where the blocks do not fit into one). One refresh gives both their levels back.
+//! Between steps all blocks of weights are one ciphertext `z = w + i G (v - w)`, packed, in units of the weights' bound (more
+//! ciphertexts where the blocks do not fit into one). One refresh gives both their levels back. Its error counts once in `w`.
+//! In the lead `v - w` it counts `1 / (1 - momentum)` times in the end, so the lead is kept `G` times as large: a power of two,
+//! for the bound of the lead is that much lower. Had `z` been `w + i v`, the lead would have the error of `w` and of `v`.
 
 use std::ops::Range;
 
@@ -30,7 +32,7 @@ pub struct SoftmaxRun<'a> {
     levels: StepLevels,
     groups: usize,
     done: usize,
-    /// `w + i v` in units of the bound, packed; refreshed when the next step reads it.
+    /// `w + i G (v - w)` in units of the bound, packed; refreshed when the next step reads it.
     state: Vec<Ciphertext>,
 }
 
@@ -235,8 +237,17 @@ impl SoftmaxRun<'_> {
             .iter()
             .zip(conjugates)
             .map(|(z, zc)| {
-                let mut v = t.eval.copy_at_level(z, above)?;
-                t.take_imaginary(&mut v, &t.eval.copy_at_level(zc, above)?)?;
+                let z = t.eval.copy_at_level(z, above)?;
+                let zc = t.eval.copy_at_level(zc, above)?;
+                let gain = self.derived.lead_gain;
+                let mut lead = t.eval.copy(&z)?;
+                t.take_imaginary(&mut lead, &zc)?;
+                lead.reinterpret(1.0 / gain);
+                let mut w = z;
+                t.take_real(&mut w, &zc)?;
+                // An integer: it takes no level.
+                let mut v = t.eval.mul_const(&w, 1.0, Scale::new(gain))?;
+                t.eval.add_assign(&mut v, &lead)?;
                 v.declare_values(1.0, 1.0);
                 Ok(v)
             })
@@ -275,7 +286,7 @@ impl SoftmaxRun<'_> {
         circuit::excess(&probabilities, schedule, scores, LEVELS_AFTER)
     }
 
-    /// What the gradient of a block adds to the next `w + i v`, from `factor` times its sums over the images: cut out, not rescaled.
+    /// What the gradient of a block adds to the next `w + i G (v - w)`, from `factor` times its sums over the images: cut out, not rescaled.
     fn change(
         &self,
         sums: &Ciphertext,
@@ -283,15 +294,19 @@ impl SoftmaxRun<'_> {
         factor: f64,
     ) -> Result<Ciphertext, TrainingError> {
         let t = self.trainer;
-        let Softmax { rate, momentum, .. } = self.settings;
-        let both = 1.0 + I * (1.0 + momentum);
+        let rate = self.settings.rate;
         t.cut(
             sums,
-            -both * factor * rate / (images as f64 * self.derived.unit),
+            -self.both() * factor * rate / (images as f64 * self.derived.unit),
         )
     }
 
-    /// The next `z = w + i v` from this one, its conjugate, and what the gradients add.
+    /// What a change of the next `w` is in the next `z`: it changes the next lead, `momentum (w' - w)`, too.
+    fn both(&self) -> Complex64 {
+        1.0 + I * self.derived.lead_gain * self.settings.momentum
+    }
+
+    /// The next `z` from this one, its conjugate, and what the gradients add.
     fn next(
         &self,
         mut next: Ciphertext,
@@ -305,13 +320,15 @@ impl SoftmaxRun<'_> {
             decay,
             ..
         } = self.settings;
-        // w' + i v' = (1 + i (1 + momentum)) (keep v - rate g) - i momentum w, with v = (z - zc) / 2i and w = (z + zc) / 2.
-        let both = 1.0 + I * (1.0 + momentum);
-        let ahead = both * (1.0 - rate * decay) / (2.0 * I);
-        let last = -I * momentum / 2.0;
-        eval.add_scaled_assign(&mut next, z, last + ahead)?;
-        eval.add_scaled_assign(&mut next, zc, last - ahead)?;
-        // The bound of the weights holds for any gradients, and so with all errors: parts are within -1 and 1.
+        let gain = self.derived.lead_gain;
+        // z' = w' + i gain momentum (w' - w) = both w' - i gain momentum w, where w' = keep v - rate g and
+        // v = w + y / gain, with w = (z + zc) / 2 and y = (z - zc) / 2i.
+        let kept = self.both() * (1.0 - rate * decay);
+        let of_w = (kept - I * gain * momentum) / 2.0;
+        let of_lead = kept / gain / (2.0 * I);
+        eval.add_scaled_assign(&mut next, z, of_w + of_lead)?;
+        eval.add_scaled_assign(&mut next, zc, of_w - of_lead)?;
+        // The bounds of weights and leads hold for any gradients, and so with all errors: parts are within -1 and 1.
         declare(&mut next, std::f64::consts::SQRT_2, 2.0);
         Ok(eval.rescale(&next)?)
     }

@@ -205,6 +205,17 @@ fn softmax_head_is_that_of_the_clear_twin() {
 }
 
 #[test]
+fn softmax_errors_of_refreshed_weights_are_not_carried_on_by_momentum() {
+    // The look-ahead weights would carry an error 20 times on: 0.005 in the end.
+    let settings = Softmax {
+        momentum: 0.95,
+        epochs: 15,
+        ..SMALL
+    };
+    softmax_end_to_end(FeatureLayout::new(512, 64, 7, 3).unwrap(), 2, settings);
+}
+
+#[test]
 fn softmax_head_without_a_bias_on_two_groups_at_a_time_is_that_of_the_clear_twin() {
     // The last mini-batch of an epoch is one group.
     let settings = Softmax {
