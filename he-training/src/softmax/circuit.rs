@@ -54,22 +54,30 @@ pub(crate) fn excess<A: Arithmetic>(
     scores: A::Value,
     levels_after: usize,
 ) -> Result<A::Value, A::Error> {
-    let mut p = a.start(scores, schedule.first_gain)?;
-    for z in &schedule.squared {
-        p = a.with_levels(p, Schedule::stage_levels(z))?;
-        let (y, factor) = halves(a, &p, z)?;
-        let y = a.product(&y, &factor, gain_below_one(z))?;
+    let divisions = schedule.squared.iter().chain(&schedule.last);
+    let mut levels: Vec<usize> = divisions.map(Inverse::levels).collect();
+    *levels.last_mut().expect("a last division") += levels_after;
+    let start = a.start(scores, schedule.first_gain)?;
+    let mut p = a.with_levels(start, levels[0])?;
+    for (z, next) in schedule.squared.iter().zip(&levels[1..]) {
+        let y = divided(a, &p, z)?;
+        // Not after the square: a refresh adds the same error to numbers whose sum is near 1 and to their squares, which are smaller, and
+        // every square to come doubles what it is relative to them.
+        let y = a.with_levels(y, 1 + next)?;
         p = a.product(&y, &y, 1.0)?;
     }
     let (precise, others) = schedule.last.split_last().expect("a last division");
-    for z in others {
-        p = a.with_levels(p, z.levels())?;
-        let (y, factor) = halves(a, &p, z)?;
-        p = a.product(&y, &factor, gain_below_one(z))?;
+    for (z, next) in others.iter().zip(&levels[schedule.squared.len() + 1..]) {
+        p = a.with_levels(divided(a, &p, z)?, *next)?;
     }
-    p = a.with_levels(p, precise.levels() + levels_after)?;
     let (y, factor) = halves(a, &p, precise)?;
     a.product_less_labels(&y, &factor, precise.shares.rest)
+}
+
+/// The numbers divided by about their sum, which is at most 1 afterwards.
+fn divided<A: Arithmetic>(a: &A, p: &A::Value, z: &Inverse) -> Result<A::Value, A::Error> {
+    let (y, factor) = halves(a, p, z)?;
+    a.product(&y, &factor, gain_below_one(z))
 }
 
 /// Two values whose product is `p z(S)`, but for the last share of its gain, with the sum `S` of `p`.

@@ -20,6 +20,8 @@ pub struct StepLevels {
     pub refreshes: usize,
     /// Products within the softmax.
     pub products: usize,
+    /// Of these, before the first refresh.
+    pub unrefreshed: usize,
     /// Sums over classes.
     pub class_sums: usize,
 }
@@ -30,6 +32,7 @@ struct Counter {
     output: usize,
     refreshes: Cell<usize>,
     products: Cell<usize>,
+    unrefreshed: Cell<Option<usize>>,
     class_sums: Cell<usize>,
     sums: Cell<usize>,
 }
@@ -86,6 +89,9 @@ impl Arithmetic for Counter {
             return Ok(x);
         }
         add(&self.refreshes);
+        if self.unrefreshed.get().is_none() {
+            self.unrefreshed.set(Some(self.products.get()));
+        }
         check(
             self.output >= self.input + levels,
             "levels that a refresh gives",
@@ -101,7 +107,8 @@ pub(crate) const LEVELS_AFTER: usize = 2;
 
 impl StepLevels {
     /// For refreshes from level `input` to level `output`. The weights meet the features at the lowest level from which the
-    /// softmax needs no more refreshes than from the highest.
+    /// softmax needs no more refreshes than from the highest, and the first of them no earlier: every square doubles the error of what was
+    /// refreshed before it, so that the first refresh decides how precise the probabilities are.
     pub(crate) fn new(
         derived: &Derived,
         (input, output): (usize, usize),
@@ -110,7 +117,9 @@ impl StepLevels {
         let highest = Self::at(derived, (input, output), output.saturating_sub(1))?;
         let lower =
             (input + 2..output.saturating_sub(1)).map(|at| Self::at(derived, (input, output), at));
-        let same = |levels: &Self| levels.refreshes == highest.refreshes;
+        let same = |levels: &Self| {
+            (levels.refreshes, levels.unrefreshed) == (highest.refreshes, highest.unrefreshed)
+        };
         Ok(lower.flatten().find(same).unwrap_or(highest))
     }
 
@@ -124,6 +133,7 @@ impl StepLevels {
             output,
             refreshes: Cell::new(0),
             products: Cell::new(0),
+            unrefreshed: Cell::new(None),
             class_sums: Cell::new(0),
             sums: Cell::new(0),
         };
@@ -136,6 +146,7 @@ impl StepLevels {
             end: excess - LEVELS_AFTER,
             refreshes: counter.refreshes.get(),
             products: counter.products.get(),
+            unrefreshed: counter.unrefreshed.get().unwrap_or(counter.products.get()),
             class_sums: counter.class_sums.get(),
         })
     }
@@ -152,10 +163,12 @@ mod tests {
         let levels = StepLevels::new(&derived, (4, 14)).expect("levels");
         assert!(levels.end >= 4);
         assert!(levels.weights <= 13);
-        let higher = StepLevels::at(&derived, (4, 14), levels.weights + 1);
-        assert_eq!(higher.map(|l| l.refreshes).ok(), Some(levels.refreshes));
-        let lower = StepLevels::at(&derived, (4, 14), levels.weights - 1);
-        assert!(lower.map_or(true, |l| l.refreshes > levels.refreshes));
+        let at = |weights| StepLevels::at(&derived, (4, 14), weights);
+        let highest = at(13).expect("levels");
+        let counts = |l: StepLevels| (l.refreshes, l.unrefreshed);
+        assert_eq!(counts(levels), counts(highest));
+        let lower = at(levels.weights - 1).map(counts);
+        assert_ne!(lower.ok(), Some(counts(highest)));
         assert!(StepLevels::new(&derived, (4, 6)).is_err());
     }
 }
