@@ -5,37 +5,12 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use ckks_math::KernelChoice;
-use clap::{Args, ValueEnum};
+use clap::Args;
+pub use pipeline::arguments::KernelName;
 use serde::Serialize;
 
 use crate::machine;
 use crate::measure::Effort;
-
-/// Kernels by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum KernelName {
-    /// The fastest here.
-    #[default]
-    Auto,
-    /// The portable one.
-    Scalar,
-    /// AVX2 with floating-point multiply-adds.
-    Avx2,
-    /// AVX-512 with 52-bit multiply-adds.
-    Avx512ifma,
-}
-
-impl From<KernelName> for KernelChoice {
-    fn from(name: KernelName) -> Self {
-        match name {
-            KernelName::Auto => Self::Auto,
-            KernelName::Scalar => Self::Named("scalar"),
-            KernelName::Avx2 => Self::Named("avx2"),
-            KernelName::Avx512ifma => Self::Named("avx512ifma"),
-        }
-    }
-}
 
 /// What every bench takes.
 #[derive(Clone, Debug, Args)]

@@ -38,6 +38,8 @@ pub struct Given {
     pub momentum: Option<f64>,
     /// Weight decay of a softmax, or regularisation of a ridge.
     pub decay: Option<f64>,
+    /// Groups of images of a mini-batch of a softmax.
+    pub step_groups: Option<usize>,
 }
 
 impl Declared {
@@ -83,6 +85,9 @@ impl Softmax {
     /// `q = decay rate`: `(1 - sqrt(q)) / (1 + sqrt(q))`, where `sqrt(q) = 3 / (2 T + 1)` makes the momentum that which `T` steps on a
     /// convex function end with.
     ///
+    /// The bound of the scores grows with the number of steps. If it is beyond what a softmax may have, mini-batches become larger,
+    /// unless their size is given: of as many pairs of groups as it takes.
+    ///
     /// # Errors
     /// [`TrainingError::Setting`] without a step, or where a setting does not fit.
     pub fn by_rule(
@@ -91,7 +96,28 @@ impl Softmax {
         given: &Given,
         groups: usize,
     ) -> Result<Self, TrainingError> {
-        let steps = self.steps(groups);
+        let mut step_groups = given.step_groups.unwrap_or(self.step_groups);
+        loop {
+            let softmax = Self {
+                step_groups,
+                ..*self
+            };
+            let softmax = softmax.in_steps(declared, given, softmax.steps(groups))?;
+            let may_grow = given.step_groups.is_none() && step_groups < groups;
+            if !may_grow || softmax.has_range(softmax.steps(groups)) {
+                return Ok(softmax);
+            }
+            step_groups = (step_groups / 2 + 1) * 2;
+        }
+    }
+
+    /// [`Self::by_rule`] for a number of steps.
+    fn in_steps(
+        &self,
+        declared: &Declared,
+        given: &Given,
+        steps: usize,
+    ) -> Result<Self, TrainingError> {
         check(steps > 0, "number of steps", steps, "1 or more")?;
         let constant = declared.eigenvalue.sqrt();
         let bias = f64::from(u8::from(self.bias));
@@ -175,6 +201,7 @@ mod tests {
     use crate::clear::tests::blobs;
 
     const NONE: Given = Given {
+        step_groups: None,
         rate: None,
         momentum: None,
         decay: None,
@@ -271,6 +298,33 @@ mod tests {
     }
 
     #[test]
+    fn mini_batches_grow_until_the_scores_have_a_range() {
+        let softmax = |given: Given, groups| {
+            let softmax = Softmax::default().by_rule(&declared(0.1), &given, groups);
+            softmax.expect("settings")
+        };
+        let fits = |softmax: &Softmax, groups| softmax.derived(10, softmax.steps(groups)).is_ok();
+        assert_eq!(softmax(NONE, 7).step_groups, 1);
+        let grown = softmax(NONE, 60);
+        assert!(grown.step_groups % 2 == 0 && fits(&grown, 60));
+        let given = |step_groups| Given {
+            step_groups: Some(step_groups),
+            ..NONE
+        };
+        let smaller = softmax(given(grown.step_groups - 2), 60);
+        assert!(!fits(&smaller, 60));
+        let last = 1.0 / (1.0 + 3.0 / (grown.steps(60) as f64 - 1.0));
+        assert!((grown.momentum - last).abs() < 1e-12);
+        // There is no end to the search but this.
+        let long = Softmax {
+            epochs: 100_000,
+            ..Softmax::default()
+        };
+        let found = long.by_rule(&declared(0.1), &NONE, 5).expect("settings");
+        assert!(found.step_groups >= 5 && !fits(&found, 5));
+    }
+
+    #[test]
     fn momentum_is_that_which_so_many_steps_on_a_convex_function_end_with() {
         for groups in [1, 7, 40] {
             let softmax = Softmax {
@@ -280,7 +334,7 @@ mod tests {
             let found = softmax
                 .by_rule(&declared(0.1), &NONE, groups)
                 .expect("settings");
-            let steps = (3 * groups) as f64;
+            let steps = found.steps(groups) as f64;
             let last = (steps - 1.0) / (steps + 2.0);
             assert!((found.momentum - last).abs() < 1e-12);
             let root = (found.rate * found.decay).sqrt();

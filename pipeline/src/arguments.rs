@@ -109,9 +109,10 @@ pub struct KernelArgs {
 }
 
 /// The kernels of the arithmetic.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum KernelName {
     /// The fastest that the processor has
+    #[default]
     Auto,
     /// Portable
     Scalar,
@@ -121,15 +122,21 @@ pub enum KernelName {
     Avx512ifma,
 }
 
+impl From<KernelName> for KernelChoice {
+    fn from(name: KernelName) -> Self {
+        match name {
+            KernelName::Auto => Self::Auto,
+            KernelName::Scalar => Self::Named("scalar"),
+            KernelName::Avx2 => Self::Named("avx2"),
+            KernelName::Avx512ifma => Self::Named("avx512ifma"),
+        }
+    }
+}
+
 impl KernelArgs {
     /// The kernel asked for.
     pub fn choice(&self) -> KernelChoice {
-        match self.kernel {
-            KernelName::Auto => KernelChoice::Auto,
-            KernelName::Scalar => KernelChoice::Named("scalar"),
-            KernelName::Avx2 => KernelChoice::Named("avx2"),
-            KernelName::Avx512ifma => KernelChoice::Named("avx512ifma"),
-        }
+        self.kernel.into()
     }
 }
 

@@ -90,6 +90,9 @@ pub struct TrainSettings {
     pub momentum: Option<f64>,
     /// Weight decay of a softmax, or regularisation of a ridge.
     pub decay: f64,
+    /// Groups of images of a mini-batch of a softmax.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_groups: Option<usize>,
     /// Which of these were given. The others follow from what is declared and from the number of steps.
     pub given: Vec<&'static str>,
     /// Declared bound of the norm of an image's features.
@@ -102,21 +105,24 @@ pub struct TrainSettings {
 impl TrainSettings {
     /// `rule`: where the settings come from; without one all are given.
     pub(super) fn new(loss: &Loss, rule: Option<&Rule>) -> Self {
-        let (rate, momentum, decay) = match loss {
-            Loss::Ridge(ridge) => (None, None, ridge.regularisation),
-            Loss::Softmax(softmax) => (Some(softmax.rate), Some(softmax.momentum), softmax.decay),
+        let (softmax, decay) = match loss {
+            Loss::Ridge(ridge) => (None, ridge.regularisation),
+            Loss::Softmax(softmax) => (Some(softmax), softmax.decay),
         };
-        let given = |what: fn(&Given) -> Option<f64>| rule.is_none_or(|r| what(&r.given).is_some());
+        let given = |what: fn(&Given) -> bool| rule.is_none_or(|r| what(&r.given));
+        let of_softmax = |what| softmax.is_some() && given(what);
         let all = [
-            ("rate", rate.is_some() && given(|g| g.rate)),
-            ("momentum", momentum.is_some() && given(|g| g.momentum)),
-            ("decay", given(|g| g.decay)),
+            ("rate", of_softmax(|g| g.rate.is_some())),
+            ("momentum", of_softmax(|g| g.momentum.is_some())),
+            ("decay", given(|g| g.decay.is_some())),
+            ("step_groups", of_softmax(|g| g.step_groups.is_some())),
         ];
         let given = all.iter().filter(|(_, given)| *given);
         Self {
-            rate,
-            momentum,
+            rate: softmax.map(|softmax| softmax.rate),
+            momentum: softmax.map(|softmax| softmax.momentum),
             decay,
+            step_groups: softmax.map(|softmax| softmax.step_groups),
             given: given.map(|(name, _)| *name).collect(),
             norm_bound: loss.norm_bound(),
             eigenvalue_bound: rule.map(|rule| rule.declared.eigenvalue),
@@ -130,6 +136,9 @@ impl fmt::Display for TrainSettings {
             write!(f, "rate {rate:.4}, momentum {momentum:.4}, ")?;
         }
         write!(f, "decay {:.3e}", self.decay)?;
+        if let Some(groups) = self.step_groups {
+            write!(f, ", groups of a mini-batch {groups}")?;
+        }
         match &self.given[..] {
             [] => write!(f, ", by the rule"),
             given => write!(f, ", of these given: {}", given.join(", ")),

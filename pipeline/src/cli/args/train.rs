@@ -79,9 +79,9 @@ pub struct TrainArgs {
     pub epochs: NonZeroUsize,
 
     /// softmax: groups of images of a mini-batch: two share every refresh, more are computed in parallel. A plan says how many
-    /// images a group holds
-    #[arg(long, value_name = "G", default_value = "2", value_parser = positive, allow_negative_numbers = true)]
-    pub step_groups: NonZeroUsize,
+    /// images a group holds [default: 2, or as many more as the range of the scores takes]
+    #[arg(long, value_name = "G", value_parser = positive, allow_negative_numbers = true)]
+    pub step_groups: Option<NonZeroUsize>,
 
     /// softmax: learning rate [default: one over the largest curvature there can be, from the network's own images]
     #[arg(long, value_name = "R", value_parser = above_zero)]

@@ -1,6 +1,7 @@
 //! `polyphase train`: a head trained on encrypted images, compared with the same training in the clear.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 
 use ckks_scheme::BootstrapPreset;
 use datasets::Split;
@@ -20,6 +21,9 @@ use crate::cli::checkpoint;
 use crate::cli::data;
 use crate::cli::output::Output;
 use crate::error::CliError;
+
+/// Groups of images of a mini-batch, where the range of the scores takes no more: two share every refresh.
+const STEP_GROUPS: usize = 2;
 
 /// Runs the command: the plan, then the report to standard output, to a JSON file, or both. With `--plan-only` the plan is what is
 /// reported.
@@ -123,7 +127,7 @@ fn loss(args: &TrainArgs) -> Loss {
         }),
         LossName::Softmax => Loss::Softmax(Softmax {
             epochs: args.epochs.get(),
-            step_groups: args.step_groups.get(),
+            step_groups: args.step_groups.map_or(STEP_GROUPS, NonZeroUsize::get),
             bias: !args.no_bias,
             ..Softmax::default()
         }),
@@ -136,6 +140,7 @@ fn given(args: &TrainArgs) -> Given {
         rate: args.rate,
         momentum: args.momentum,
         decay: args.decay,
+        step_groups: args.step_groups.map(NonZeroUsize::get),
     }
 }
 
