@@ -172,15 +172,10 @@ impl Softmax {
         (f64::max(weights, ahead) * gradient, leads * gradient)
     }
 
-    /// Largest score of an image, from the bound of the weights.
-    fn score_bound(&self, steps: usize) -> f64 {
-        let (weights, lead) = self.bounds(steps);
-        weights.max(lead) * self.length_bound()
-    }
-
     /// Whether the scores of a training of `steps` steps are within what a softmax may have.
     pub(crate) fn has_range(&self, steps: usize) -> bool {
-        self.score_bound(steps) <= f64::from(1u32 << MOST_SQUARINGS)
+        let (weights, lead) = self.bounds(steps);
+        weights.max(lead) * self.length_bound() <= f64::from(1u32 << MOST_SQUARINGS)
     }
 
     /// Number of steps on `groups` groups of images.
@@ -217,7 +212,7 @@ impl Softmax {
         let unit = weights.max(lead);
         // Beyond this there is nothing to win: a lead as precise as that adds no error to that of the weights.
         let lead_gain = (unit / lead).min(MOST_LEAD_GAIN).log2().floor().exp2();
-        let scores = self.score_bound(steps);
+        let scores = unit * self.length_bound();
         let squarings = scores.log2().ceil().max(1.0);
         check(
             squarings <= MOST_SQUARINGS as f64,

@@ -177,6 +177,8 @@ mod tests {
         let at = |weights| StepLevels::at(&derived, (4, 14), weights);
         let highest = at(13).expect("levels");
         assert_eq!(levels.refreshes, highest.refreshes);
+        let higher = at(levels.weights + 1);
+        assert_eq!(higher.map(|l| l.refreshes).ok(), Some(levels.refreshes));
         let lower = at(levels.weights - 1);
         assert!(lower.map_or(true, |l| l.refreshes > levels.refreshes));
         assert!(StepLevels::new(&derived, (4, 6)).is_err());
